@@ -1,0 +1,26 @@
+"""Fine-tune pretrained transformers on any modality with PaRe, and search for the settings that make it win.
+
+    import pare_tune
+
+    result = pare_tune.tune(task="wdbc", budget=50)
+    pare_tune.train(result.best_config, out="final")
+    outputs = pare_tune.predict("final", inputs)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pare_tune.api import load_task, predict, train, tune
+
+__version__ = "0.1.0"
+__all__ = ["load_task", "predict", "train", "tune"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: `pare-tune --help` must not wait for torch and Ray.
+    if name in __all__:
+        return getattr(import_module("pare_tune.api"), name)
+    raise AttributeError(f"module 'pare_tune' has no attribute {name!r}")

@@ -1,0 +1,215 @@
+"""Reads `.npy` and `.npz` files; where one is not as documented, says what was expected and what was found.
+
+Plain arrays are memory-mapped. Object arrays hold a pickle, which goes through the restricted unpickler. A
+header is checked against the size of its file before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from pare_tune.data.pickles import read_pickle
+from pare_tune.errors import DataError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int | None, ...]
+"""None stands for any size."""
+
+NUMBERS = "biuf"
+"""Dtype kinds of booleans, integers and floats; "O" admits objects, "U" and "S" strings."""
+
+_SLAB = 1 << 22
+"""Elements checked at a time, so that a memory-mapped array never has to fit into memory."""
+
+_KIND_NAMES = {
+    "b": "bool",
+    "i": "int",
+    "u": "uint",
+    "f": "float",
+    "c": "complex",
+    "O": "object",
+    "U": "str",
+    "S": "bytes",
+}
+
+
+def load_npy(path: Path, *, shape: Shape | None = None, kinds: str = NUMBERS, name: str = "array") -> Array:
+    """The array in `path`: memory-mapped and read-only, except object arrays.
+
+    Args:
+        shape: what it must have, None standing for any size; None for any shape.
+        kinds: dtype kinds that are accepted, for example "f", "iu", "O".
+        name: of the array in messages.
+
+    Raises:
+        DataError: the file is missing, truncated or no `.npy` file, or has another shape or dtype.
+        UnsafePickle: it holds objects other than plain arrays and containers.
+    """
+    try:
+        with path.open("rb") as stream:
+            header = _read_header(stream, os.fstat(stream.fileno()).st_size, str(path))
+            require_layout(header.dtype, header.shape, name, path, shape=shape, kinds=kinds)
+            if header.dtype.hasobject:
+                return _read_objects(stream, header, str(path))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if math.prod(header.shape) == 0:
+        return np.empty(header.shape, header.dtype)  # an empty file region cannot be mapped
+    return np.memmap(
+        path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=header.order
+    )
+
+
+def load_npz(path: Path, keys: Iterable[str], *, kinds: str = NUMBERS) -> dict[str, Array]:
+    """The arrays named `keys` in `path`, read into memory; others are not read. Raises as `load_npy`."""
+    arrays: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            for key in keys:
+                if key not in members:
+                    raise DataError(
+                        f"{path} has no array {key!r}; it has {', '.join(sorted(members)) or 'none'}"
+                    )
+                with archive.open(members[key]) as stream:
+                    where = f"{path}, array {key!r}"
+                    header = _read_header(stream, members[key].file_size, where)
+                    require_layout(header.dtype, header.shape, key, path, kinds=kinds)
+                    arrays[key] = _read_member(stream, header, where)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is not a whole .npz file ({error}); get it again") from error
+    return arrays
+
+
+def require_array(
+    value: object, name: str, file: Path | str, *, shape: Shape | None = None, kinds: str = NUMBERS
+) -> Array:
+    """`value` as an array of the given shape and kinds: for what came out of a pickle or another reader.
+
+    Raises:
+        DataError: it is no array, or has another shape or dtype.
+    """
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"{file}: {name} must be an array, found {type(value).__name__}")
+    require_layout(value.dtype, value.shape, name, file, shape=shape, kinds=kinds)
+    return value
+
+
+def require_layout(
+    dtype: np.dtype[Any],
+    found: tuple[int, ...],
+    name: str,
+    file: Path | str,
+    *,
+    shape: Shape | None = None,
+    kinds: str = NUMBERS,
+) -> None:
+    """Raise a DataError unless an array of `dtype` and shape `found` is of the given shape and kinds."""
+    if dtype.kind not in kinds:
+        wanted = " or ".join(_KIND_NAMES.get(kind, kind) for kind in kinds)
+        raise DataError(f"{file}: {name} must be {wanted}, found {dtype}")
+    if shape is not None and (
+        len(found) != len(shape) or any(n is not None and n != m for n, m in zip(shape, found, strict=True))
+    ):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
+        raise DataError(f"{file}: {name} must have shape ({wanted}), found {found}")
+
+
+def require_finite(array: Array, name: str, file: Path | str) -> None:
+    """Raise a DataError that names the first NaN or infinity of `array` and its index."""
+    if array.dtype.kind in "fc":
+        for start, slab in _slabs(array):
+            _refuse(~np.isfinite(slab), slab, start, f"{file}: {name} must be finite")
+
+
+def require_range(array: Array, name: str, file: Path | str, *, low: float, high: float) -> None:
+    """Raise a DataError that names the first value of `array` outside [low, high] (NaN is) and its index."""
+    for start, slab in _slabs(array):
+        _refuse(
+            ~((slab >= low) & (slab <= high)), slab, start, f"{file}: {name} must lie in [{low:g}, {high:g}]"
+        )
+
+
+def _slabs(array: Array) -> Iterable[tuple[int, Array]]:
+    if array.ndim == 0:
+        yield 0, array
+        return
+    rows = max(1, _SLAB // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        yield start, array[start : start + rows]
+
+
+def _refuse(bad: npt.NDArray[np.bool_], slab: Array, start: int, rule: str) -> None:
+    if not bad.any():
+        return
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    shown = (index[0] + start, *index[1:]) if index else ()
+    at = f" at index [{', '.join(map(str, shown))}]" if shown else ""
+    raise DataError(f"{rule}, found {slab[index]}{at}")
+
+
+class _Header:
+    __slots__ = ("dtype", "offset", "order", "shape")
+
+    def __init__(self, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], offset: int) -> None:
+        self.shape, self.dtype, self.offset = shape, dtype, offset
+        self.order: Any = "F" if fortran else "C"
+
+
+def _read_header(stream: IO[bytes], size: int, where: str) -> _Header:
+    try:
+        version = npy.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"format version {version} is only used for structured arrays")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # headers by Python 2 are fine, only slower
+            shape, fortran, dtype = read(stream)
+    except (EOFError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:
+        raise DataError(f"{where} is not a .npy array ({error}); get it again") from error
+    if any(n < 0 for n in shape):
+        raise DataError(f"{where}: its header gives the impossible shape {shape}; get it again")
+    header = _Header(shape, fortran, dtype, stream.tell())
+    # Python integers cannot overflow, so an absurd shape is seen before anything is allocated or mapped.
+    needed = header.offset + (0 if dtype.hasobject else math.prod(shape) * dtype.itemsize)
+    if size < needed:
+        raise DataError(
+            f"{where} is cut short: {dtype} {shape} needs {needed:,} bytes, found {size:,}; get it again"
+        )
+    return header
+
+
+def _read_objects(stream: IO[bytes], header: _Header, where: str) -> Array:
+    value = read_pickle(stream, where)
+    if not isinstance(value, np.ndarray) or value.size != math.prod(header.shape):
+        raise DataError(f"{where}: its contents do not have the shape {header.shape} that its header gives")
+    return value.reshape(header.shape)
+
+
+def _read_member(stream: IO[bytes], header: _Header, where: str) -> Array:
+    if header.dtype.hasobject:
+        return _read_objects(stream, header, where)
+    array = np.empty(header.shape, header.dtype, order=header.order)
+    view = array.reshape(-1, order="A").view(np.uint8)
+    filled = 0
+    while filled < array.nbytes:
+        part = stream.read(min(array.nbytes - filled, _SLAB))
+        if not part:
+            raise DataError(f"{where} is cut short after {filled:,} bytes; get it again")
+        view[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+        filled += len(part)
+    return array

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pare_tune.data.cache import fingerprint, prepared
+from pare_tune.errors import StorageError
+
+# A maker that says that it began, takes its time, and leaves one line of `made` for every time that it ran.
+SLOW_MAKER = """
+import sys, time
+from pathlib import Path
+from pare_tune.data.cache import prepared
+
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+
+def make(partial):
+    with (folder.parent / "made").open("a") as log:
+        log.write("made\\n")
+    (partial / "half").write_text("half")
+    (folder.parent / "began").touch()
+    time.sleep(seconds)
+    (partial / "whole").write_text("whole")
+
+print(prepared(folder, "thing", make) / "whole")
+"""
+
+
+def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOW_MAKER, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".partial")]
+
+
+def test_two_processes_make_it_once(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    makers = [start(folder, 0.3) for _ in range(2)]
+    answers = [maker.communicate(timeout=60)[0].strip() for maker in makers]
+    assert [maker.returncode for maker in makers] == [0, 0]
+    assert answers == [str(folder / "thing" / "whole")] * 2
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+def test_a_killed_maker_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    with start(folder, 60) as killed:
+        wait_for(tmp_path / "began")
+        killed.kill()
+    assert leftovers(folder)  # the kill left no time to tidy up
+    assert not (folder / "thing").exists()
+
+    with start(folder, 0) as second:
+        assert second.wait(timeout=60) == 0
+    assert (folder / "thing" / "whole").read_text() == "whole"
+    assert (tmp_path / "made").read_text() == "made\n" * 2
+    assert leftovers(folder) == []
+
+
+def test_threads_make_it_once_and_say_that_they_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = []
+
+    def make(partial: Path) -> None:
+        made.append(partial)
+        time.sleep(0.2)
+
+    with caplog.at_level(logging.INFO, logger="pare_tune.data.cache"):
+        threads = [threading.Thread(target=prepared, args=(tmp_path, "thing", make)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(made) == 1
+    assert "another process is preparing thing" in caplog.text
+
+
+def test_a_finished_folder_is_not_made_again(tmp_path: Path) -> None:
+    prepared(tmp_path, "thing", lambda partial: None)
+    assert prepared(tmp_path, "thing", lambda partial: pytest.fail("made again")) == tmp_path / "thing"
+
+
+@pytest.mark.parametrize(("outer", "inner"), [("thing", "thing.b"), ("thing.b", "thing"), ("a[b]", "ab")])
+def test_keys_do_not_share_partial_folders(tmp_path: Path, outer: str, inner: str) -> None:
+    def make(partial: Path) -> None:
+        (partial / "a").touch()
+        prepared(tmp_path, inner, lambda other: (other / "b").touch())
+
+    assert [path.name for path in prepared(tmp_path, outer, make).iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / inner).iterdir()] == ["b"]
+
+
+def test_a_failing_maker_leaves_nothing_and_its_error_passes(tmp_path: Path) -> None:
+    def make(partial: Path) -> None:
+        (partial / "half").touch()
+        raise FileNotFoundError(errno.ENOENT, "no such file", "/the/users/data")
+
+    with pytest.raises(FileNotFoundError):
+        prepared(tmp_path, "thing", make)
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "thing").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    def make(partial: Path) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(StorageError, match=r"full.*free some space"):
+        prepared(tmp_path, "thing", make)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        prepared(tmp_path / "file" / "cache", "thing", lambda partial: None)
+    with pytest.raises(StorageError, match="cannot be written"):
+        prepared(tmp_path / "file", "thing", lambda partial: None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="cannot be written"):
+        prepared(tmp_path, "thing", lambda partial: None)
+
+
+def test_unreadable_data_are_not_blamed_on_the_cache(tmp_path: Path) -> None:
+    def make(partial: Path) -> None:
+        raise PermissionError(errno.EACCES, "permission denied", str(tmp_path.parent / "data" / "train.bin"))
+
+    with pytest.raises(PermissionError):
+        prepared(tmp_path / "cache", "thing", make)
+
+
+def test_a_fingerprint_depends_on_every_part_and_not_on_their_order() -> None:
+    assert fingerprint(size=64, seed=0) == fingerprint(seed=0, size=64)
+    assert (
+        len({fingerprint(size=64, seed=0), fingerprint(size=65, seed=0), fingerprint(size=64, seed=1)}) == 3
+    )
+    assert fingerprint(root=Path("/a")) != fingerprint(root=Path("/b"))
