@@ -1,0 +1,42 @@
+"""PaRe itself, in plain PyTorch: score, select, replace, encode, and the loss (Cai et al., ICML 2024)."""
+
+from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size
+from pare_tune.method.gate import Gate, GateConfig, gumbel_like
+from pare_tune.method.heads import GridDenseHead, PointHead, SequenceDenseHead, TargetScale
+from pare_tune.method.loss import LossParts, pare_loss, source_loss
+from pare_tune.method.mixers import GateMixer, Mixed, Mixer, RandomMixer
+from pare_tune.method.model import Encoder, PareModel, PareOutput
+from pare_tune.method.replace import patch_replace
+from pare_tune.method.schedule import KSchedule
+from pare_tune.method.select import hard_topk, select_iterative, select_topk, soft_iterative, soft_topk
+
+__all__ = [
+    "Encoder",
+    "Gate",
+    "GateConfig",
+    "GateMixer",
+    "GridDenseHead",
+    "GridEmbedder",
+    "KSchedule",
+    "LossParts",
+    "Mixed",
+    "Mixer",
+    "PareModel",
+    "PareOutput",
+    "PointHead",
+    "RandomMixer",
+    "SequenceDenseHead",
+    "SequenceEmbedder",
+    "TableEmbedder",
+    "TargetScale",
+    "gumbel_like",
+    "hard_topk",
+    "pare_loss",
+    "patch_replace",
+    "select_iterative",
+    "select_topk",
+    "soft_iterative",
+    "soft_topk",
+    "source_loss",
+    "stack_size",
+]

@@ -1,0 +1,104 @@
+"""PaRe's network: embed both modalities, mix their tokens, encode everything in one pass, predict.
+
+PaRe (Cai et al., ICML 2024), section 3, https://arxiv.org/abs/2406.09003
+"""
+# Shape suffixes: B = batch, N = tokens in, D = their width, M = features out, F = their width.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pare_tune.method.mixers import Mixed, Mixer
+
+EmbedSource = Callable[[Tensor, str], Tensor]
+"""(source samples, source kind) → (B, N, D), without gradient."""
+
+
+class Encoder(Protocol):
+    """The part of a pretrained backbone that the model uses; an nn.Module."""
+
+    def embed_source(self, x: Tensor, kind: str) -> Tensor:
+        """Source samples of `kind` → (B, N, D)."""
+
+    def encode(self, tokens_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, M, F)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PareOutput:
+    """Predictions of one step; the last three are None where nothing was mixed."""
+
+    target: Tensor
+    """p_t = h_t(g(target))."""
+    mixed_target: Tensor | None = None
+    """p_mt = h_t(g(mixed))."""
+    mixed_source: Tensor | None = None
+    """p_ms = h_s(g(mixed)); None without a source head too."""
+    mixed: Mixed | None = None
+
+
+class PareModel(nn.Module):
+    """Target embedder f_t, mixer, encoder g with its frozen source embedder f_s, heads h_t and h_s."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        target_embedder: nn.Module,
+        target_head: nn.Module,
+        mixer: Mixer | None = None,
+        source_head: nn.Module | None = None,
+        embed_source: EmbedSource | None = None,
+    ) -> None:
+        """`mixer` None never mixes (naive fine-tuning); `source_head` None mixes without a source loss;
+        `embed_source` replaces the encoder's own source embedder."""
+        super().__init__()
+        self.encoder = encoder
+        self.target_embedder = target_embedder
+        self.target_head = target_head
+        self.mixer = mixer
+        self.source_head = source_head
+        self.embed_source = encoder.embed_source if embed_source is None else embed_source
+
+    def forward(
+        self, x: Tensor, source_x: Tensor | None = None, source_kind: str | None = None, k: int = 0
+    ) -> PareOutput:
+        """Predict for B target samples and, with a mixer, a source batch and K > 0, for B mixed ones too.
+
+        Raises:
+            ValueError: source and target batches differ in size, their tokens in shape, K is not in 0 … N, or
+                the source comes without its kind.
+        """
+        target_BND: Tensor = self.target_embedder(x)
+        if self.mixer is None or source_x is None or k == 0:
+            return PareOutput(target=_predict(self.target_head, self.encoder.encode(target_BND)))
+        mixed = self.mixer(target_BND, self._source_tokens(x, source_x, source_kind), k)
+        b = len(target_BND)
+        features = self.encoder.encode(torch.cat([target_BND, mixed.tokens_BND]))
+        predictions = _predict(self.target_head, features)
+        return PareOutput(
+            target=predictions[:b],
+            mixed_target=predictions[b:],
+            mixed_source=None if self.source_head is None else _predict(self.source_head, features[b:]),
+            mixed=mixed,
+        )
+
+    def _source_tokens(self, x: Tensor, source_x: Tensor, source_kind: str | None) -> Tensor:
+        if source_kind is None:
+            raise ValueError("a source batch needs its source_kind, got None")
+        if len(source_x) != len(x):
+            raise ValueError(
+                f"source and target batches must have one size, so that every sample is mixed, "
+                f"got {len(source_x)} and {len(x)}"
+            )
+        return self.embed_source(source_x, source_kind)
+
+
+def _predict(head: nn.Module, features_BMF: Tensor) -> Tensor:
+    """Predictions in at least float32, since losses are computed outside autocast."""
+    prediction: Tensor = head(features_BMF)
+    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
