@@ -85,6 +85,9 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
             raise DataError(f"no prepared store at {path}; run `pare-tune data prepare` again")
@@ -129,7 +132,7 @@ class Store:
         return {"path": self.path}
 
     def __setstate__(self, state: dict[str, Path]) -> None:
-        self.__init__(state["path"])
+        self._open(state["path"])
 
 
 class _Field:
@@ -175,7 +178,7 @@ class _Ragged:
 
     def row(self, index: int) -> npt.NDArray[Any]:
         flat = self._flat[self._offsets[index] : self._offsets[index + 1]]
-        return flat.reshape(self._shapes[index])  # type: ignore[no-any-return]
+        return flat.reshape(self._shapes[index])
 
     def whole(self) -> npt.NDArray[Any]:
         raise DataError(f"field {self._name!r} has another shape in every record; read it record by record")

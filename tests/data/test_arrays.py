@@ -57,7 +57,9 @@ class TestNpy:
             load_npy(saved(tmp_path / "b.npy", objects(1, Harmful())), kinds="O")
 
     def test_a_saved_dict_is_an_array_of_no_axes(self, tmp_path: Path) -> None:
-        got = load_npy(saved(tmp_path / "a.npy", {"data": NUMBERS, "label": np.array([1, 2])}), shape=(), kinds="O")
+        got = load_npy(
+            saved(tmp_path / "a.npy", {"data": NUMBERS, "label": np.array([1, 2])}), shape=(), kinds="O"
+        )
         assert set(got.item()) == {"data", "label"}
 
     def test_objects_are_refused_unless_asked_for(self, tmp_path: Path) -> None:
@@ -66,7 +68,12 @@ class TestNpy:
 
     @pytest.mark.parametrize(
         ("shape", "wanted"),
-        [((2, 3), r"\(2, 3\)"), ((None, 52, None), r"\(any, 52, any\)"), ((None,), r"\(any,\)"), ((), r"\(\)")],
+        [
+            ((2, 3), r"\(2, 3\)"),
+            ((None, 52, None), r"\(any, 52, any\)"),
+            ((None,), r"\(any,\)"),
+            ((), r"\(\)"),
+        ],
     )
     def test_another_shape_says_what_was_expected_and_found(
         self, tmp_path: Path, shape: tuple[int | None, ...], wanted: str
@@ -85,7 +92,9 @@ class TestNpy:
         path = saved(tmp_path / "a.npy", NUMBERS)
         whole = path.read_bytes()
         path.write_bytes(whole[:-5])
-        with pytest.raises(DataError, match=r"a\.npy is cut short: float32 \(2, 3, 4\) needs 224 bytes, found 219"):
+        with pytest.raises(
+            DataError, match=r"a\.npy is cut short: float32 \(2, 3, 4\) needs 224 bytes, found 219"
+        ):
             load_npy(path)
         for size in (0, 4, 9, 60, 127):
             path.write_bytes(whole[:size])
@@ -99,7 +108,9 @@ class TestNpy:
             load_npy(path, kinds="O")
 
     @pytest.mark.parametrize("shape", ["(1000000000000,)", f"({2**70}, 2)", "(-3,)"])
-    def test_an_absurd_header_is_refused_before_anything_is_allocated(self, tmp_path: Path, shape: str) -> None:
+    def test_an_absurd_header_is_refused_before_anything_is_allocated(
+        self, tmp_path: Path, shape: str
+    ) -> None:
         (tmp_path / "a.npy").write_bytes(header(shape) + bytes(8))
         with pytest.raises(DataError, match=r"cut short|impossible shape"):
             load_npy(tmp_path / "a.npy")
@@ -134,7 +145,11 @@ class TestNpz:
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
     def test_the_named_arrays_are_read_and_no_other(self, tmp_path: Path, save: object) -> None:
         save(  # type: ignore[operator]
-            tmp_path / "a.npz", x=NUMBERS, f=np.asfortranarray(NUMBERS), e=np.zeros((0, 2)), bad=objects(Harmful())
+            tmp_path / "a.npz",
+            x=NUMBERS,
+            f=np.asfortranarray(NUMBERS),
+            e=np.zeros((0, 2)),
+            bad=objects(Harmful()),
         )
         got = load_npz(tmp_path / "a.npz", ["x", "f", "e"])
         assert list(got) == ["x", "f", "e"]
@@ -174,7 +189,9 @@ class TestNpz:
     def test_an_absurd_header_is_refused_before_anything_is_allocated(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
             archive.writestr("x.npy", header("(1000000000000,)") + bytes(8))
-        with pytest.raises(DataError, match=r"array 'x' is cut short: float64 .* needs 8,000,000,000,128 bytes"):
+        with pytest.raises(
+            DataError, match=r"array 'x' is cut short: float64 .* needs 8,000,000,000,128 bytes"
+        ):
             load_npz(tmp_path / "a.npz", ["x"])
 
 
@@ -205,7 +222,9 @@ class TestRequirements:
 
     @pytest.mark.parametrize("value", [18, -1])
     def test_the_first_value_out_of_range_is_named(self, value: int) -> None:
-        with pytest.raises(DataError, match=rf"f\.npy: label must lie in \[0, 17\], found {value} at index \[1\]"):
+        with pytest.raises(
+            DataError, match=rf"f\.npy: label must lie in \[0, 17\], found {value} at index \[1\]"
+        ):
             require_range(np.array([17, value, 99]), "label", "f.npy", low=0, high=17)
 
     def test_the_ends_are_in_range_and_nan_is_not(self) -> None:

@@ -108,7 +108,10 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"x": np.zeros((3, 5), np.float32)}, r"record 1, field 'x': got float32 \(3, 5\).*float32 \(3, 4\)"),
+            (
+                {"x": np.zeros((3, 5), np.float32)},
+                r"record 1, field 'x': got float32 \(3, 5\).*float32 \(3, 4\)",
+            ),
             ({"x": np.zeros((3, 4))}, r"field 'x': got float64"),
             ({"map": np.zeros(3, np.float16)}, r"field 'map': got float16 \(3,\)"),
             ({"more": np.zeros(1)}, r"record 1 has fields .*'more'"),

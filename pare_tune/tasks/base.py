@@ -1,0 +1,180 @@
+"""What a task is: a frozen value that names its data, shape, loss, metric and the paper's settings.
+
+A task is data, not behaviour spread over a program: everything that differs between tasks is one field here, so that
+the trainer, the search and the report never ask which task they serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pare_tune.errors import DataError
+
+if TYPE_CHECKING:  # listing the tasks must not wait for torch
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from pare_tune.data.store import Record
+
+Split = Literal["train", "val", "test"]
+Preset = Literal["paper", "embedded"]
+Provenance = Literal["real", "sample", "solved"]
+"""real: the released data. solved: a PDE solved here. sample: simulated data of the same format and kind."""
+
+Batch: TypeAlias = "Mapping[str, Tensor]"
+"""x (B, C, ...) float32, y, and whatever else the task's loss or metric needs, each with leading B."""
+
+
+class Modality(StrEnum):
+    """Names the embedder, the head and `search_spaces/<modality>.yaml`."""
+
+    GRID_2D = "grid_2d"
+    DENSE_2D = "dense_2d"
+    SEQUENCE_1D = "sequence_1d"
+    DENSE_1D = "dense_1d"
+    TABLE = "table"
+
+    @property
+    def is_grid(self) -> bool:
+        """Two spatial axes (vision backbone); else tokens in a row (language backbone)."""
+        return self in (Modality.GRID_2D, Modality.DENSE_2D)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One class a sample: predictions are (B, num_classes) logits, y is (B,) int64."""
+
+    num_classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MultiLabel:
+    """Any number of labels a sample: predictions are (B, num_labels) logits, y is (B, num_labels) float32."""
+
+    num_labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A value at every position: predictions and y are (B, *shape) float32; shape is (L,) or (H, W)."""
+
+    shape: tuple[int, ...]
+
+
+Output = Point | MultiLabel | Dense
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A score over a WHOLE split; never a mean of chunk scores (TASKS.md 0.3 says why)."""
+
+    name: str
+    direction: Literal["min", "max"]
+    unit: str
+    """"%", "Å", "1" ...; shown beside every number."""
+    citation: str
+    score: Callable[[Tensor, Batch], float]
+    """(predictions of the split, the split's batch without x) → score."""
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether score `a` beats score `b`; NaN never wins."""
+        return a < b if self.direction == "min" else a > b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperSettings:
+    """The paper's hyperparameters (ICML 2024, Tables 12 and 13; k from section 4)."""
+
+    batch_size: int
+    accumulation: int
+    epochs: int
+    optimizer: Literal["sgd", "adam", "adamw"]
+    lr: float
+    weight_decay: float
+    momentum: float = 0.9
+    """Used by SGD only; Adam and AdamW use betas (0.9, 0.98)."""
+    clip: float | None = None
+    """Global norm of the gradient, None for no clipping."""
+    warmup_epochs: int = 5
+    decay_epochs: int
+    k_start: float = 0.957
+    """Share of the N patches replaced at first; the paper's 3000 of 3136."""
+    k_end: float = 0.0
+    target_tokens: int = 512
+    """Most tokens a 1D input is cut into (`target_seq_len`)."""
+    source: str
+    """The paper's proxy data set."""
+    score: float | None = None
+    """The paper's published result, in the metric's unit, under the official protocol (which selects on test)."""
+    notes: str = ""
+    """Where the official code differs from the paper."""
+
+
+Canvas = int | None
+"""Side of the square that 2D data are laid on, None where the data have one size of their own."""
+
+
+def _no_resize(
+    record: Record, canvas: Canvas, rng: np.random.Generator | None
+) -> dict[str, npt.NDArray[Any]]:
+    return dict(record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A benchmark task or a user's own."""
+
+    name: str
+    title: str
+    """One line for people: what goes in, what comes out."""
+    modality: Modality
+    input_shape: tuple[int, ...]
+    """One sample at the paper's preset, channels first: (C, H, W), (C, L) or (C, F)."""
+    output: Output
+    """At the paper's preset."""
+    loss: str
+    """Name in `tasks.losses.LOSSES`."""
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
+    metric: Metric
+    paper: PaperSettings
+    embedded_provenance: Provenance
+    """What the data are when no release is given."""
+    homepage: str
+    """Where the public release is found."""
+    files: tuple[str, ...] = ()
+    """Files or folders of the release, relative to its root, for messages and `data status`."""
+    read: Callable[[Path, int], Mapping[Split, Iterable[Record]]]
+    """(root of the release, seed) → records of each split; the splits are disjoint and fixed by the seed."""
+    make: Callable[[Path, int], None] | None = None
+    """(empty folder, seed) → writes the sample, or the solved or bundled data, in the release's own format.
+
+    None where a release must be given."""
+    item: Callable[[Record, Canvas, np.random.Generator | None], dict[str, npt.NDArray[Any]]] = _no_resize
+    """(stored record, canvas, rng) → model-ready arrays: x float32 channels first, y, others.
+
+    `rng` is given in training only (crops, augmentation, training-only target clipping); None means the
+    deterministic evaluation item."""
+    ragged: frozenset[str] = frozenset()
+    """Stored fields whose shape differs from record to record."""
+    canvas: Mapping[Preset, Canvas] = field(default_factory=lambda: {"paper": None, "embedded": None})
+    scale_target: bool = False
+    """Dense regression: the head's output is mapped by the mean and spread of the training targets."""
+    version: int = 1
+    """Raised when `read`, `make` or the stored fields change, so that prepared stores are made anew."""
+
+
+@contextmanager
+def release_at(homepage: str) -> Iterator[None]:
+    """Ends the message of a `DataError` raised inside with where a good copy of the release is found."""
+    try:
+        yield
+    except DataError as error:
+        if homepage in str(error):
+            raise
+        raise type(error)(f"{error} (public release: {homepage})") from error

@@ -1,0 +1,168 @@
+"""The benchmarks' training losses, built once a task because some depend on its training labels.
+
+A loss is (prediction, batch) → scalar, the MEAN over the batch's samples: gradients of several micro-batches
+or processes, weighted by their sizes, then add up to those of one large batch. (The exception is torch's
+weighted cross-entropy, whose mean is weighted by class.) All are computed in float32.
+"""
+# Shape suffixes: B = batch, K = classes, P = positions or labels, flattened.
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pare_tune.data.store import Store
+from pare_tune.errors import ConfigError, DataError, UnknownName
+from pare_tune.tasks.base import Batch, Point, Task
+
+LossFn = Callable[[Tensor, Batch], Tensor]
+LossBuilder = Callable[..., LossFn]
+"""(task, training store, **task.loss_options) → loss."""
+
+
+def build_loss(task: Task, train_store: Store) -> LossFn:
+    """The loss that `task.loss` names, with `task.loss_options`.
+
+    Raises:
+        UnknownName: no such loss.
+        ConfigError: it has no such option, or does not fit the task's output.
+        DataError: class weights are asked for and a class has no training sample.
+    """
+    if task.loss not in LOSSES:
+        raise UnknownName("loss", task.loss, LOSSES)
+    builder = LOSSES[task.loss]
+    known = list(inspect.signature(builder).parameters)[2:]
+    unknown = sorted(set(task.loss_options) - set(known))
+    if unknown:
+        options = ", ".join(known) or "none"
+        raise ConfigError(f"loss {task.loss!r} has no option {', '.join(unknown)}; its options: {options}")
+    return builder(task, train_store, **task.loss_options)
+
+
+def cross_entropy(prediction_BK: Tensor, batch: Batch, *, weight_K: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy of logits (B, K) against classes y (B,); with weights, Σ w·l / Σ w."""
+    weight = None if weight_K is None else weight_K.to(prediction_BK.device)
+    return functional.cross_entropy(prediction_BK.float(), batch["y"], weight=weight)
+
+
+def bce_with_logits(
+    prediction: Tensor, batch: Batch, *, pos_weight: float = 1.0, ignore: str | None = None
+) -> Tensor:
+    """Binary cross-entropy of logits (B, ...) against y (B, ...) in [0, 1].
+
+    Args:
+        pos_weight: weight of the positive term; above 1 where positives are rare.
+        ignore: field of the batch, (B, ...), that is 1 where a position must not count; each sample is then
+            the
+            mean over its positions that do (0 when there is none).
+    """
+    target = _same_shape(prediction, batch)
+    weight = torch.tensor(pos_weight, device=prediction.device)
+    loss_BP = functional.binary_cross_entropy_with_logits(
+        prediction.float(), target, pos_weight=weight, reduction="none"
+    ).flatten(1)
+    if ignore is None:
+        return loss_BP.mean()
+    keep_BP = 1.0 - batch[ignore].float().flatten(1)
+    return ((loss_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
+
+
+def mse(prediction: Tensor, batch: Batch) -> Tensor:
+    """Mean square error of predictions (B, ...) against y (B, ...)."""
+    return functional.mse_loss(prediction.float(), _same_shape(prediction, batch))
+
+
+def rmse(prediction: Tensor, batch: Batch) -> Tensor:
+    """Mean over samples of √mean((ŷ − y)²)."""
+    error_B, _ = _norms(prediction, batch)
+    return error_B.mean() / math.sqrt(prediction[0].numel())
+
+
+def relative_l2(prediction: Tensor, batch: Batch) -> Tensor:
+    """Mean over samples of ‖ŷ − y‖₂ / ‖y‖₂. (Official code sums over the batch.)"""
+    error_B, target_B = _norms(prediction, batch)
+    return (error_B / target_B.clamp_min(torch.finfo(torch.float32).eps)).mean()
+
+
+def _norms(prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(‖ŷ − y‖₂, ‖y‖₂), each (B,)."""
+    target = _same_shape(prediction, batch)
+    # vector_norm, not a square root: its gradient at a perfect prediction is 0, the root's is NaN.
+    error_B = torch.linalg.vector_norm((prediction.float() - target).flatten(1), dim=1)
+    return error_B, torch.linalg.vector_norm(target.flatten(1), dim=1)
+
+
+def _same_shape(prediction: Tensor, batch: Batch) -> Tensor:
+    target = batch["y"]
+    if prediction.shape != target.shape:
+        # Broadcasting would train on wrong pairs without a word.
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and y {tuple(target.shape)} must have one shape"
+        )
+    return target.float()
+
+
+def _build_cross_entropy(
+    task: Task, train_store: Store, class_weights: Literal["balanced"] | None = None
+) -> LossFn:
+    if not isinstance(task.output, Point):
+        raise ConfigError(
+            f"loss 'cross_entropy' needs one class a sample, task {task.name!r} gives {task.output}"
+        )
+    if class_weights is None:
+        return cross_entropy
+    if class_weights != "balanced":
+        raise ConfigError(f"class_weights is 'balanced' or left out, got {class_weights!r}")
+    return partial(cross_entropy, weight_K=_balanced_weights(train_store, task.output.num_classes))
+
+
+def _balanced_weights(train_store: Store, num_classes: int) -> Tensor:
+    """1 / frequency of each class among the training samples, (K,)."""
+    count_K = np.bincount(train_store.column("y"), minlength=num_classes)
+    if (count_K == 0).any():
+        missing = ", ".join(map(str, np.flatnonzero(count_K == 0)))
+        raise DataError(
+            f"class {missing} has no training sample in {train_store.path}, so it has no balanced weight; "
+            "give more data or leave class_weights out"
+        )
+    return torch.from_numpy(count_K.sum() / count_K).float()
+
+
+def _build_bce_with_logits(
+    task: Task, _train_store: Store, pos_weight: float = 1.0, ignore: str | None = None
+) -> LossFn:
+    if isinstance(task.output, Point):
+        raise ConfigError(
+            f"loss 'bce_with_logits' needs labels or a mask, task {task.name!r} gives {task.output}"
+        )
+    if not pos_weight > 0:
+        raise ConfigError(f"pos_weight must be above 0, got {pos_weight}")
+    return partial(bce_with_logits, pos_weight=pos_weight, ignore=ignore)
+
+
+def _without_options(loss: LossFn) -> LossBuilder:
+    def build(task: Task, _train_store: Store) -> LossFn:
+        if isinstance(task.output, Point):
+            raise ConfigError(f"loss {task.loss!r} compares values, task {task.name!r} gives {task.output}")
+        return loss
+
+    return build
+
+
+LOSSES: dict[str, LossBuilder] = {
+    "cross_entropy": _build_cross_entropy,
+    "bce_with_logits": _build_bce_with_logits,
+    "mse": _without_options(mse),
+    "rmse": _without_options(rmse),
+    "relative_l2": _without_options(relative_l2),
+    # √mean(e²)/√mean(y²) = ‖e‖₂/‖y‖₂: the same function under PDEBench's name.
+    "nrmse": _without_options(relative_l2),
+}

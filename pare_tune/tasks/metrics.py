@@ -1,0 +1,175 @@
+"""The benchmarks' scores, each computed once over a whole split. (Published code averages chunks.)
+
+Every score is smaller-is-better and takes raw model outputs: logits, or values at positions. A prediction
+that is not finite has no score: NaN comes back, and a search treats it as the bad outcome it is.
+"""
+# Shape suffixes: B = samples of the split, K = classes, L = labels, P = positions of a dense output.
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pare_tune.tasks.base import Batch, Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Float64 = npt.NDArray[np.float64]
+Score: TypeAlias = "Callable[[Tensor, Batch], float]"
+
+NAS_BENCH_360 = "NAS-Bench-360, Tu et al. 2022, https://arxiv.org/abs/2110.05668"
+PDE_BENCH = "PDEBench, Takamoto et al. 2022, https://arxiv.org/abs/2210.07182"
+TAB_PFN = "TabPFN, Hollmann et al. 2023, https://arxiv.org/abs/2207.01848"
+
+
+def _nan_unless_finite(score: Score) -> Score:
+    """A diverged model must cost its trial a bad score, never the study an exception."""
+
+    @wraps(score)
+    def guarded(prediction: Tensor, batch: Batch) -> float:
+        import torch
+
+        return score(prediction, batch) if bool(torch.isfinite(prediction).all()) else float("nan")
+
+    return guarded
+
+
+@_nan_unless_finite
+def error_rate(prediction: Tensor, batch: Batch) -> float:
+    """100 · (1 − top-1 accuracy) of logits (B, K) against y (B,)."""
+    wrong_B = prediction.argmax(dim=-1) != batch["y"].to(prediction.device)
+    return 100.0 * float(wrong_B.double().mean())
+
+
+@_nan_unless_finite
+def macro_f1_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − mean F1 over the classes that occur in y (B,) or among the predictions of logits (B, K)."""
+    from sklearn.metrics import f1_score
+
+    predicted_B, true_B = _numpy(prediction.argmax(dim=-1)), _numpy(batch["y"])
+    return 1.0 - float(f1_score(true_B, predicted_B, average="macro", zero_division=0.0))
+
+
+@_nan_unless_finite
+def auroc_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − AUROC of logits (B, K) against y (B,): of class 1 for K = 2, else the mean over pairs of classes.
+
+    Pairs (one-vs-one, macro) are Hand and Till's M (2001), as scikit-learn computes it, over the classes that
+    occur. NaN when only one class occurs.
+    """
+    # Log-probabilities order samples as probabilities do, and do not saturate to ties at 1.0.
+    scores_BK = _numpy(prediction.double().log_softmax(dim=-1))
+    y_B = _numpy(batch["y"])
+    if scores_BK.shape[-1] == 2:
+        return 1.0 - _auroc(y_B == 1, scores_BK[:, 1] - scores_BK[:, 0])
+    pairs = [_pair_auroc(scores_BK, y_B, a, b) for a, b in itertools.combinations(np.unique(y_B).tolist(), 2)]
+    return 1.0 - float(np.mean(pairs)) if pairs else float("nan")
+
+
+@_nan_unless_finite
+def multilabel_auroc_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − mean AUROC over the labels of logits (B, L), y (B, L) in {0, 1}; constant labels do not count."""
+    scores_BL, y_BL = _numpy(prediction.double()), _numpy(batch["y"]) > 0.5
+    scored = [_auroc(y_BL[:, i], scores_BL[:, i]) for i in np.flatnonzero(y_BL.any(0) & ~y_BL.all(0))]
+    return 1.0 - float(np.mean(scored)) if scored else float("nan")
+
+
+@_nan_unless_finite
+def multilabel_map_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − mean average precision over the labels of logits (B, L), y (B, L) in {0, 1}, that occur at all."""
+    from sklearn.metrics import average_precision_score
+
+    scores_BL, y_BL = _numpy(prediction.double()), _numpy(batch["y"]) > 0.5
+    scored = [average_precision_score(y_BL[:, i], scores_BL[:, i]) for i in np.flatnonzero(y_BL.any(0))]
+    return 1.0 - float(np.mean(scored)) if scored else float("nan")
+
+
+@_nan_unless_finite
+def nrmse(prediction: Tensor, batch: Batch) -> float:
+    """Mean over samples of √mean((ŷ − y)²) / √mean(y²), for predictions and y (B, ...)."""
+    rmse_B, scale_B = _rms_errors(prediction, batch)
+    return float((rmse_B / scale_B).mean())
+
+
+@_nan_unless_finite
+def relative_l2(prediction: Tensor, batch: Batch) -> float:
+    """Mean over samples of ‖ŷ − y‖₂ / ‖y‖₂: `nrmse` under the name the neural-operator benchmarks use."""
+    return nrmse(prediction, batch)
+
+
+@_nan_unless_finite
+def rmse(prediction: Tensor, batch: Batch) -> float:
+    """Mean over samples of √mean((ŷ − y)²), for predictions and y (B, ...), in the unit of y."""
+    return float(_rms_errors(prediction, batch)[0].mean())
+
+
+def _rms_errors(prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(root mean square error, root mean square target), each (B,) float64."""
+    target = batch["y"].to(prediction.device)
+    if prediction.shape != target.shape:
+        # Broadcasting (B, 1, L) against (B, L) would score B² wrong pairs without a word.
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and y {tuple(target.shape)} must have one shape"
+        )
+    error_BP = (prediction.double() - target.double()).flatten(1)
+    return error_BP.square().mean(dim=1).sqrt(), target.double().flatten(1).square().mean(dim=1).sqrt()
+
+
+def _pair_auroc(scores_BK: Float64, y_B: npt.NDArray[np.int64], a: int, b: int) -> float:
+    in_pair_B = (y_B == a) | (y_B == b)
+    of_a = _auroc(y_B[in_pair_B] == a, scores_BK[in_pair_B, a])
+    of_b = _auroc(y_B[in_pair_B] == b, scores_BK[in_pair_B, b])
+    return (of_a + of_b) / 2
+
+
+def _auroc(positive_B: npt.NDArray[np.bool_], score_B: Float64) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    if positive_B.all() or not positive_B.any():
+        return float("nan")
+    return float(roc_auc_score(positive_B, score_B))
+
+
+def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    return tensor.detach().cpu().numpy()
+
+
+ERROR_RATE = Metric(name="error_rate", direction="min", unit="%", citation=NAS_BENCH_360, score=error_rate)
+MACRO_F1_ERROR = Metric(
+    name="macro_f1_error", direction="min", unit="1", citation=NAS_BENCH_360, score=macro_f1_error
+)
+AUROC_ERROR = Metric(name="auroc_error", direction="min", unit="1", citation=TAB_PFN, score=auroc_error)
+MULTILABEL_AUROC_ERROR = Metric(
+    name="multilabel_auroc_error",
+    direction="min",
+    unit="1",
+    citation=NAS_BENCH_360,
+    score=multilabel_auroc_error,
+)
+MULTILABEL_MAP_ERROR = Metric(
+    name="multilabel_map_error", direction="min", unit="1", citation=NAS_BENCH_360, score=multilabel_map_error
+)
+NRMSE = Metric(name="nrmse", direction="min", unit="1", citation=PDE_BENCH, score=nrmse)
+RELATIVE_L2 = Metric(name="relative_l2", direction="min", unit="1", citation=NAS_BENCH_360, score=relative_l2)
+RMSE = Metric(name="rmse", direction="min", unit="unit of y", citation=PDE_BENCH, score=rmse)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        ERROR_RATE,
+        MACRO_F1_ERROR,
+        AUROC_ERROR,
+        MULTILABEL_AUROC_ERROR,
+        MULTILABEL_MAP_ERROR,
+        NRMSE,
+        RELATIVE_L2,
+        RMSE,
+    )
+}
+"""What a user's own task can name."""

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pare_tune.tasks.metrics import METRICS
+
+B, K, L = 60, 4, 5
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def logits(*shape: int, seed: int = 0) -> torch.Tensor:
+    # Rounded, so that ties occur and must be counted as halves.
+    return torch.randn(*shape, generator=generator(seed)).mul(3).round(decimals=1)
+
+
+def classes(size: int, num: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(0, num, (size,), generator=generator(seed))
+
+
+def labels(size: int, num: int, seed: int = 1) -> torch.Tensor:
+    return (torch.rand(size, num, generator=generator(seed)) < 0.3).float()
+
+
+def auroc_by_hand(positive: list[bool], score: list[float]) -> float:
+    wins = 0.0
+    pairs = 0
+    for (p, a), (q, b) in itertools.product(zip(positive, score, strict=True), repeat=2):
+        if p and not q:
+            pairs += 1
+            wins += 1.0 if a > b else 0.5 if a == b else 0.0
+    return wins / pairs
+
+
+def softmax_by_hand(row: list[float]) -> list[float]:
+    exp = [math.exp(v) for v in row]
+    return [e / sum(exp) for e in exp]
+
+
+def ap_by_hand(positive: list[bool], score: list[float]) -> float:
+    total, last_recall = 0.0, 0.0
+    for threshold in sorted(set(score), reverse=True):
+        chosen = [p for p, s in zip(positive, score, strict=True) if s >= threshold]
+        recall = sum(chosen) / sum(positive)
+        total += (recall - last_recall) * sum(chosen) / len(chosen)
+        last_recall = recall
+    return total
+
+
+def test_error_rate_equals_the_loop() -> None:
+    prediction, y = logits(B, K), classes(B, K)
+    wrong = 0
+    for row, label in zip(prediction.tolist(), y.tolist(), strict=True):
+        wrong += row.index(max(row)) != label
+    assert METRICS["error_rate"].score(prediction, {"y": y}) == pytest.approx(100 * wrong / B)
+
+
+def test_macro_f1_equals_the_loop_over_classes_that_occur() -> None:
+    prediction, y = logits(B, K + 1), classes(B, K)
+    prediction[:, K] = -9.0  # neither true nor predicted: does not count
+    guess = prediction.argmax(1).tolist()
+    scores = []
+    for k in range(K):
+        hits = sum(g == k == t for g, t in zip(guess, y.tolist(), strict=True))
+        scores.append(2 * hits / (guess.count(k) + y.tolist().count(k)))
+    assert METRICS["macro_f1_error"].score(prediction, {"y": y}) == pytest.approx(1 - sum(scores) / K)
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero_in_macro_f1() -> None:
+    prediction = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    error = METRICS["macro_f1_error"].score(prediction, {"y": torch.tensor([0, 0])})
+    assert error == pytest.approx(1 - (2 / 3 + 0.0) / 2)
+
+
+def test_binary_auroc_equals_counting_pairs() -> None:
+    prediction, y = logits(B, 2), classes(B, 2)
+    expected = auroc_by_hand(
+        (y == 1).tolist(), (prediction.double()[:, 1] - prediction.double()[:, 0]).tolist()
+    )
+    assert METRICS["auroc_error"].score(prediction, {"y": y}) == pytest.approx(1 - expected)
+
+
+def test_one_vs_one_auroc_equals_counting_pairs_and_scikit_learn() -> None:
+    prediction, y = logits(B, K), classes(B, K)
+    probability = [softmax_by_hand(row) for row in prediction.double().tolist()]
+    pairs = []
+    for a, b in itertools.combinations(range(K), 2):
+        rows = [i for i, label in enumerate(y.tolist()) if label in (a, b)]
+        for k in (a, b):
+            pairs.append(auroc_by_hand([y[i].item() == k for i in rows], [probability[i][k] for i in rows]))
+    error = METRICS["auroc_error"].score(prediction, {"y": y})
+    assert error == pytest.approx(1 - sum(pairs) / len(pairs))
+    sklearn = roc_auc_score(
+        y.numpy(), prediction.double().softmax(1).numpy(), multi_class="ovo", average="macro"
+    )
+    assert error == pytest.approx(1 - sklearn)
+
+
+def test_auroc_scores_the_classes_that_occur() -> None:
+    prediction, y = logits(B, K), classes(B, K - 1)
+    assert 0.0 < METRICS["auroc_error"].score(prediction, {"y": y}) < 1.0
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_auroc_of_one_class_is_nan(num_classes: int) -> None:
+    score = METRICS["auroc_error"].score(logits(6, num_classes), {"y": torch.zeros(6, dtype=torch.long)})
+    assert math.isnan(score)
+
+
+def test_confident_logits_do_not_tie() -> None:
+    # In float32 all of these probabilities are 1.0.
+    prediction = torch.tensor([[0.0, 40.0], [0.0, 50.0], [0.0, 60.0]])
+    assert METRICS["auroc_error"].score(prediction, {"y": torch.tensor([0, 1, 1])}) == 0.0
+
+
+def test_multilabel_scores_equal_the_loops_and_skip_labels_without_positives() -> None:
+    prediction, y = logits(B, L), labels(B, L)
+    y[:, 2] = 0.0
+    positive, score = (y > 0).T.tolist(), prediction.double().T.tolist()
+    counted = [i for i in range(L) if i != 2]
+    auroc = sum(auroc_by_hand(positive[i], score[i]) for i in counted) / len(counted)
+    ap = sum(ap_by_hand(positive[i], score[i]) for i in counted) / len(counted)
+    assert METRICS["multilabel_auroc_error"].score(prediction, {"y": y}) == pytest.approx(1 - auroc)
+    assert METRICS["multilabel_map_error"].score(prediction, {"y": y}) == pytest.approx(1 - ap)
+
+
+def test_multilabel_scores_without_any_positive_are_nan() -> None:
+    batch = {"y": torch.zeros(4, L)}
+    assert math.isnan(METRICS["multilabel_auroc_error"].score(logits(4, L), batch))
+    assert math.isnan(METRICS["multilabel_map_error"].score(logits(4, L), batch))
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5)])
+def test_dense_scores_equal_the_loops(shape: tuple[int, ...]) -> None:
+    prediction, y = logits(B, *shape), logits(B, *shape, seed=2) + 0.1
+    root, relative = [], []
+    for p, t in zip(prediction.double().flatten(1).tolist(), y.double().flatten(1).tolist(), strict=True):
+        error = math.sqrt(sum((a - b) ** 2 for a, b in zip(p, t, strict=True)) / len(t))
+        root.append(error)
+        relative.append(error / math.sqrt(sum(b * b for b in t) / len(t)))
+    assert METRICS["rmse"].score(prediction, {"y": y}) == pytest.approx(sum(root) / B)
+    assert METRICS["nrmse"].score(prediction, {"y": y}) == pytest.approx(sum(relative) / B)
+    assert METRICS["relative_l2"].score(prediction, {"y": y}) == pytest.approx(sum(relative) / B)
+
+
+@pytest.mark.parametrize("name", ["rmse", "nrmse", "relative_l2"])
+def test_shapes_that_would_broadcast_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"\(4, 1, 8\) and y \(4, 8\)"):
+        METRICS[name].score(logits(4, 1, 8), {"y": logits(4, 8)})
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_prediction_that_is_not_finite_scores_nan(name: str, bad: float) -> None:
+    y = {"error_rate": classes(B, K), "macro_f1_error": classes(B, K), "auroc_error": classes(B, K)}
+    prediction = logits(B, K)
+    prediction[3, 1] = bad
+    assert math.isnan(METRICS[name].score(prediction, {"y": y.get(name, labels(B, K))}))
+
+
+def test_scores_are_of_the_whole_split_and_not_means_of_chunks() -> None:
+    prediction, y = logits(B, K), classes(B, K)
+    score = METRICS["macro_f1_error"].score
+    chunks = [score(prediction[i : i + 10], {"y": y[i : i + 10]}) for i in range(0, B, 10)]
+    assert score(prediction, {"y": y}) != pytest.approx(np.mean(chunks), abs=1e-3)
+
+
+def test_every_metric_is_named_cited_and_travels_to_other_processes() -> None:
+    assert METRICS
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.unit
+        assert "https://" in metric.citation
+        assert metric.direction == "min"
+        assert pickle.loads(pickle.dumps(metric)) == metric
+
+
+def test_half_precision_predictions_are_scored() -> None:
+    prediction, y = logits(B, K).bfloat16(), classes(B, K)
+    for name in ("error_rate", "macro_f1_error", "auroc_error"):
+        assert math.isfinite(METRICS[name].score(prediction, {"y": y}))
