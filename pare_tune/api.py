@@ -1,0 +1,420 @@
+"""The Python API, and what the command line calls: each command is one function here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from pare_tune.config import (
+    Budget,
+    Method,
+    RunConfig,
+    SearchConfig,
+    TrialConfig,
+    default_trial,
+    load_run,
+    load_trial,
+    validate,
+)
+from pare_tune.errors import ConfigError, RunBusy, StorageError
+from pare_tune.report import TensorBoardWriter, write_report
+from pare_tune.tasks import Task, get_task
+from pare_tune.tasks import load as task_data
+from pare_tune.tasks.load import TaskData, provenance_of
+from pare_tune.train.build import pick_device
+from pare_tune.train.export import METRICS, plain_json
+from pare_tune.train.final import CURVE, is_finished
+from pare_tune.train.predict import check_inputs, load_model, predict_array, read_inputs, to_probabilities
+from pare_tune.train.trial import open_trial
+from pare_tune.tune.cluster import connect
+from pare_tune.tune.result import Result
+from pare_tune.tune.run import resume as _resume
+from pare_tune.tune.run import search as _search
+from pare_tune.tune.run import snapshot
+from pare_tune.tune.snapshot import Snapshot
+
+Observe = Callable[[Snapshot], None]
+Notify = Callable[[str], None]
+"""Takes one-line notes and warnings."""
+
+_TENSORBOARD_EVERY_S = 5.0
+
+
+def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int | None = None) -> TaskData:
+    """The train and validation splits of a task, prepared if that was not done before.
+
+    Raises:
+        UnknownName, DataError, StorageError: what is wrong and what to do.
+    """
+    value = get_task(task) if isinstance(task, str) else task
+    return task_data.load_task(value, data=None if data is None else Path(data), canvas=canvas)
+
+
+def tune(
+    task: str,
+    budget: int | str = 50,
+    *,
+    data: Path | str | None = None,
+    preset: str | None = None,
+    backbone: str | None = None,
+    method: str | None = None,
+    seed: int = 0,
+    runs: Path | str = "runs",
+    settings: Mapping[str, Any] | None = None,
+    observe: Observe | None = None,
+    **search: Any,
+) -> Result:
+    """Search for the settings that make PaRe win on `task`; what `pare-tune --task …` does.
+
+    Args:
+        budget: trials (50), wall time ("2h") or epochs ("600ep").
+        settings: dotted settings of trial 0, {"train.epochs": 5}.
+        observe: called with a `Snapshot` a few times a second.
+        search: fields of `SearchConfig` (max_concurrent, workers_per_trial, …).
+
+    Raises:
+        PareTuneError: what is wrong and what to do.
+        KeyboardInterrupt: after everything was saved.
+    """
+    plan = plan_run(
+        task=task,
+        budget=str(budget),
+        data=None if data is None else Path(data),
+        preset=preset,
+        backbone=backbone,
+        method=method,
+        seed=seed,
+        runs=Path(runs),
+        settings=settings or {},
+        search=search,
+    )
+    return run_search(plan, observe=observe)
+
+
+def train(
+    config: TrialConfig | Path | str,
+    *,
+    out: Path | str | None = None,
+    num_workers: int = 1,
+    gpus_per_worker: float | None = None,
+    with_val: bool = False,
+    epochs: int | None = None,
+    observe: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train one configuration in full through Ray Train, score the test split once, and export the model.
+
+    An interrupted training goes on from its last epoch when it is started again.
+
+    Args:
+        config: a `TrialConfig`, or the path of a best.yaml.
+        out: folder of the model; by default final/ beside the config.
+        with_val: train on train + validation.
+        observe: called with every epoch's numbers.
+
+    Returns:
+        What metrics.json holds, and "folder".
+
+    Raises:
+        PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
+    """
+    trial = config if isinstance(config, TrialConfig) else load_trial(Path(config))
+    if out is None:
+        if isinstance(config, TrialConfig):
+            raise ConfigError(
+                "train(config, out=FOLDER): a config that came from no file needs a folder for its model"
+            )
+        out = Path(config).absolute().parent / "final"
+    if epochs is not None:
+        trial = trial.with_values({"train.epochs": epochs})
+    folder = Path(out).absolute()
+    task_data.load_task(
+        get_task(trial.task), data=trial.data, canvas=trial.input.canvas
+    )  # mistakes show before Ray
+    with _owned(folder):
+        if is_finished(folder):
+            raise RunBusy(
+                f"{folder} already holds a trained model; give another folder with --out, or delete it"
+            )
+        _check_continues(folder, trial, with_val)
+        with (
+            connect(workers=num_workers, gpus_per_worker=gpus_per_worker) as cluster,
+            _follow(folder, observe),
+        ):
+            from pare_tune.train.worker import launch_final
+
+            launch_final(
+                trial,
+                folder,
+                with_val=with_val,
+                num_workers=num_workers,
+                cpus_per_worker=max(1.0, cluster.cpus // num_workers),
+                gpus_per_worker=gpus_per_worker
+                if gpus_per_worker is not None
+                else float(cluster.gpus >= num_workers),
+            )
+        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        return {**metrics, "folder": str(folder)}
+
+
+def predict(
+    model: Path | str, inputs: npt.NDArray[Any], *, probabilities: bool = False, batch_size: int = 64
+) -> npt.NDArray[np.float32]:
+    """Apply the model of a final/ or best/ folder to samples (n, channels, ...) → outputs (n, ...).
+
+    Raises:
+        DataError: no model there, or inputs that do not fit it.
+    """
+    device = pick_device()
+    network, shape, _ = load_model(Path(model), device)
+    checked = check_inputs(np.asarray(inputs), shape, "inputs")
+    outputs = predict_array(network, checked, batch_size=batch_size, device=device)
+    return to_probabilities(outputs, shape) if probabilities else outputs
+
+
+def predict_file(
+    model: Path, inputs: Path, out: Path, *, probabilities: bool, batch_size: int
+) -> tuple[int, ...]:
+    """`predict` from .npy to .npy; returns the outputs' shape. `out` is replaced atomically."""
+    device = pick_device()
+    network, shape, _ = load_model(model, device)
+    outputs = predict_array(network, read_inputs(inputs, shape), batch_size=batch_size, device=device)
+    if probabilities:
+        outputs = to_probabilities(outputs, shape)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial.npy")
+    try:
+        np.save(partial, outputs)
+        os.replace(partial, out)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return outputs.shape
+
+
+def plan_run(
+    *,
+    task: str | None = None,
+    config: Path | None = None,
+    budget: str | None = None,
+    data: Path | None = None,
+    preset: str | None = None,
+    backbone: str | None = None,
+    method: str | None = None,
+    source: str | None = None,
+    source_data: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    search: Mapping[str, Any] | None = None,
+    runs: Path | None = None,
+) -> RunConfig:
+    """Options → RunConfig; with `config`, the file's values are kept where no option is given.
+
+    Raises:
+        ConfigError, UnknownName: an option, key or value that does not exist.
+    """
+    if config is not None:
+        base = load_run(config)
+        if task is not None and task != base.trial.task:
+            raise ConfigError(
+                f"--task {task} contradicts {config}, which is for {base.trial.task}; give one of them"
+            )
+        trial, old, folder = base.trial, base.search.model_dump(mode="json"), base.runs
+    elif task is not None:
+        trial, old, folder = _default(task, data, preset, backbone, method), {}, Path("runs")
+    else:
+        raise ConfigError(
+            "what shall be learned? Give --task TASK (see `pare-tune tasks`) or --config run.yaml"
+        )
+    changes: dict[str, Any] = dict(settings or {})
+    for key, value in {
+        "source.name": source,
+        "source.data": None if source_data is None else str(source_data.absolute()),
+        "seed": seed,
+    }.items():
+        if value is not None:
+            changes[key] = value
+    given = {k: v for k, v in (search or {}).items() if v is not None}
+    if budget is not None:
+        given["budget"] = budget
+    if seed is not None:
+        given["seed"] = seed
+    plan = RunConfig(
+        trial=trial.with_values(changes),
+        search=validate(SearchConfig, {**old, **_plain(given)}, where="options"),
+        runs=runs or folder,
+    )
+    get_task(plan.trial.task)
+    return plan
+
+
+def describe_plan(plan: RunConfig) -> str:
+    """What will run and what it costs, in a few lines of rich markup."""
+    trial, task = plan.trial, get_task(plan.trial.task)
+    provenance = provenance_of(task, trial.data)
+    why = "default with --data" if trial.data is not None else "default without --data"
+    effective = trial.train.batch_size * trial.train.accumulation
+    return (
+        f"[bold]{task.name}[/bold]: {task.title}\n"
+        f"data: {provenance} · preset: {trial.preset} ({why}) · backbone: {trial.backbone}"
+        f" · source: {trial.source.name}\n"
+        f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
+    )
+
+
+def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notify | None = None) -> Result:
+    """Run a planned search, with TensorBoard files while it runs and report.html at its end."""
+    # Data, backbone and source are opened here once: mistakes in them show before a cluster starts or a folder is made.
+    open_trial(plan.trial)
+    with _boards(observe) as watch:
+        result = _search(plan, observe=watch, notify=notify)
+    write_reports(result.path)
+    return result
+
+
+def resume_search(
+    run: Path, *, budget: str | None = None, observe: Observe | None = None, notify: Notify | None = None
+) -> Result:
+    """Go on with a search, perhaps with a larger budget."""
+    with _boards(observe) as watch:
+        parsed = None if budget is None else Budget.parse(budget)
+        result = _resume(run, parsed, observe=watch, notify=notify)
+    write_reports(result.path)
+    return result
+
+
+def write_reports(run: Path) -> Path:
+    """Bring the TensorBoard files of a run up to date and write its report.html; returns the report's path."""
+    found = snapshot(run)
+    with TensorBoardWriter(run) as writer:
+        writer.update(found)
+    return write_report(run, found)
+
+
+def write_sample(task: str, out: Path) -> Path:
+    """Write a task's own data, in the format of its release, into the new folder `out`."""
+    value = get_task(task)
+    if out.exists():
+        raise StorageError(f"{out} exists; give a new folder")
+    made = task_data.sample_folder(value)
+    try:
+        shutil.copytree(made, out)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error}") from error
+    return out
+
+
+def _default(
+    task: str, data: Path | None, preset: str | None, backbone: str | None, method: str | None
+) -> TrialConfig:
+    chosen = preset or ("paper" if data is not None else "embedded")
+    if chosen not in ("paper", "embedded"):
+        raise ConfigError(f"--preset is paper or embedded, got {chosen!r}")
+    methods = Method.__args__  # type: ignore[attr-defined]
+    if method is not None and method not in methods:
+        raise ConfigError(f"--method is one of {', '.join(methods)}, got {method!r}")
+    return default_trial(
+        get_task(task),
+        preset=cast("Any", chosen),
+        data=None if data is None else data.absolute(),
+        backbone=backbone,
+        method=cast("Method", method or "pare"),
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in values.items()}
+
+
+@contextmanager
+def _boards(observe: Observe | None) -> Iterator[Observe]:
+    """Pass snapshots on, and to TensorBoard every few seconds."""
+    writer: TensorBoardWriter | None = None
+    last = 0.0
+
+    def watch(seen: Snapshot) -> None:
+        nonlocal writer, last
+        if observe is not None:
+            observe(seen)
+        if time.monotonic() - last >= _TENSORBOARD_EVERY_S:
+            writer = writer or TensorBoardWriter(seen.run)
+            writer.update(seen)
+            last = time.monotonic()
+
+    try:
+        yield watch
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """One process trains into a folder; the lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunBusy(
+            f"another process is training into {folder}; wait for it, or give another --out"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_continues(folder: Path, trial: TrialConfig, with_val: bool) -> None:
+    """A half-trained folder goes on only with the configuration it was begun with."""
+    begun = folder / ".begun.yaml"
+    text = f"{trial.to_yaml()}# with_val: {with_val}\n"
+    if begun.is_file() and begun.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
+        )
+    begun.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _follow(folder: Path, observe: Callable[[dict[str, Any]], None] | None) -> Iterator[None]:
+    """Tell `observe` every line that the workers add to curve.jsonl."""
+    if observe is None:
+        yield
+        return
+    done = threading.Event()
+    seen = 0
+
+    def tell() -> None:
+        nonlocal seen
+        path = folder / CURVE
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = text.splitlines()[: text.count("\n")]
+        for line in lines[seen:]:
+            observe(plain_json(json.loads(line)))
+        seen = max(seen, len(lines))
+
+    def loop() -> None:
+        while not done.wait(0.5):
+            tell()
+
+    thread = threading.Thread(target=loop, name="epochs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        tell()

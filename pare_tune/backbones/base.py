@@ -1,0 +1,78 @@
+"""The small protocol every pretrained encoder is seen through: a frozen source embedder and an encoder of tokens.
+
+PaRe splits a pretrained transformer into embedder f, encoder g and predictor h (paper, section 3.1). A backbone here
+is f_s and g; the new target embedder f_t and the heads h_t and h_s belong to `method/`.
+"""
+# Shape suffixes: B = batch, N = tokens into the encoder, D = their width, M = tokens out, F = their width.
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+Freeze = Literal["none", "layernorm", "query_key", "all"]
+"""none: everything trains. layernorm: only norms train (FPT). query_key: attention's q and k are frozen (the official
+code's "Wv"). all: the whole encoder is frozen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneSpec:
+    """Everything `method/` needs to build an embedder and heads that fit, without knowing the backbone."""
+
+    name: str
+    kind: Literal["grid", "sequence"]
+    width: int
+    """D, of the tokens that `encode` takes."""
+    feature_width: int
+    """F, of the features that `encode` returns."""
+    image_size: int | None = None
+    """grid: side of the square image that the encoder is built for."""
+    patch_size: int | None = None
+    """grid: side of a patch; N = (image_size / patch_size)²."""
+    token_grid: tuple[int, int] | None = None
+    """grid: (rows, columns) of the N tokens, in reading order."""
+    feature_grid: tuple[int, int] | None = None
+    """grid: (rows, columns) of the M features."""
+    max_tokens: int | None = None
+    """sequence: longest N."""
+    embed_norm: bool = True
+    """Whether the pretrained embedder ends with a LayerNorm (Swin, RoBERTa: yes; ViT: no)."""
+    norm_eps: float = 1e-5
+    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    tokenizer_name: str = ""
+    source_kinds: tuple[str, ...] = ("images", "masked_images")
+    """Which `SourceKind`s `embed_source` understands."""
+
+
+class Backbone(nn.Module, ABC):
+    """A pretrained encoder; abstract.
+
+    Attributes:
+        spec: shapes and settings.
+        positions: (N or longest N, D) pretrained absolute position table that a new embedder starts from, or None
+            where positions live inside the encoder (Swin's relative bias).
+    """
+
+    spec: BackboneSpec
+    positions: Tensor | None
+
+    @abstractmethod
+    def embed_source(self, x: Tensor, kind: str) -> Tensor:
+        """Source samples (see `sources.SourceKind`) → (B, N, D), without gradient and always in evaluation mode."""
+
+    @abstractmethod
+    def encode(self, tokens_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, M, F) features after the last norm, reading order; extra tokens ([CLS]) are not returned."""
+
+    @abstractmethod
+    def freeze(self, rule: Freeze) -> None:
+        """Set which of the encoder's parameters train; the source embedder never does."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts → token ids without special tokens (sequence backbones only)."""
+        raise TypeError(f"{self.spec.name} reads no text")

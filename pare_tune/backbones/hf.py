@@ -1,0 +1,253 @@
+"""transformers' RoBERTa and BERT as backbones: embedding layer split from the encoder.
+
+RoBERTa (Liu et al., 2019), https://arxiv.org/abs/1907.11692; BERT (Devlin et al., 2019), https://arxiv.org/abs/1810.04805
+"""
+# Shape suffixes: B = batch, N = tokens, D = width, L = samples of a series.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, RobertaConfig
+from transformers.utils import logging as hf_logging
+
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze
+from pare_tune.backbones.freezing import Frozen, apply_rule
+from pare_tune.backbones.weights_io import hub_file, hub_reachable, read_safetensors
+from pare_tune.errors import BackboneUnavailable, ConfigError
+
+Tokenize = Callable[[Sequence[str]], list[list[int]]]
+
+_POSITION_OFFSET = {"roberta": True, "xlm-roberta": True, "camembert": True, "bert": False}
+"""Families that fit. True: positions are counted from pad_token_id + 1 on, as in fairseq; False: from 0."""
+
+
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
+
+
+class SequenceBackbone(Backbone):
+    """A RoBERTa or BERT: (B, N) token ids or, with a wave embedder, (B, 1, L) series → tokens → features.
+
+    No attention mask and no special tokens: every slot of a window holds a token.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        model: Any,
+        spec: BackboneSpec,
+        *,
+        position_offset: int,
+        tokenize: Tokenize,
+        wave_embedder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.source_embedder = Frozen(model.embeddings)
+        self.wave_embedder = None if wave_embedder is None else Frozen(wave_embedder)
+        self.encoder = model.encoder
+        table = model.embeddings.position_embeddings.weight.detach()
+        self.register_buffer(
+            "positions", table[position_offset : position_offset + (spec.max_tokens or 0)].clone()
+        )
+        self._position_offset = position_offset
+        self._tokenize = tokenize
+
+    def embed_source(self, x: Tensor, kind: str) -> Tensor:
+        """(B, N) ids, or (B, 1, L) series of L = N · `spec.patch_size` samples → (B, N, D).
+
+        Raises:
+            ValueError: a kind that it does not read, a wrong shape, or more than `spec.max_tokens` tokens.
+        """
+        if kind not in self.spec.source_kinds:
+            raise ValueError(f"{self.spec.name} embeds {' or '.join(self.spec.source_kinds)}, got {kind!r}")
+        if kind == "waves":
+            return self._embed_waves(x)
+        if x.ndim != 2:
+            raise ValueError(f"text must be token ids (B, N), got shape {tuple(x.shape)}")
+        self._check_length(x.shape[1])
+        # By slot, not by counting non-padding ids as the library would: windows are full.
+        slots_1N = torch.arange(x.shape[1], device=x.device)[None] + self._position_offset
+        return cast("Tensor", self.source_embedder(input_ids=x, position_ids=slots_1N.expand_as(x)))
+
+    def encode(self, tokens_BND: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        return cast("Tensor", self.encoder(tokens_BND).last_hidden_state)
+
+    def freeze(self, rule: Freeze) -> None:
+        """See `freezing.apply_rule`."""
+        apply_rule(self.encoder, rule, name=self.spec.name)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts → token ids without special tokens. Raises BackboneUnavailable if no vocabulary is here."""
+        return self._tokenize(texts)
+
+    def _embed_waves(self, x: Tensor) -> Tensor:
+        samples = self.spec.patch_size
+        if self.wave_embedder is None or samples is None:
+            raise ValueError(f"{self.spec.name} has no embedder for waves")
+        if x.ndim != 3 or x.shape[1] != 1 or x.shape[2] % samples:
+            raise ValueError(f"waves must be (B, 1, L) with L a multiple of {samples}, got {tuple(x.shape)}")
+        num_tokens = x.shape[2] // samples
+        self._check_length(num_tokens)
+        return cast("Tensor", self.wave_embedder(x)) + self.positions[:num_tokens]
+
+    def _check_length(self, num_tokens: int) -> None:
+        if num_tokens > (self.spec.max_tokens or 0):
+            raise ValueError(
+                f"{self.spec.name} takes at most {self.spec.max_tokens} tokens, got {num_tokens}"
+            )
+
+
+def build_hf(
+    name: str, source: str, *, pretrained: bool, cache: Path | None, dropout: float
+) -> SequenceBackbone:
+    """A backbone from a hub name or a folder made by `save_pretrained`.
+
+    Raises:
+        ConfigError: it is not of the RoBERTa or BERT family.
+        BackboneUnavailable: a file is missing and cannot be downloaded, is pickled, or damaged.
+    """
+    if not pretrained and source == "roberta-base":
+        config: PretrainedConfig = _roberta_base_config()
+    else:
+        config = _read_config(source, cache)
+    if config.model_type not in _POSITION_OFFSET:
+        raise ConfigError(
+            f"backbone {name!r} is of type {config.model_type!r}, which is not built in; "
+            f"choose a model of type {', '.join(sorted(_POSITION_OFFSET))}"
+        )
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    if pretrained:
+        model = _read_model(source, config, cache)
+    else:
+        model = AutoModel.from_config(config, add_pooling_layer=False)
+    offset = config.pad_token_id + 1 if _POSITION_OFFSET[config.model_type] else 0
+    return SequenceBackbone(
+        model,
+        sequence_spec(config, name=name, offset=offset),
+        position_offset=offset,
+        tokenize=_Tokenizer(source, cache),
+    )
+
+
+def sequence_spec(
+    config: PretrainedConfig, *, name: str, offset: int, samples_per_token: int | None = None
+) -> BackboneSpec:
+    """Read the shapes off a configuration."""
+    return BackboneSpec(
+        name=name,
+        kind="sequence",
+        width=config.hidden_size,
+        feature_width=config.hidden_size,
+        patch_size=samples_per_token,
+        max_tokens=config.max_position_embeddings - offset,
+        norm_eps=config.layer_norm_eps,
+        tokenizer_name=name,
+        source_kinds=("text",) if samples_per_token is None else ("waves", "text"),
+    )
+
+
+class _Tokenizer:
+    """The model's own tokenizer, read when first used: random weights need no vocabulary at hand."""
+
+    def __init__(self, source: str, cache: Path | None) -> None:
+        self._source, self._cache = source, cache
+        self._tokenizer: Any = None
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._tokenizer is None:
+            self._tokenizer = self._read()
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return cast("list[list[int]]", encoded["input_ids"])
+
+    def _read(self) -> Any:
+        if Path(self._source).is_dir():
+            where, local = self._source, True
+            # Without a vocabulary transformers makes an empty tokenizer and says nothing.
+            if not any((Path(where) / file).is_file() for file in _VOCABULARIES):
+                raise BackboneUnavailable(f"no tokenizer in {where}: add the model's {_VOCABULARIES[0]}")
+        else:
+            path = hub_file(self._source, "tokenizer.json", cache=self._cache, advice=_advice())
+            where, local = str(path.parent), not hub_reachable()
+        try:
+            return AutoTokenizer.from_pretrained(where, local_files_only=local)
+        except (OSError, ValueError, TypeError) as error:
+            raise BackboneUnavailable(
+                f"no tokenizer in {where}: {_first_line(error)}; add the model's tokenizer.json and "
+                f"tokenizer_config.json"
+            ) from error
+
+
+def _roberta_base_config() -> RobertaConfig:
+    """What roberta-base's config.json says, for random weights without a download."""
+    return RobertaConfig(
+        vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5
+    )
+
+
+def _read_config(source: str, cache: Path | None) -> PretrainedConfig:
+    folder = _folder_of(source, "config.json", cache)
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneUnavailable(f"cannot read config.json of {source}: {_first_line(error)}") from error
+
+
+def _read_model(source: str, config: PretrainedConfig, cache: Path | None) -> Any:
+    folder = _folder_of(source, "model.safetensors", cache)
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        read_safetensors(folder / "model.safetensors")  # transformers' error for a damaged file names no file
+    with _quiet():
+        model, info = AutoModel.from_pretrained(
+            folder, config=config, use_safetensors=True, add_pooling_layer=False, output_loading_info=True
+        )
+    if info["missing_keys"]:
+        raise BackboneUnavailable(
+            f"the weights in {folder} do not fit its config.json: they lack "
+            f"{', '.join(sorted(info['missing_keys'])[:3])}; fetch both files again"
+        )
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report of the unused pooling layer in the middle of a run's output."""
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _folder_of(source: str, file: str, cache: Path | None) -> Path:
+    """The folder that holds `file`: the given one, or the hub's snapshot."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return hub_file(source, file, cache=cache, advice=_advice()).parent
+    if (folder / file).is_file() or (folder / f"{file}.index.json").is_file():
+        return folder
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    hint = f"; it holds only pickled weights ({', '.join(pickled)}), which can run code" if pickled else ""
+    raise BackboneUnavailable(
+        f"no {file} in {folder}{hint}; save the model there with save_pretrained(FOLDER)"
+    )
+
+
+def _advice() -> str:
+    return "give a folder with config.json, model.safetensors and tokenizer.json: --backbone hf:FOLDER"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

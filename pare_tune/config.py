@@ -1,0 +1,421 @@
+"""RunConfig and TrialConfig: everything a run or a trial is made of, in and out of YAML.
+
+A `TrialConfig` is enough to train one model again; `best.yaml` is one. A `RunConfig` is a whole search: the default
+trial (trial 0) and how to search around it; `run.yaml` is one. The frozen dataclasses live beside what they configure
+(`KSchedule` beside the schedule); this module composes them, and turns every mistake in a file into one message that
+names the file, the line, the rule and the value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pare_tune.errors import ConfigError
+from pare_tune.method.gate import GateConfig
+from pare_tune.method.schedule import KSchedule
+from pare_tune.tasks.base import Modality, Preset, Task
+
+Method = Literal["pare", "random", "finetune", "layernorm", "scratch"]
+"""pare: the paper. random: patches chosen by chance. finetune: no source data (NFT). layernorm: only norms, embedder
+and heads train (FPT). scratch: the same architecture, not pretrained."""
+
+MIXING_METHODS = frozenset({"pare", "random"})
+
+T = TypeVar("T")
+
+
+def _known_keys(kind: type[Any]) -> BeforeValidator:
+    """Plain dataclasses would let unknown keys pass silently."""
+    names = {f.name for f in dataclasses.fields(kind)}
+
+    def check(value: Any) -> Any:
+        unknown = set(value) - names if isinstance(value, Mapping) else set()
+        if unknown:
+            raise ValueError(f"unknown key {sorted(unknown)[0]!r}; known keys: {', '.join(sorted(names))}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class LossConfig(_Model):
+    """L = beta1·L_t + beta2·[(1−λ)·L_mt + λ·L_ms] (paper, equations 1 and 2)."""
+
+    beta1: float = Field(default=1.0, ge=0.0, le=100.0)
+    """Weight of the loss on unmixed target samples."""
+    beta2: float = Field(default=1.0, ge=0.0, le=100.0)
+    """Weight of the loss on mixed samples."""
+
+
+class SourceConfig(_Model):
+    """The proxy data set whose patches are mixed in."""
+
+    name: str
+    data: Path | None = None
+    """Folder of the public release; None for embedded sources."""
+    samples: int | None = Field(default=None, ge=1)
+    """A fixed subset of this size; None for all."""
+
+
+class OptimizerConfig(_Model):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: float = Field(gt=0.0, le=10.0)
+    """Peak learning rate, reached at the end of the warm-up."""
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """SGD only."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam and AdamW (paper, A.2)."""
+    clip: float | None = Field(default=None, gt=0.0)
+    """Largest global gradient norm; None for no clipping."""
+    warmup: float = Field(default=0.083, ge=0.0, lt=1.0)
+    """Share of the run in which the rate rises linearly from 0 (paper: 5 of 60 epochs)."""
+    decay: float = Field(default=1.0, ge=1.0, le=100.0)
+    """Where the falling line meets 0, in runs: 1 is the last step, 2 would be one more run later."""
+
+
+class TrainConfig(_Model):
+    """Length and batches of one training."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=1)
+    """Samples a forward pass, over all workers together."""
+    accumulation: int = Field(default=1, ge=1)
+    """Forward passes an optimiser step; the loss is their mean."""
+    freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
+    """Which encoder parameters stay as pretrained."""
+    loader_workers: int = Field(default=0, ge=0, le=64)
+    """Processes a worker that prepare batches; 0 prepares them in the training process."""
+
+
+class InputConfig(_Model):
+    """How samples are laid out before the embedder."""
+
+    canvas: int | None = Field(default=None, ge=16, le=4096)
+    """Side of the square for tasks whose samples differ in size (psicov: 512 in the paper)."""
+    image_size: int | None = Field(default=None, ge=16, le=2048)
+    """Side that the backbone sees; None is the backbone's own."""
+    max_tokens: int = Field(default=512, ge=1, le=8192)
+    """Most tokens a 1D input is cut into."""
+
+
+class TrialConfig(_Model):
+    """One training, whole: `pare-tune train best.yaml` needs nothing else."""
+
+    task: str
+    data: Path | None = None
+    """Folder of the public release; None for the data that the task brings itself."""
+    preset: Preset = "embedded"
+    backbone: str = "micro-swin"
+    method: Method = "pare"
+    k: Annotated[KSchedule, _known_keys(KSchedule)] = KSchedule()
+    gate: Annotated[GateConfig, _known_keys(GateConfig)] = GateConfig()
+    loss: LossConfig = LossConfig()
+    source: SourceConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    input: InputConfig = InputConfig()
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """A copy with dotted keys replaced: {"k.start": 0.5, "optimizer.lr": 1e-4}.
+
+        Raises:
+            ConfigError: a key does not exist or a value is out of its range.
+        """
+        tree = self.to_dict()
+        for key, value in values.items():
+            *parents, leaf = key.split(".")
+            node: Any = tree
+            for parent in parents:
+                node = node.get(parent) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or leaf not in node:
+                raise ConfigError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
+            node[leaf] = value
+        return validate(type(self), tree, where="settings")
+
+    def value_of(self, key: str) -> Any:
+        """The value at a dotted key."""
+        node: Any = self.to_dict()
+        for part in key.split("."):
+            node = node[part]
+        return node
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and dicts, as in YAML."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The text of `best.yaml`; loading and writing it again gives the same bytes."""
+        return dump_yaml(self.to_dict())
+
+
+class Budget(_Model):
+    """How much a search may spend; exactly one unit."""
+
+    amount: float = Field(gt=0)
+    unit: Literal["trials", "seconds", "epochs"] = "trials"
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """`50` trials, `90s`, `30m`, `2h` or `1d` of wall time, `600ep` epochs.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(trials?|ep|epochs?|s|m|min|h|d)?\s*", text)
+        if match is None or float(match[1]) <= 0:
+            raise ConfigError(
+                f"a budget is a positive number of trials (50), wall time (90s, 30m, 2h, 1d) or epochs (600ep), "
+                f"got {text!r}"
+            )
+        amount, unit = float(match[1]), match[2] or "trials"
+        seconds = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+        if unit in seconds:
+            return cls(amount=amount * seconds[unit], unit="seconds")
+        if amount != int(amount):
+            raise ConfigError(f"a budget in trials or epochs is a whole number, got {text!r}")
+        return cls(amount=amount, unit="trials" if unit.startswith("trial") else "epochs")
+
+    def __str__(self) -> str:
+        """As `parse` reads it, without loss."""
+        if self.unit != "seconds":
+            return f"{int(self.amount)} {self.unit}"
+        for unit, length in (("h", 3600.0), ("min", 60.0)):
+            if self.amount >= length and (self.amount / length * 4).is_integer():
+                return f"{self.amount / length:g} {unit}"
+        return f"{self.amount!r} s"
+
+
+class SearchConfig(_Model):
+    """How the search goes on around trial 0."""
+
+    budget: Budget = Budget(amount=50)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    space: Path | None = None
+    """A space of your own; None takes the shipped one of the modality."""
+    startup_trials: int = Field(default=10, ge=1)
+    """Random trials before the model-based sampler starts."""
+    reduction: int = Field(default=3, ge=2, le=10)
+    """Successive halving keeps one in so many at each rung."""
+    first_rung: float = Field(default=0.3, gt=0.0, le=1.0)
+    """Share of the epochs before a trial can be stopped."""
+    pruning: bool = True
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """Trials at a time; None is as many as the cluster holds."""
+    workers_per_trial: int = Field(default=1, ge=1)
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    """Fractions let trials share a GPU."""
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _parse_budget(cls, value: Any) -> Any:
+        return Budget.parse(str(value)) if isinstance(value, str | int | float) else value
+
+    @field_serializer("budget")
+    def _show_budget(self, value: Budget) -> str:
+        return str(value)
+
+
+class RunConfig(_Model):
+    """A whole search: `pare-tune --config run.yaml` repeats it."""
+
+    trial: TrialConfig
+    """Trial 0: the paper's configuration, under the preset."""
+    search: SearchConfig = SearchConfig()
+    runs: Path = Path("runs")
+    """Folder of the run folders."""
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_beyond_one(self) -> Self:
+        gpus = self.search.gpus_per_worker
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus_per_worker above 1 must be whole, got {gpus}")
+        return self
+
+    def to_yaml(self) -> str:
+        """The text of `run.yaml`."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Embedded:
+    """What the embedded preset changes for one modality: the paper's values were chosen for 87 M parameters."""
+
+    backbone: str
+    source: str
+    epochs: int
+    batch_size: int
+    lr: float
+    max_tokens: int
+
+
+EMBEDDED: Mapping[Modality, _Embedded] = {
+    Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=32, lr=1e-3, max_tokens=64),
+    Modality.DENSE_2D: _Embedded("micro-swin", "shapes", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
+    Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=32, lr=1e-3, max_tokens=64),
+    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
+    Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=32, lr=1e-3, max_tokens=64),
+}
+
+
+def default_trial(
+    task: Task,
+    *,
+    preset: Preset,
+    data: Path | None = None,
+    backbone: str | None = None,
+    method: Method = "pare",
+    seed: int = 0,
+) -> TrialConfig:
+    """Trial 0: the paper's configuration of `task`, on the preset's backbone, batch and length."""
+    paper = task.paper
+    k = KSchedule(start=paper.k_start, end=paper.k_end)
+    common: dict[str, Any] = {
+        "task": task.name, "data": data, "preset": preset, "method": method, "k": k, "seed": seed,
+    }  # fmt: skip
+    if preset == "embedded":
+        small = EMBEDDED[task.modality]
+        return TrialConfig(
+            **common,
+            backbone=backbone or small.backbone,
+            source=SourceConfig(name=small.source),
+            optimizer=OptimizerConfig(lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1),
+            train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
+            input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens),
+        )
+    freeze: Literal["layernorm", "none"] = "layernorm" if method == "layernorm" else "none"
+    return TrialConfig(
+        **common,
+        backbone=backbone or ("swin-base-22k" if task.modality.is_grid else "roberta-base"),
+        source=SourceConfig(name=paper.source),
+        optimizer=OptimizerConfig(
+            name=paper.optimizer,
+            lr=paper.lr,
+            weight_decay=paper.weight_decay,
+            momentum=paper.momentum,
+            clip=paper.clip,
+            warmup=min(paper.warmup_epochs / paper.epochs, 0.99),
+            decay=max(paper.decay_epochs / paper.epochs, 1.0),
+        ),
+        train=TrainConfig(
+            epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation, freeze=freeze
+        ),
+        input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens),
+    )
+
+
+def load_yaml(path: Path) -> Any:
+    """Read YAML 1.2 (so `1e-4` is a number) with line numbers kept for error messages.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    try:
+        return YAML(typ="rt").load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+
+
+def dump_yaml(tree: Mapping[str, Any]) -> str:
+    """Write YAML with keys in the order given."""
+    yaml = YAML()
+    yaml.width = 100
+    stream = io.StringIO()
+    yaml.dump(dict(tree), stream)
+    return stream.getvalue()
+
+
+def load_trial(path: Path) -> TrialConfig:
+    """Read a `best.yaml`. Raises ConfigError with file and line."""
+    return validate(TrialConfig, load_yaml(path), where=str(path))
+
+
+def load_run(path: Path) -> RunConfig:
+    """Read a `run.yaml`. Raises ConfigError with file and line."""
+    return validate(RunConfig, load_yaml(path), where=str(path))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(model: type[M], tree: Any, *, where: str) -> M:
+    """Check `tree` against `model`; every mistake becomes one line of one ConfigError."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where}: expected a mapping of settings, found {type(tree).__name__}")
+    try:
+        return model.model_validate(_plain(tree))
+    except ValidationError as error:
+        lines = [f"{where}{_line(tree, e['loc'])}: {_sentence(e)}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def line_of(tree: Any, path: tuple[str | int, ...]) -> int | None:
+    """1-based line of the deepest key of `path` that the file holds, None for trees that came from no file."""
+    line: int | None = None
+    for key in path:
+        positions: Callable[[Any], tuple[int, int]] | None = getattr(getattr(tree, "lc", None), "key", None)
+        if positions is None or not isinstance(tree, Mapping) or key not in tree:
+            break
+        line = positions(key)[0] + 1
+        tree = tree[key]
+    return line
+
+
+def _line(tree: Any, path: tuple[str | int, ...]) -> str:
+    line = line_of(tree, path)
+    return "" if line is None else f":{line}"
+
+
+def _sentence(error: Any) -> str:
+    name = ".".join(str(p) for p in error["loc"]) or "settings"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {name!r}"
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    value = error.get("input")
+    shown = f", got {value!r}" if isinstance(value, str | int | float | bool | None) else ""
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _plain(node: Any) -> Any:
+    """ruamel's nodes as builtins, so that what is validated holds no file positions."""
+    if isinstance(node, Mapping):
+        return {str(k): _plain(v) for k, v in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(v) for v in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node

@@ -1,0 +1,23 @@
+"""What people see of a search: the live view, the summary, TensorBoard scalars and the HTML report.
+
+Everything is drawn from a `Snapshot` and the files of the run folder. Importing this package loads rich and nothing
+heavier; plotly, optuna, tensorboard and jinja2 are loaded by the calls that need them.
+"""
+
+from pare_tune.report.events import snapshot_json
+from pare_tune.report.html import write_report
+from pare_tune.report.live import LiveView
+from pare_tune.report.summary import status_text, summary
+from pare_tune.report.tables import TaskRow, task_table
+from pare_tune.report.tensorboard import TensorBoardWriter
+
+__all__ = [
+    "LiveView",
+    "TaskRow",
+    "TensorBoardWriter",
+    "snapshot_json",
+    "status_text",
+    "summary",
+    "task_table",
+    "write_report",
+]

@@ -1,0 +1,142 @@
+"""What is printed when a search ends, and by `pare-tune status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pare_tune.report import words
+from pare_tune.report.ink import Ink
+from pare_tune.report.view import SearchView, counts_line, header, score_lines
+from pare_tune.tune.snapshot import Snapshot
+
+MAX_WIDTH = 100
+
+
+def summary(snapshot: Snapshot, *, best_yaml: Path | None, next_command: str | None) -> RenderableType:
+    """The end of a search: its best configuration beside the paper's default, what it cost, and what to type next.
+
+    Lines keep to the console's width; a longer command is broken so that a shell joins it again.
+    """
+    return _Summary(snapshot, best_yaml, next_command)
+
+
+def status_text(snapshot: Snapshot) -> RenderableType:
+    """The search as it stands, drawn once."""
+    return SearchView(snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One searched setting: the paper's value beside the best one. A value that does not apply is None."""
+
+    name: str
+    default: str | None
+    best: str | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the best trial departs from the paper here."""
+        return self.default != self.best
+
+
+def settings(snapshot: Snapshot) -> list[Setting]:
+    """Every searched setting of the best trial and of the default, in the order of the space."""
+    best = snapshot.best.params if snapshot.best is not None else {}
+    default = snapshot.default.params if snapshot.default is not None else {}
+    return [
+        Setting(name, _value(default, name), _value(best, name)) for name in dict.fromkeys([*default, *best])
+    ]
+
+
+def cost(snapshot: Snapshot) -> str:
+    """`50 trials, 312 epochs, 21 min of wall time, 38 min of training` (trials side by side add up)."""
+    epochs = sum(t.epoch for t in snapshot.trials)
+    training = sum(t.seconds for t in snapshot.trials)
+    return (
+        f"{words.plural(len(snapshot.trials), 'trial')}, {words.plural(epochs, 'epoch')}, "
+        f"{words.duration(snapshot.elapsed_s)} of wall time, {words.duration(training)} of training"
+    )
+
+
+def _value(params: Mapping[str, Any], name: str) -> str | None:
+    return words.setting(params[name]) if name in params else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    snapshot: Snapshot
+    best_yaml: Path | None
+    next_command: str | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        ink, s = Ink(options.encoding), self.snapshot
+        width = min(options.max_width, MAX_WIDTH)
+        yield Text("")
+        yield header(ink, s, width)
+        yield Text("")
+        yield score_lines(ink, s, compared=False)
+        yield Text("")
+        yield Padding(ink.wrapped(words.verdict(s)), (0, 1), expand=False)
+        if s.best is not None:
+            yield Text("")
+            yield _settings_table(ink, s)
+        yield Text("")
+        yield counts_line(ink, s)
+        yield from self._facts(ink, width)
+        if self.next_command:
+            yield Text("")
+            yield from _command(ink, self.next_command, width)
+        yield Text("")
+
+    def _facts(self, ink: Ink, width: int) -> Iterator[RenderableType]:
+        s = self.snapshot
+        facts = [("Cost", cost(s)), ("Data", f"{s.provenance}: {words.PROVENANCE.get(s.provenance, '')}")]
+        if s.best is not None:
+            facts.append(("Score", "on validation data, one seed a trial; the test split was not read"))
+        if self.best_yaml is not None and s.best is not None:
+            facts.append(("File", str(self.best_yaml)))
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=6, no_wrap=True)
+        grid.add_column(max_width=width - 9)
+        for name, fact in facts:
+            grid.add_row(ink.text(f" {name}", "dim"), ink.wrapped(fact))
+        yield grid
+
+
+def _command(ink: Ink, command: str, width: int) -> Iterator[Text]:
+    """On one line, or broken the way a shell joins again, from the first column on: it is there to be copied."""
+    command = ink.clean(command)
+    if len(" Next: ") + cell_len(command) <= width:
+        yield ink.text(" Next: ", "dim").append(command, "bold not dim")
+        return
+    yield ink.text(" Next:", "dim")
+    lines = chop_cells(command, width - 1)
+    for line in lines[:-1]:
+        yield Text(line + "\\", "bold", no_wrap=True)
+    yield Text(lines[-1], "bold", no_wrap=True)
+
+
+def _settings_table(ink: Ink, s: Snapshot) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="")
+    table.add_column(ink.text("setting", "dim"), no_wrap=True)
+    table.add_column(ink.text("paper's default", "dim"), justify="right", no_wrap=True)
+    table.add_column(ink.text("best", "dim"), justify="right", no_wrap=True)
+    table.add_column()
+    for row in settings(s):
+        changed = row.changed
+        table.add_row(
+            ink.text(row.name, "" if changed else "dim"),
+            ink.text(row.default or words.NONE, "dim"),
+            ink.text(row.best or words.NONE, "bold" if changed else "dim"),
+            ink.text("●" if changed else "", "green"),
+        )
+    return table

@@ -1,0 +1,194 @@
+"""How numbers are said: one way for the live view, the end of a run, `status` and the HTML report."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
+
+NONE = "–"
+"""Stands where there is no number."""
+
+_UNITLESS = frozenset({"", "1", "unit of y"})
+
+PROVENANCE = {
+    "real": "the released data",
+    "sample": "simulated data of the same format and kind; the scores say nothing about the real benchmark",
+    "solved": "the equations solved here, smaller than the released data; not comparable with published scores",
+}
+"""What `data: …` means, for people."""
+
+STATES: dict[TrialState, str] = {
+    "waiting": "waiting",
+    "running": "running",
+    "complete": "finished",
+    "pruned": "stopped early",
+    "failed": "failed",
+}
+"""Trial states, for people."""
+
+CAUSES = {"diverged": "diverged", "out_of_memory": "out of memory", "crashed": "crashed"}
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash for None and NaN."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:#.4g}".rstrip(".") if value else "0"
+
+
+def score(value: float | None, unit: str) -> str:
+    """A score with its unit: `2.871 Å`, `14.30 %`, `0.1234`."""
+    text = number(value)
+    return text if text == NONE or unit in _UNITLESS else f"{text} {unit}"
+
+
+def setting(value: Any) -> str:
+    """A setting's value, as short as it can be read."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `12 min`, `1 h 05 min`, `2 d 3 h`; a dash for NaN."""
+    if not math.isfinite(seconds):
+        return NONE
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def metric_line(snapshot: Snapshot) -> str:
+    """`mae_8 in Å, lower is better`."""
+    unit = "" if snapshot.unit in ("", "1") else f" in {snapshot.unit}"
+    better = "lower" if snapshot.direction == "min" else "higher"
+    return f"{snapshot.metric}{unit}, {better} is better"
+
+
+def cause(trial: TrialView) -> str:
+    """Why a trial failed, in words."""
+    return CAUSES.get(trial.cause or "", trial.cause or "unknown cause")
+
+
+def scores(trial: TrialView) -> list[float]:
+    """The validation score of every epoch; NaN where there was none."""
+    return [math.nan if r.get("score") is None else float(r["score"]) for r in trial.curve]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The best trial against the paper's default, both finished."""
+
+    difference: float
+    """Positive: the best is better."""
+    relative: float | None
+    """`difference` over the default's score; None when that is 0."""
+    wobble: float | None
+    """Median change of the score from one epoch to the next, late in training; None when the curves are too short."""
+    absolute: str
+    """`0.531 Å`."""
+    percent: str
+    """`15.6 %`; empty without a `relative`."""
+    wobble_text: str
+    """`0.012 Å`; empty without a `wobble`."""
+
+    @property
+    def text(self) -> str:
+        """`0.531 Å (15.6 %)`."""
+        return f"{self.absolute} ({self.percent})" if self.percent else self.absolute
+
+    @property
+    def may_be_noise(self) -> bool:
+        """Whether the difference is no larger than the scores change by themselves from epoch to epoch."""
+        return self.wobble is not None and self.difference <= self.wobble
+
+
+def compare(snapshot: Snapshot) -> Comparison | None:
+    """How much the best finished trial beats trial 0; None when either is missing or they are one and the same."""
+    best, default = snapshot.best, snapshot.default
+    if best is None or default is None or best.number == default.number or default.state != "complete":
+        return None
+    if best.best_score is None or default.best_score is None:
+        return None
+    difference = best.best_score - default.best_score
+    if snapshot.direction == "min":
+        difference = -difference
+    relative = difference / abs(default.best_score) if default.best_score else None
+    wobbles = [w for w in (_wobble(best), _wobble(default)) if w is not None]
+    wobble = max(wobbles, default=None)
+    return Comparison(
+        difference=difference,
+        relative=relative,
+        wobble=wobble,
+        absolute=_difference(difference, default.best_score, snapshot.unit),
+        percent="" if relative is None else f"{100 * relative:.3g} %",
+        wobble_text="" if wobble is None else _difference(wobble, default.best_score, snapshot.unit),
+    )
+
+
+def verdict(snapshot: Snapshot) -> str:
+    """One or two sentences: what the search gained over the paper's default, and how sure that is."""
+    best, default = snapshot.best, snapshot.default
+    finished = snapshot.count("complete")
+    if best is None:
+        return "No trial has finished, so there is no best configuration."
+    if best.number == 0:
+        if finished == 1:
+            return "The paper's default is the only trial that finished."
+        return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
+    found = compare(snapshot)
+    if found is None:
+        why = "has no score" if default is None else _without_score(default)
+        return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
+    text = f"Better than the paper's default by {found.text}."
+    if found.may_be_noise:
+        text += f" Late in training the score moves as much from epoch to epoch ({found.wobble_text}): it may be noise."
+    return text
+
+
+def _without_score(default: TrialView) -> str:
+    match default.state:
+        case "failed":
+            return f"failed ({cause(default)})"
+        case "pruned":
+            return f"was stopped early, after epoch {default.epoch} of {default.epochs}"
+        case _:
+            return "has not finished"
+
+
+def _difference(value: float, like: float, unit: str) -> str:
+    """With as many decimals as the score that it is a difference of."""
+    shown = number(like)
+    decimals = len(shown.partition(".")[2]) if "e" not in shown else 0
+    text = f"{value:.{decimals}f}" if decimals else f"{value:.3g}"
+    if float(text) == 0.0 and value:
+        text = f"{value:.1g}"
+    if unit == "%":
+        return f"{text} points"
+    return text if unit in _UNITLESS else f"{text} {unit}"
+
+
+def _wobble(trial: TrialView) -> float | None:
+    """Median |change| between neighbouring epochs in the second half of the curve, from three changes up."""
+    late = scores(trial)[trial.epoch // 2 :]
+    changes = [abs(b - a) for a, b in pairwise(late) if math.isfinite(b - a)]
+    return statistics.median(changes) if len(changes) >= 3 else None

@@ -1,0 +1,247 @@
+"""From a TrialConfig and opened data to a model: the one place that knows tasks, sources, backbones and the method."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pare_tune.backbones import Backbone, load_backbone
+from pare_tune.config import MIXING_METHODS, TrialConfig
+from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.method import (
+    Gate,
+    GateMixer,
+    GridDenseHead,
+    GridEmbedder,
+    Mixer,
+    PareModel,
+    PointHead,
+    RandomMixer,
+    SequenceDenseHead,
+    SequenceEmbedder,
+    TableEmbedder,
+    TargetScale,
+    stack_size,
+)
+from pare_tune.sources import SOURCES, open_source
+from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
+from pare_tune.tasks.base import Dense, Modality, MultiLabel, Output, Point
+from pare_tune.tasks.load import TaskData, default_cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """What a model must be rebuilt with beside its config; kept in the metadata of its weights."""
+
+    modality: str
+    input_shape: tuple[int, ...]
+    output_kind: str
+    output_shape: tuple[int, ...]
+    target_scale: tuple[float, float]
+    source_kind: str | None
+    source_classes: int
+
+    @classmethod
+    def of(cls, data: TaskData, source: SourceData | None) -> ModelShape:
+        """Shapes of opened data."""
+        kind, shape = _output_shape(data.output)
+        return cls(
+            modality=data.task.modality.value,
+            input_shape=data.input_shape,
+            output_kind=kind,
+            output_shape=shape,
+            target_scale=data.target_scale,
+            source_kind=None if source is None else source.kind.value,
+            source_classes=0 if source is None else source.num_classes,
+        )
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> ModelShape:
+        """From JSON."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+        return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def open_backbone(config: TrialConfig, cache: Path | None = None) -> Backbone:
+    """The trial's encoder; random weights for `scratch`.
+
+    Raises:
+        UnknownName, BackboneUnavailable: see `backbones.load_backbone`.
+        ConfigError: the backbone is of the wrong kind for the task.
+    """
+    backbone = load_backbone(
+        config.backbone,
+        pretrained=config.method != "scratch",
+        image_size=config.input.image_size,
+        seed=config.seed,
+        cache=cache,
+    )
+    backbone.freeze("layernorm" if config.method == "layernorm" else config.train.freeze)
+    return backbone
+
+
+def check_backbone(modality: Modality, backbone: Backbone) -> None:
+    """Raise ConfigError when a vision encoder is asked to read a series, or the reverse."""
+    wanted = "grid" if modality.is_grid else "sequence"
+    if backbone.spec.kind != wanted:
+        example = "micro-swin or swin-base-22k" if wanted == "grid" else "micro-roberta or roberta-base"
+        raise ConfigError(
+            f"a task of modality {modality.value} needs a {wanted} backbone ({example}), "
+            f"{backbone.spec.name} is a {backbone.spec.kind} backbone"
+        )
+
+
+def open_trial_source(
+    config: TrialConfig, backbone: Backbone, num_tokens: int, cache: Path | None = None
+) -> SourceData | None:
+    """The proxy data set as the backbone reads it; None for methods that mix nothing.
+
+    Raises:
+        UnknownName: there is no such source.
+        ConfigError: the source is of a kind that the backbone has no embedder for.
+    """
+    if config.method not in MIXING_METHODS:
+        return None
+    spec = backbone.spec
+    if config.source.name not in SOURCES:
+        raise UnknownName("source", config.source.name, SOURCES)
+    kind = SOURCES[config.source.name].kind
+    if kind.value not in spec.source_kinds:
+        raise ConfigError(
+            f"source {config.source.name!r} gives {kind.value}, {spec.name} reads {', '.join(spec.source_kinds)}; "
+            f"choose another source.name"
+        )
+    return open_source(
+        config.source.name,
+        SourceRequest(
+            root=config.source.data,
+            cache=cache or default_cache(),
+            max_samples=config.source.samples,
+            image_size=spec.image_size,
+            image_mean=spec.image_mean,
+            image_std=spec.image_std,
+            num_tokens=None if spec.kind == "grid" else num_tokens,
+            tokenize=backbone.tokenize if spec.kind == "sequence" else None,
+            tokenizer_name=spec.tokenizer_name,
+        ),
+    )
+
+
+def count_tokens(
+    config: TrialConfig, modality: Modality, input_shape: tuple[int, ...], backbone: Backbone
+) -> int:
+    """N: the tokens that one target sample becomes.
+
+    Raises:
+        ConfigError: more tokens than the backbone has positions for.
+    """
+    spec = backbone.spec
+    if modality.is_grid:
+        assert spec.token_grid is not None
+        return spec.token_grid[0] * spec.token_grid[1]
+    length = input_shape[-1]
+    limit = min(config.input.max_tokens, spec.max_tokens or config.input.max_tokens)
+    num_tokens = length if modality is Modality.TABLE else length // stack_size(length, limit)
+    if spec.max_tokens is not None and num_tokens > spec.max_tokens:
+        raise ConfigError(
+            f"{length} features need as many tokens, {spec.name} takes at most {spec.max_tokens}"
+        )
+    return num_tokens
+
+
+def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> PareModel:
+    """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
+    check_backbone(Modality(shape.modality), backbone)
+    target_head: nn.Module = _target_head(shape, backbone, num_tokens)
+    if shape.target_scale != (0.0, 1.0):
+        target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
+    return PareModel(
+        encoder=backbone,
+        target_embedder=_target_embedder(shape, backbone, num_tokens),
+        target_head=target_head,
+        mixer=_mixer(config, backbone.spec.width) if shape.source_kind else None,
+        source_head=_source_head(shape, backbone) if shape.source_kind else None,
+    )
+
+
+def _mixer(config: TrialConfig, width: int) -> Mixer:
+    if config.method == "random":
+        return RandomMixer()
+    return GateMixer(Gate(width, config.gate), config.gate)
+
+
+def _target_embedder(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
+    spec, modality, channels = backbone.spec, Modality(shape.modality), shape.input_shape[0]
+    positions = None if backbone.positions is None else backbone.positions[:num_tokens]
+    if modality.is_grid:
+        assert spec.image_size is not None
+        assert spec.patch_size is not None
+        return GridEmbedder(
+            channels,
+            spec.image_size,
+            spec.patch_size,
+            spec.width,
+            norm=spec.embed_norm,
+            norm_eps=spec.norm_eps,
+            positions=positions,
+        )
+    if modality is Modality.TABLE:
+        return TableEmbedder(channels, num_tokens, spec.width, norm=spec.embed_norm, norm_eps=spec.norm_eps)
+    return SequenceEmbedder(
+        channels,
+        shape.input_shape[-1],
+        num_tokens,
+        spec.width,
+        norm=spec.embed_norm,
+        norm_eps=spec.norm_eps,
+        positions=positions,
+    )
+
+
+def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
+    width = backbone.spec.feature_width
+    if shape.output_kind != "dense":
+        return PointHead(width, shape.output_shape[0])
+    if backbone.spec.kind == "grid":
+        return _grid_head(backbone, shape.output_shape)
+    return SequenceDenseHead(width, num_tokens, shape.output_shape)
+
+
+def _source_head(shape: ModelShape, backbone: Backbone) -> nn.Module:
+    spec = backbone.spec
+    if shape.source_kind == SourceKind.MASKED_IMAGES:
+        assert spec.image_size is not None
+        return _grid_head(backbone, (spec.image_size, spec.image_size))
+    return PointHead(spec.feature_width, shape.source_classes)
+
+
+def _grid_head(backbone: Backbone, out_shape: tuple[int, ...]) -> nn.Module:
+    spec = backbone.spec
+    assert spec.feature_grid is not None
+    assert spec.image_size is not None
+    return GridDenseHead(
+        spec.feature_width, spec.feature_grid, out_shape, up=spec.image_size // spec.feature_grid[0]
+    )
+
+
+def _output_shape(output: Output) -> tuple[str, tuple[int, ...]]:
+    match output:
+        case Point():
+            return "point", (output.num_classes,)
+        case MultiLabel():
+            return "multilabel", (output.num_labels,)
+        case Dense():
+            return "dense", output.shape
+
+
+def pick_device() -> torch.device:
+    """The accelerator of this process if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,112 @@
+"""The final training: the only step that reads the test split, once, at its end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from pare_tune.config import TrialConfig
+from pare_tune.tasks import get_task
+from pare_tune.tasks.load import JoinedDataset, open_test
+from pare_tune.train.build import ModelShape
+from pare_tune.train.checkpoint import BEST, LAST, load_weights, save_weights
+from pare_tune.train.export import METRICS, export_model, plain_json
+from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
+from pare_tune.train.trial import open_trial
+
+CURVE = "curve.jsonl"
+
+
+def run_final(
+    config: TrialConfig, context: Context, *, with_val: bool, cache: Path | None = None
+) -> dict[str, Any] | None:
+    """Train `config` in full, score the test split once, and export to `context.folder`.
+
+    Without `with_val` the weights of the best validation epoch are scored and kept; with it the validation split is
+    trained on as well and the last epoch's weights are.
+
+    Returns:
+        What metrics.json holds, on rank 0; None on other ranks.
+
+    Raises:
+        TrialFailed, StorageError: see `loop.fit`.
+    """
+    folder = context.folder
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = open_trial(config, cache=cache)
+    model = opened.build()
+    told = _already_told(folder)
+
+    def report(epoch: EpochReport) -> None:
+        if context.is_main and epoch.epoch > told:
+            with (folder / CURVE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(plain_json(epoch.to_dict())) + "\n")
+        context.report(epoch)
+
+    result = fit(
+        config,
+        model,
+        opened.data,
+        opened.source,
+        replace(context, report=report),
+        num_tokens=opened.num_tokens,
+        train=JoinedDataset([opened.data.train, opened.data.val]) if with_val else None,
+        validate=not with_val,
+    )
+    if with_val and context.is_main:
+        about = {**ModelShape.of(opened.data, opened.source).to_dict(), "epoch": config.train.epochs}
+        save_weights(folder / BEST, model, about)
+    if context.world_size > 1:
+        dist.barrier()
+    kept_epoch = load_best(folder, model)
+    task = get_task(config.task)
+    test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
+    score = evaluate(model, test, task.metric, batch_size=config.train.batch_size, context=context)
+    if not context.is_main:
+        return None
+    metrics: dict[str, Any] = {
+        "task": task.name,
+        "data": opened.data.provenance,
+        "metric": task.metric.name,
+        "unit": task.metric.unit,
+        "direction": task.metric.direction,
+        "test": score,
+        "test_samples": len(test),
+        "validation": None if with_val else result.best_score,
+        "trained_on": "train+val" if with_val else "train",
+        "epoch": kept_epoch,
+        "epochs": config.train.epochs,
+        "workers": context.world_size,
+        "seconds": sum(r.seconds for r in result.curve),
+    }
+    export_model(folder, folder / BEST, config, metrics)
+    for leftover in (BEST, LAST):
+        (folder / leftover).unlink(missing_ok=True)
+    return metrics
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a final training has ended here."""
+    return (folder / METRICS).is_file()
+
+
+def shape_of_export(weights: Path) -> ModelShape:
+    """The shapes kept in an exported model's metadata."""
+    about = dict(load_weights(weights)[1])
+    about.pop("epoch", None)
+    return ModelShape.from_dict(about)
+
+
+def _already_told(folder: Path) -> int:
+    """Epochs whose line is already in curve.jsonl, a torn last line not counted and cut off."""
+    path = folder / CURVE
+    if not path.is_file():
+        return 0
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    path.write_bytes(b"".join(lines))
+    return len(lines)

@@ -1,0 +1,108 @@
+"""Use an exported model on new inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pare_tune.config import TrialConfig, load_trial
+from pare_tune.errors import DataError
+from pare_tune.method import PareModel
+from pare_tune.tasks.base import Modality
+from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
+from pare_tune.train.checkpoint import load_weights
+from pare_tune.train.export import CONFIG, MODEL
+from pare_tune.train.loop import autocast
+
+
+def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShape, TrialConfig]:
+    """The model of a `best/` or `final/` folder, in evaluation mode; needs neither data nor pretrained weights.
+
+    Raises:
+        DataError: the folder holds no exported model, or a damaged one.
+        ConfigError: its config.yaml was edited into something else.
+    """
+    if not (folder / MODEL).is_file() or not (folder / CONFIG).is_file():
+        raise DataError(
+            f"{folder} holds no model ({MODEL} and {CONFIG}); give the best/ or final/ folder of a run"
+        )
+    config = load_trial(folder / CONFIG)
+    tensors, about = load_weights(folder / MODEL)
+    about.pop("epoch", None)
+    shape = ModelShape.from_dict(about)
+    # Every weight is overwritten, so the pretrained ones are neither needed nor looked for.
+    backbone = open_backbone(config.model_copy(update={"method": "scratch"}))
+    num_tokens = count_tokens(config, Modality(shape.modality), shape.input_shape, backbone)
+    model = build_model(config, shape, backbone, num_tokens)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{folder / MODEL} does not fit {folder / CONFIG}: {error}") from error
+    return model.to(device).eval(), shape, config
+
+
+def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
+    """A .npy of model-ready samples, (n, *input_shape).
+
+    Raises:
+        DataError: missing, truncated, of another shape or type, or holding NaN.
+    """
+    try:
+        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read {path} as a .npy array: {error}") from error
+    return check_inputs(values, shape, str(path))
+
+
+def check_inputs(values: npt.NDArray[Any], shape: ModelShape, where: str) -> npt.NDArray[np.float32]:
+    """Raise DataError unless `values` is (n, *input_shape), real and finite."""
+    if values.shape[1:] != shape.input_shape or values.ndim != len(shape.input_shape) + 1:
+        wanted = ", ".join(map(str, shape.input_shape))
+        raise DataError(f"{where}: the model takes arrays of shape (n, {wanted}), got {values.shape}")
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{where}: the model takes numbers, got dtype {values.dtype}")
+    floats = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(floats).all():
+        bad = int(np.argwhere(~np.isfinite(floats.reshape(len(floats), -1)).all(axis=1))[0, 0])
+        raise DataError(f"{where}: sample {bad} holds NaN or infinity")
+    return floats
+
+
+@torch.no_grad()
+def predict_array(
+    model: PareModel,
+    inputs: npt.NDArray[np.float32],
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Raw outputs (n, ...): logits for point and multilabel tasks, values for dense ones."""
+    outputs: list[npt.NDArray[np.float32]] = []
+    for start in range(0, len(inputs), batch_size):
+        x = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(device)  # a copy: maps are read-only
+        with autocast(device):
+            outputs.append(model(x).target.float().cpu().numpy())
+        if progress is not None:
+            progress(len(outputs[-1]))
+    return np.concatenate(outputs)
+
+
+def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt.NDArray[np.float32]:
+    """Softmax for point tasks, sigmoid for multilabel tasks.
+
+    Raises:
+        DataError: the task is dense; its outputs are no logits.
+    """
+    logits = torch.from_numpy(outputs)
+    match shape.output_kind:
+        case "point":
+            return logits.softmax(dim=-1).numpy()
+        case "multilabel":
+            return logits.sigmoid().numpy()
+    raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")

@@ -1,0 +1,140 @@
+"""The Ray Train side: what each worker of a `TorchTrainer` runs. The only module here that imports ray.train.
+
+Checkpoints are files in a folder that all workers share (as Ray itself asks of several nodes), not Ray checkpoints:
+the same files serve trials with one worker, with several, and the final training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from pare_tune.config import TrialConfig
+from pare_tune.errors import PareTuneError, StudyFailed, TrialFailed
+from pare_tune.train.final import run_final
+from pare_tune.train.loop import Context, EpochReport
+from pare_tune.train.trial import run_trial
+
+FAILURE = "failure.json"
+
+
+def train_loop_per_worker(settings: dict[str, Any]) -> None:
+    """One trial on several workers; reports an `EpochReport` dict an epoch.
+
+    Args:
+        settings: {"trial": TrialConfig dict, "folder": str, "cache": str | None}.
+
+    A `TrialFailed` leaves {"cause", "message"} in `folder/failure.json` before it travels on, because Ray hands its
+    caller an error of its own.
+    """
+    folder = Path(settings["folder"])
+    cache = settings.get("cache")
+    try:
+        run_trial(_trial(settings), worker_context(folder), cache=None if cache is None else Path(cache))
+    except TrialFailed as error:
+        (folder / FAILURE).write_text(
+            json.dumps({"cause": error.cause, "message": str(error)}), encoding="utf-8"
+        )
+        raise
+
+
+def final_loop_per_worker(settings: dict[str, Any]) -> None:
+    """The final training on one worker or several.
+
+    Args:
+        settings: {"trial", "folder", "cache", "with_val": bool}.
+    """
+    cache = settings.get("cache")
+    run_final(
+        _trial(settings),
+        worker_context(Path(settings["folder"])),
+        with_val=bool(settings["with_val"]),
+        cache=None if cache is None else Path(cache),
+    )
+
+
+def launch_final(
+    config: TrialConfig,
+    folder: Path,
+    *,
+    with_val: bool,
+    num_workers: int,
+    cpus_per_worker: float,
+    gpus_per_worker: float = 0.0,
+    cache: Path | None = None,
+) -> None:
+    """Run the final training on a connected Ray cluster and wait for it.
+
+    Raises:
+        PareTuneError: whatever a worker raised, if it was ours.
+        StudyFailed: anything else ended it.
+    """
+    scratch = folder / ".ray"
+    resources = {"CPU": cpus_per_worker}
+    if gpus_per_worker:
+        resources["GPU"] = gpus_per_worker
+    trainer = TorchTrainer(
+        final_loop_per_worker,
+        train_loop_config={
+            "trial": config.to_dict(),
+            "folder": str(folder),
+            "cache": None if cache is None else str(cache),
+            "with_val": with_val,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=num_workers, use_gpu=bool(gpus_per_worker), resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"final-{config.task}-{os.getpid()}", storage_path=str(folder / ".ray")
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _ours(error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _ours(error: Exception) -> PareTuneError:
+    """The first error of ours that a worker raised; Ray wraps them in its own."""
+    found: Iterable[BaseException] = getattr(error, "worker_failures", {}).values()
+    for failure in found:
+        inner: BaseException | None = failure
+        while inner is not None:
+            if isinstance(inner, PareTuneError):
+                return inner
+            inner = inner.__cause__
+    return StudyFailed(f"the final training failed: {error}")
+
+
+def worker_context(folder: Path) -> Context:
+    """The `Context` of this Ray Train worker."""
+    train = ray.train.get_context()
+    resources = ray.get_runtime_context().get_assigned_resources()
+    torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
+
+    def report(epoch: EpochReport) -> None:
+        ray.train.report(epoch.to_dict())
+
+    return Context(
+        report=report,
+        folder=folder,
+        device=ray.train.torch.get_device(),
+        rank=train.get_world_rank(),
+        world_size=train.get_world_size(),
+    )
+
+
+def _trial(settings: dict[str, Any]) -> TrialConfig:
+    return TrialConfig.model_validate(settings["trial"])

@@ -1,0 +1,325 @@
+"""Between the study and Ray Tune: the study decides, Ray Tune runs.
+
+`Desk` holds the state of one session; `StudySearcher`, `StudyScheduler`, `StudyStopper` and `StudyCallback` are the
+thin faces of it that Ray Tune calls, all from the driver's main thread.
+
+Ray's own OptunaSearch is not used: it tells Optuna that a stopped trial is COMPLETE with its early score, loses trials
+whose metric is NaN as RUNNING for ever, and cannot extend a search that has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from ray.tune import Callback, Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+import pare_tune.errors
+from pare_tune.config import Budget, TrialConfig
+from pare_tune.errors import ConfigError, PareTuneError, StorageError, StudyFailed
+from pare_tune.train.loop import EpochReport
+from pare_tune.tune.folder import RunFolder, write_text
+from pare_tune.tune.study import Study
+from pare_tune.tune.trial import LOG, halve
+
+METRIC = "best_score"
+_FIELDS = tuple(f.name for f in fields(EpochReport))
+_HOPELESS = 3
+"""So many first trials that crash before their first epoch mean that something else is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    kind: Literal["complete", "pruned", "failed"]
+    why: str = ""
+    message: str = ""
+
+
+class Desk:
+    """One session of a search.
+
+    Args:
+        study: the record, which says what to run.
+        folder: receives each trial's config.yaml.
+        budget: over all sessions.
+        ended: called with the number of each trial that got its final state.
+        tick: called between Ray's events, about every 0.1 s.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: RunFolder,
+        budget: Budget,
+        *,
+        ended: Callable[[int], None],
+        tick: Callable[[], None],
+    ) -> None:
+        self.study, self.folder, self.budget = study, folder, budget
+        self.tick = tick
+        self.error: BaseException | None = None
+        self.interrupted = False
+        self._ended = ended
+        self._numbers: dict[str, int] = {}
+        self._outcomes: dict[int, _Outcome] = {}
+        self._early_crashes = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the session ends at once; what runs stays running in the study, to be resumed."""
+        return self.interrupted or self.error is not None
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Ray Tune logs and swallows some exceptions of its adapters; the first one is kept for the search to raise."""
+        try:
+            yield
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
+                if isinstance(error, OSError):
+                    self.error = StorageError(
+                        f"cannot write {self.folder.path}: {error}; free some space, then resume"
+                    )
+                    self.error.__cause__ = error
+            raise
+
+    def next(self, tune_id: str) -> dict[str, Any] | None:
+        """What to run next; None when there is nothing more."""
+        while not self.stopping:
+            if self._is_exhausted() and self.study.has_orphans:
+                self._close(self.study.ask().number, _Outcome("pruned", "budget"))
+                continue
+            if not self.study.has_orphans and self._is_spent():
+                return None
+            ask = self.study.ask()
+            if self.study.epochs_of(ask.number) >= self.study.epochs:
+                # The driver died between the last epoch and the verdict.
+                self._close(ask.number, _Outcome("complete"))
+                continue
+            try:
+                config = self.study.space.config(ask.settings)
+            except ConfigError as error:
+                # Each value is valid, their combination is not; a space of one's own can say such things.
+                self._close(ask.number, _Outcome("failed", "invalid", str(error)))
+                continue
+            write_text(self._trial_folder(ask.number) / "config.yaml", config.to_yaml())
+            self._numbers[tune_id] = ask.number
+            return {"number": ask.number, "config": config.model_dump_json(), "halved": ask.halved}
+        return None
+
+    def result(self, tune_id: str, result: Mapping[str, Any]) -> bool:
+        """Take in a report; whether the trial must stop."""
+        number = self._numbers[tune_id]
+        if "cause" in result:
+            if result["cause"] == "fatal":
+                self.error = _rebuilt(result["kind"], result["message"])
+            self._outcomes[number] = _Outcome("failed", result["cause"], result["message"])
+            return True
+        if result.get("halved"):
+            self.study.note_retry(number, halved=True)
+            return False
+        epoch = int(result["epoch"])
+        match self.study.record(number, {name: result[name] for name in _FIELDS}):
+            case "fail":
+                message = f"diverged: the validation score became {result['score']} in epoch {epoch}"
+                self._outcomes[number] = _Outcome("failed", "diverged", message)
+            case "prune":
+                self._outcomes[number] = _Outcome("pruned", "rung")
+            case "continue" if epoch >= self.study.epochs:
+                self._outcomes[number] = _Outcome("complete")
+                return False
+            case "continue" if self._is_exhausted():
+                self._outcomes[number] = _Outcome("pruned", "budget")
+            case _:
+                return False
+        return True
+
+    def finish(self, tune_id: str, *, crashed: bool) -> None:
+        """The trial has left its worker; enter its final state, unless the session is being given up."""
+        number = self._numbers.pop(tune_id, None)
+        if number is None:
+            return
+        outcome = self._outcomes.pop(number, None)
+        if self.error is not None or (self.interrupted and (outcome is None or crashed)):
+            return
+        if outcome is None:
+            where = f"see trials/{number:04d}/{LOG}"
+            ran = f"after epoch {self.study.epochs_of(number)} of {self.study.epochs}"
+            how = "its process died" if crashed else "it returned"
+            outcome = _Outcome("failed", "crashed", f"crashed: {how} {ran}; {where}")
+        self._close(number, outcome)
+
+    def recovered(self, tune_id: str) -> None:
+        """A killed process was replaced; the trial goes on from its checkpoint."""
+        if tune_id in self._numbers:
+            self.study.note_retry(self._numbers[tune_id], halved=False)
+
+    def config_of(self, number: int) -> TrialConfig:
+        """The configuration that a trial really ran with."""
+        config = self.study.space.config(self.study.settings(number))
+        return (halve(config) or config) if self.study.halved(number) else config
+
+    def _close(self, number: int, outcome: _Outcome) -> None:
+        match outcome.kind:
+            case "complete":
+                self.study.complete(number)
+            case "pruned":
+                self.study.prune(number, outcome.why)
+            case "failed":
+                self.study.fail(number, outcome.why, outcome.message)
+                self._give_up_if_hopeless(number, outcome)
+        self._ended(number)
+
+    def _give_up_if_hopeless(self, number: int, outcome: _Outcome) -> None:
+        early = outcome.why == "crashed" and self.study.epochs_of(number) == 0
+        self._early_crashes = self._early_crashes + 1 if early else 0
+        if self._early_crashes >= _HOPELESS and self.study.num_epochs == 0:
+            self.error = StudyFailed(
+                f"the first {self._early_crashes} trials crashed before their first epoch, the last one with: "
+                f"{outcome.message}; see {self._trial_folder(number) / LOG}"
+            )
+
+    def _is_exhausted(self) -> bool:
+        """Whether running trials must stop, too."""
+        match self.budget.unit:
+            case "seconds":
+                return self.study.elapsed >= self.budget.amount
+            case "epochs":
+                return self.study.num_epochs >= self.budget.amount
+            case "trials":
+                return False
+
+    def _is_spent(self) -> bool:
+        """Whether no new trial may start."""
+        return self._is_exhausted() or (
+            self.budget.unit == "trials" and self.study.num_trials >= self.budget.amount
+        )
+
+    def _trial_folder(self, number: int) -> Any:
+        path = self.folder.trial(number)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class StudySearcher(Searcher):
+    """Asks the study what to run, and tells it how that ended."""
+
+    def __init__(self, desk: Desk, mode: Literal["min", "max"]) -> None:
+        super().__init__(metric=METRIC, mode=mode)
+        self._desk = desk
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Ray Tune's question for a trial."""
+        with self._desk.guard():
+            assignment = self._desk.next(trial_id)
+        return Searcher.FINISHED if assignment is None else assignment
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended, was stopped, or lost its process."""
+        with self._desk.guard():
+            self._desk.finish(trial_id, crashed=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the record."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray Tune pickles its settings for a restore that never happens; the open study must stay here.
+        return (Searcher, ())
+
+
+class StudyScheduler(FIFOScheduler):
+    """Stops a trial when the study's pruner says so."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Ray Tune's question after each report."""
+        with self._desk.guard():
+            stop = self._desk.result(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FIFOScheduler, ())
+
+
+class StudyStopper(Stopper):
+    """Ends the session after an interrupt or an error."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Single trials are the scheduler's."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Ray Tune's question at every step."""
+        return self._desk.stopping
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Never, ())
+
+
+class StudyCallback(Callback):
+    """Lets the view draw, and counts processes that were replaced."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Between Ray's events."""
+        with self._desk.guard():
+            self._desk.tick()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A process died and the trial starts again."""
+        with self._desk.guard():
+            self._desk.recovered(trial.trial_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Callback, ())
+
+
+class _Never(Stopper):
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class Throttle:
+    """True at most every `interval_s` seconds."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Whether it is time again."""
+        now = time.monotonic()
+        if now - self._last < self._interval_s:
+            return False
+        self._last = now
+        return True
+
+
+def _rebuilt(kind: str, message: str) -> PareTuneError:
+    """An error of ours that a worker met, to be raised again here with its class and exit code."""
+    found = getattr(pare_tune.errors, kind, StudyFailed)
+    error: PareTuneError = found.__new__(found)
+    Exception.__init__(error, message)
+    return error

@@ -1,0 +1,199 @@
+"""The Ray cluster to run on: the one of RAY_ADDRESS, one the caller already joined, or a local one of our own."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pare_tune.config import SearchConfig
+from pare_tune.errors import ClusterError
+
+# Read by Ray in this process and in those it starts. A value that the user set wins.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: not one line of Ray's on the terminal
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files a trial: the study is the record
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # our own also takes SIGTERM
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # told by the study
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # Tune's own snapshots are never read
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # several workers: the dashboard lists the trial
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # several workers: reports wait for this poll (2 s by default)
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a deprecation; CPU trials on a GPU machine see no GPU
+}
+# A trial that is only a driver of several workers takes no CPU; Ray wants at least one resource (a byte of memory).
+DRIVER = {"CPU": 0, "memory": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A connected cluster."""
+
+    dashboard_url: str | None
+    local: bool
+    """Whether this process started it."""
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of all nodes."""
+        return int(ray.cluster_resources().get("CPU", 0))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all nodes."""
+        return int(ray.cluster_resources().get("GPU", 0))
+
+    def capacity(self, search: SearchConfig) -> int:
+        """How many trials fit at a time, at most `search.max_concurrent`.
+
+        Raises:
+            ClusterError: not even one does, or several workers are asked for without a dashboard.
+        """
+        if search.workers_per_trial > 1 and not self.dashboard_url:
+            raise ClusterError(
+                "trials with several workers need Ray's dashboard, which frees their resources when a trial is "
+                "stopped early; install it with: pip install 'ray[default]', then start the cluster again"
+            )
+        slots = self.require(search.workers_per_trial, search.cpus_per_worker, search.gpus_per_worker)
+        fits = slots // search.workers_per_trial
+        return min(fits, search.max_concurrent or fits)
+
+    def require(self, workers: int, cpus_per_worker: float, gpus_per_worker: float) -> int:
+        """How many such workers fit, node by node since none spans two. Raises ClusterError below `workers`."""
+        slots = 0
+        for node in ray.nodes():
+            have = node["Resources"] if node["Alive"] else {}
+            fits = have.get("CPU", 0.0) / cpus_per_worker
+            if gpus_per_worker:
+                fits = min(fits, have.get("GPU", 0.0) / gpus_per_worker)
+            slots += math.floor(fits + 1e-9)
+        if slots < workers:
+            gpus = f" and {gpus_per_worker:g} GPUs" if gpus_per_worker else ""
+            raise ClusterError(
+                f"{workers} workers with {cpus_per_worker:g} CPUs{gpus} each do not fit: the cluster has room for "
+                f"{slots} (in all {self.cpus} CPUs, {self.gpus} GPUs); ask for fewer or smaller workers, or add nodes"
+            )
+        return slots
+
+
+@contextmanager
+def connect(
+    *, workers: int = 1, gpus_per_worker: float | None = None, dashboard: bool = True
+) -> Iterator[Cluster]:
+    """Join the cluster of RAY_ADDRESS, or start a local one; what was joined or started here is left here.
+
+    A cluster that the caller has already joined (`ray.init`) is used as it is.
+
+    Args:
+        workers: how many must fit at least, with a CPU each.
+        gpus_per_worker: what each of them needs; None asks for nothing.
+        dashboard: start one with a local cluster, reachable from this machine only.
+
+    Raises:
+        ClusterError: it cannot be reached or started, or is too small.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _quiet()
+    with _mute():
+        yield from _connected(workers, gpus_per_worker, dashboard)
+
+
+def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool) -> Iterator[Cluster]:
+    if ray.is_initialized():
+        _protect_token()
+        cluster = Cluster(_dashboard_url(), local=False)
+        cluster.require(workers, 1.0, gpus_per_worker or 0.0)
+        yield cluster
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    local = address in (None, "", "local")
+    try:
+        context = _init("local" if local else str(address), dashboard=dashboard)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        where = "start a local Ray cluster" if local else f"join the Ray cluster at {address} (RAY_ADDRESS)"
+        raise ClusterError(f"cannot {where}: {error}") from error
+    _protect_token()
+    try:
+        url = str(context.dashboard_url or "")
+        cluster = Cluster(f"http://{url}" if url else None, local=local)
+        cluster.require(workers, 1.0, gpus_per_worker or 0.0)
+        yield cluster
+    finally:
+        with warnings.catch_warnings():
+            # Pipes of the processes Ray ends here are closed by the garbage collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            ray.shutdown()
+
+
+def _init(address: str, *, dashboard: bool) -> Any:
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address == "local":
+        # Everything Ray writes next (its token among them) is for this user only.
+        options |= {"include_dashboard": dashboard and _has_dashboard(), "dashboard_host": "127.0.0.1"}
+    else:
+        options["runtime_env"] = {"env_vars": _ENVIRONMENT}
+    mask = os.umask(0o077)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context = ray.init(**options)
+    finally:
+        os.umask(mask)
+    _quiet()
+    return context
+
+
+def _protect_token() -> None:
+    # Ray makes it readable by everybody (0644 under the usual umask).
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+
+
+def _has_dashboard() -> bool:
+    # Ray raises when asked for a dashboard whose packages are missing.
+    return all(
+        importlib.util.find_spec(name) is not None for name in ("aiohttp", "aiohttp_cors", "opencensus")
+    )
+
+
+def _dashboard_url() -> str | None:
+    from ray._private.worker import global_worker
+
+    node = global_worker.node
+    url = "" if node is None else str(node.address_info.get("webui_url") or "")
+    return f"http://{url}" if url else None
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Keep Ray from printing to our standard output that a worker died: the study tells that, in its own words.
+
+    Ray has no setting for it (2.60: `listen_error_messages` prints whatever `log_to_driver` says).
+    """
+    from ray._private import worker
+
+    printer = getattr(worker, "print_to_stdstream", None)
+    if printer is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printer
+
+
+def _quiet() -> None:
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

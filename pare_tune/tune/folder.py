@@ -1,0 +1,238 @@
+"""The run folder: what is in it, who owns it, and how files get there whole.
+
+run.yaml space.yaml study.journal      the configuration, the space as searched, the record
+trials.parquet curves.parquet          one row a trial, one row an epoch
+best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
+trials/0007/                           config.yaml, log.txt, last.pt while it runs, best.safetensors if it is best
+report.html tensorboard/               drawn from the rest
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+from pare_tune.errors import ConfigError, RunBusy, StorageError
+
+LAST = "last.pt"
+BEST = "best.safetensors"
+LOCK = ".lock"
+_FREE_BYTES = 32 * 2**20
+"""Below this, nothing is begun: a journal that cannot grow ends a search in the middle of a line."""
+
+
+class RunFolder:
+    """Paths of one run. Making one touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        # Ray workers have working directories of their own.
+        self.path = path.resolve()
+        self.run_yaml = self.path / "run.yaml"
+        self.space_yaml = self.path / "space.yaml"
+        self.journal = self.path / "study.journal"
+        self.trials_parquet = self.path / "trials.parquet"
+        self.curves_parquet = self.path / "curves.parquet"
+        self.best_yaml = self.path / "best.yaml"
+        self.best = self.path / "best"
+        self.trials = self.path / "trials"
+        self.tensorboard = self.path / "tensorboard"
+        self.report_html = self.path / "report.html"
+        self.ray = self.path / ".ray"
+        self._lock = self.path / LOCK
+        self._owner = self.path / ".owner.json"
+
+    @classmethod
+    def create(cls, runs: Path, task: str) -> RunFolder:
+        """A new, empty folder runs/<task>-<date>-<time>.
+
+        Raises:
+            StorageError: it cannot be made, or the disk is nearly full.
+        """
+        check_writable(runs)
+        stem = f"{task}-{datetime.now():%Y%m%d-%H%M%S}"
+        for attempt in range(1000):
+            folder = cls(runs / (stem if attempt == 0 else f"{stem}-{attempt + 1}"))
+            try:
+                folder.path.mkdir()
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _refused(folder.path, error) from error
+            folder.trials.mkdir()
+            return folder
+        raise StorageError(f"cannot find a free name for a run in {runs}")
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of a run that was begun. Raises ConfigError if `path` is none."""
+        folder = cls(path)
+        if not folder.run_yaml.is_file() or not folder.space_yaml.is_file():
+            raise ConfigError(f"{path} is not a run folder: it has no run.yaml and space.yaml")
+        return folder
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial."""
+        return self.trials / f"{number:04d}"
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the only process that writes here. The kernel frees the lock of a process that was killed.
+
+        Raises:
+            RunBusy: another living process is.
+            StorageError: the folder cannot be written.
+        """
+        check_writable(self.path)
+        lock = filelock.FileLock(self._lock, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunBusy(
+                f"{self.path} is in use by {self._owner_name()}; wait for it or stop it first"
+            ) from None
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        try:
+            write_text(self._owner, json.dumps(_identity()))
+            yield
+        finally:
+            self._owner.unlink(missing_ok=True)
+            lock.release()
+
+    def is_owned(self) -> bool:
+        """Whether a living process searches here; on another machine, whether it did not say goodbye."""
+        owner = self._read_owner()
+        if owner is None or owner["host"] != socket.gethostname():
+            return owner is not None
+        try:
+            return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
+        except psutil.Error:
+            return False
+
+    def keep_weights(self, finished: Iterable[int], keep: set[int | None]) -> None:
+        """Delete the checkpoints of finished trials, and their best weights unless they are in `keep`."""
+        for number in finished:
+            trial = self.trial(number)
+            (trial / LAST).unlink(missing_ok=True)
+            (trial / LOCK).unlink(missing_ok=True)
+            if number not in keep:
+                (trial / BEST).unlink(missing_ok=True)
+
+    def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
+        """Make trial `number` the run's best: replace `best/` and `best.yaml`.
+
+        A process killed in between leaves the old ones or none; `best_number` tells, and the next session repeats it.
+        """
+        staged, old = self.path / ".best.new", self.path / ".best.old"
+        try:
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir()
+            weights = self.trial(number) / BEST
+            if weights.is_file():
+                _link(weights, staged / "model.safetensors")
+            (staged / "config.yaml").write_text(config, encoding="utf-8")
+            (staged / "metrics.json").write_text(
+                json.dumps({"trial": number, **metrics}, indent=2), encoding="utf-8"
+            )
+            (staged / "environment.txt").write_text(environment(), encoding="utf-8")
+            shutil.rmtree(old, ignore_errors=True)
+            if self.best.exists():
+                os.rename(self.best, old)
+            os.rename(staged, self.best)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise _refused(self.best, error) from error
+        write_text(self.best_yaml, config)
+
+    def best_number(self) -> int | None:
+        """The trial that `best/` holds; None when there is none whole."""
+        try:
+            found = json.loads((self.best / "metrics.json").read_text(encoding="utf-8"))
+            return int(found["trial"]) if self.best_yaml.is_file() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _owner_name(self) -> str:
+        owner = self._read_owner()
+        return "another process" if owner is None else f"process {owner['pid']} on {owner['host']}"
+
+    def _read_owner(self) -> dict[str, Any] | None:
+        try:
+            owner = json.loads(self._owner.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return owner if isinstance(owner, dict) and owner.keys() >= {"pid", "host", "started"} else None
+
+
+def check_writable(folder: Path) -> None:
+    """Raise StorageError, before anything is begun, if `folder` cannot be made or written or has no space left."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _refused(folder, error) from error
+    if free < _FREE_BYTES:
+        raise StorageError(
+            f"{folder} has {free / 2**20:.0f} MiB left, a run needs at least {_FREE_BYTES / 2**20:.0f} MiB; "
+            f"free some space or choose another folder with --runs"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole. Raises StorageError when the disk refuses."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def environment() -> str:
+    """Interpreter, platform and the versions of what a result depends on."""
+    names = ("pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy")
+    lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
+    for name in names:
+        try:
+            lines.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return "\n".join(lines) + "\n"
+
+
+def _identity() -> dict[str, Any]:
+    # The start time tells this process from a later one that was given the same number.
+    return {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
+
+
+def _link(source: Path, target: Path) -> None:
+    # Checkpoints are replaced, never written in place, so two names of one file stay apart.
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    advice = (
+        "free some space" if error.errno == errno.ENOSPC else "check its permissions or choose another folder"
+    )
+    return StorageError(f"cannot write {path}: {error.strerror or error}; {advice}")

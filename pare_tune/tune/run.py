@@ -1,0 +1,346 @@
+"""A search from its first trial to its result, and again after any interruption."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from pare_tune.config import Budget, RunConfig, load_run
+from pare_tune.errors import StorageError
+from pare_tune.tasks import Task, get_task
+from pare_tune.tune.bridge import (
+    METRIC,
+    Desk,
+    StudyCallback,
+    StudyScheduler,
+    StudySearcher,
+    StudyStopper,
+    Throttle,
+)
+from pare_tune.tune.cluster import DRIVER, Cluster, connect
+from pare_tune.tune.folder import RunFolder, check_writable, write_text
+from pare_tune.tune.result import Result
+from pare_tune.tune.snapshot import Snapshot
+from pare_tune.tune.space import BoundSpace, Space, open_space
+from pare_tune.tune.study import Study, elapsed_before, load_study, view
+from pare_tune.tune.summary import make_snapshot, write_tables
+from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
+
+Observe = Callable[[Snapshot], None]
+Notify = Callable[[str], None]
+
+_OBSERVE_S = 0.25
+_TABLES_S = 30.0
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """The search was asked to stop; everything is saved in `run` and `resume(run)` goes on."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(f"interrupted; go on with: pare-tune resume {run}")
+        self.run = run
+
+
+def search(
+    config: RunConfig,
+    *,
+    observe: Observe | None = None,
+    notify: Notify | None = None,
+    task: Task | None = None,
+    runner: TrialRunner | None = None,
+    cache: Path | None = None,
+    dashboard: bool = True,
+) -> Result:
+    """Search around `config.trial` until the budget is spent.
+
+    Args:
+        observe: called with the state of the search about four times a second, and at its end.
+        notify: called with one-line notes: what is not searched and why.
+        task: None takes the registered one of that name.
+        runner: trains one configuration; None trains for real. Must be picklable.
+        cache: folder of prepared data.
+        dashboard: start Ray's dashboard with a local cluster.
+
+    Raises:
+        ConfigError, StorageError, ClusterError: something is wrong; nothing was written.
+        StudyFailed: no trial can run.
+        SearchInterrupted: after SIGINT or SIGTERM.
+    """
+    task = task or get_task(config.trial.task)
+    space = open_space(config, task)
+    check_writable(config.runs)
+    with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
+        cluster.capacity(config.search)
+        folder = RunFolder.create(config.runs, config.trial.task)
+        with folder.owned():
+            write_text(folder.space_yaml, space.to_yaml())
+            write_text(folder.run_yaml, config.to_yaml())
+            session = _Session(folder, config, space, cluster, observe, notify)
+            return session.run(_about(task, config), _job(config, folder, runner, cache))
+
+
+def resume(
+    run: Path,
+    budget: Budget | None = None,
+    *,
+    observe: Observe | None = None,
+    notify: Notify | None = None,
+    task: Task | None = None,
+    runner: TrialRunner | None = None,
+    cache: Path | None = None,
+    dashboard: bool = True,
+) -> Result:
+    """Go on with a search that was interrupted, killed or finished.
+
+    Trials that were running go on from their own checkpoints, under their own numbers.
+
+    Args:
+        budget: over the whole search, replaces the one it had; None keeps that.
+
+    Raises:
+        ConfigError: `run` is no run folder.
+        RunBusy: another process is searching there.
+        StorageError, ClusterError, StudyFailed, SearchInterrupted: as `search`.
+    """
+    folder = RunFolder.existing(run)
+    config = load_run(folder.run_yaml)
+    task = task or get_task(config.trial.task)
+    space = Space.load(folder.space_yaml).bind(config.trial)
+    with folder.owned():
+        if budget is not None and budget != config.search.budget:
+            config = config.model_copy(update={"search": config.search.model_copy(update={"budget": budget})})
+            write_text(folder.run_yaml, config.to_yaml())
+        with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
+            session = _Session(folder, config, space, cluster, observe, notify)
+            return session.run(_about(task, config), _job(config, folder, runner, cache))
+
+
+def snapshot(run: Path) -> Snapshot:
+    """The state of a search, from its journal alone; also while another process runs it.
+
+    Raises:
+        ConfigError: `run` is no run folder.
+        StudyFailed: it has no study yet.
+    """
+    folder = RunFolder.existing(run)
+    config = load_run(folder.run_yaml)
+    study = load_study(folder.journal)
+    alive = folder.is_owned()
+    trials = [view(t, config.trial.train.epochs, alive=alive) for t in study.get_trials(deepcopy=False)]
+    elapsed = elapsed_before(study)
+    began = study.user_attrs.get("session")
+    if alive and began is not None:
+        elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
+    return make_snapshot(
+        folder.path, study.user_attrs["about"], config.search.budget, trials, elapsed=elapsed
+    )
+
+
+def _job(config: RunConfig, folder: RunFolder, runner: TrialRunner | None, cache: Path | None) -> Job:
+    search_config = config.search
+    return Job(
+        trials=folder.trials,
+        runner=runner,
+        cache=None if cache is None else cache.resolve(),
+        num_workers=search_config.workers_per_trial,
+        cpus_per_worker=search_config.cpus_per_worker,
+        gpus_per_worker=search_config.gpus_per_worker,
+        scratch=folder.ray,
+    )
+
+
+class _Session:
+    """One sitting of a search: from opening the study to leaving the folder in order."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        space: BoundSpace,
+        cluster: Cluster,
+        observe: Observe | None,
+        notify: Notify | None,
+    ) -> None:
+        self._folder, self._config, self._space, self._cluster = folder, config, space, cluster
+        self._observe, self._notify = observe, notify or (lambda line: None)
+        self._last_best: int | None = None
+        self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
+
+    def run(self, about: Mapping[str, Any], job: Job) -> Result:
+        folder, config = self._folder, self._config
+        for line in (*self._space.warnings, *self._space.notes):
+            self._notify(line)
+        self._about = about
+        self._study = Study(
+            folder.journal,
+            self._space,
+            config.search,
+            epochs=config.trial.train.epochs,
+            direction=about["direction"],
+            about=about,
+        )
+        self._desk = Desk(self._study, folder, config.search.budget, ended=self._ended, tick=self._tick)
+        self._tidy()
+        try:
+            with _stop_on_signal(self._desk):
+                self._fit(job)
+        finally:
+            self._leave()
+        if self._desk.error is not None:
+            raise self._desk.error
+        if self._desk.interrupted:
+            raise SearchInterrupted(folder.path)
+        result = Result(folder.path, self._snapshot())
+        self._show(result.snapshot)
+        return result
+
+    def _fit(self, job: Job) -> None:
+        concurrency = self._cluster.capacity(self._config.search)
+        several = job.num_workers > 1
+        resources = DRIVER if several else {"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker}
+        trainable = tune.with_resources(_trainable(job), resources)
+        shutil.rmtree(self._folder.ray, ignore_errors=True)
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode=self._about["direction"],
+                search_alg=StudySearcher(self._desk, self._about["direction"]),
+                scheduler=StudyScheduler(self._desk),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=not several,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self._folder.ray),
+                verbose=0,
+                stop=StudyStopper(self._desk),
+                callbacks=[StudyCallback(self._desk)],
+                # A killed process starts again from its checkpoint, once.
+                failure_config=tune.FailureConfig(max_failures=1),
+            ),
+        )
+        try:
+            tuner.fit()
+        except Exception:
+            if self._desk.error is None:
+                raise
+
+    def _tick(self) -> None:
+        if self._observe is not None and self._view_due.due():
+            self._show(self._snapshot())
+        if self._tables_due.due():
+            self._write_tables()
+
+    def _ended(self, number: int) -> None:
+        best = self._study.best
+        if best == number:
+            self._publish(best)
+        # The one that was best until now keeps nothing either.
+        ended = {number} if self._last_best is None else {number, self._last_best}
+        self._last_best = best
+        self._folder.keep_weights(ended, keep={0, best})
+
+    def _publish(self, best: int) -> None:
+        trial = self._snapshot().trials[best]
+        default = self._snapshot().trials[0]
+        metrics = {
+            "metric": self._about["metric"],
+            "unit": self._about["unit"],
+            "direction": self._about["direction"],
+            "score": trial.best_score,
+            "epoch": trial.best_epoch,
+            "default_score": default.best_score if default.state == "complete" else None,
+            "data": self._about["provenance"],
+        }
+        self._folder.publish_best(best, self._desk.config_of(best).to_yaml(), metrics)
+
+    def _tidy(self) -> None:
+        """Finish what a killed session left half-done between its study and its folder."""
+        best = self._study.best
+        if best is not None and self._folder.best_number() != best:
+            self._publish(best)
+        self._last_best = best
+        finished = (n for n in self._study.numbers() if self._study.is_finished(n))
+        self._folder.keep_weights(finished, keep={0, best})
+
+    def _leave(self) -> None:
+        shutil.rmtree(self._folder.ray, ignore_errors=True)
+        try:
+            self._study.close()
+            self._write_tables()
+        except (OSError, StorageError):
+            # On a full disk the first error is the one to tell.
+            if self._desk.error is None:
+                raise
+
+    def _write_tables(self) -> None:
+        write_tables(self._study.views(), self._folder.trials_parquet, self._folder.curves_parquet)
+
+    def _show(self, state: Snapshot) -> None:
+        if self._observe is not None:
+            self._observe(state)
+
+    def _snapshot(self) -> Snapshot:
+        return make_snapshot(
+            self._folder.path,
+            self._about,
+            self._config.search.budget,
+            self._study.views(),
+            elapsed=self._study.elapsed,
+            dashboard_url=self._cluster.dashboard_url,
+        )
+
+
+def _trainable(job: Job) -> Callable[[dict[str, Any]], None]:
+    """A function of one argument named config, as Ray Tune wants it."""
+
+    def trial(config: dict[str, Any]) -> None:
+        run_on_worker(job, config)
+
+    return trial
+
+
+@contextmanager
+def _stop_on_signal(desk: Desk) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the session in order, the second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if desk.interrupted:
+            raise KeyboardInterrupt
+        desk.interrupted = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _about(task: Task, config: RunConfig) -> dict[str, Any]:
+    trial = config.trial
+    return {
+        "task": task.name,
+        "title": task.title,
+        "metric": task.metric.name,
+        "unit": task.metric.unit,
+        "direction": task.metric.direction,
+        "provenance": "real" if trial.data is not None else task.embedded_provenance,
+        "preset": trial.preset,
+        "backbone": trial.backbone,
+        "method": trial.method,
+    }

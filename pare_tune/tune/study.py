@@ -1,0 +1,373 @@
+"""The study: the one record of a search. Parameters, curves, states and causes of failure live in its journal.
+
+Every change is one appended line, flushed to the disk, so a process killed at any moment leaves a valid prefix; at most
+the line being written is torn, and `repair` cuts it off. The run folder's lock makes one process the only writer.
+
+What is kept beside Optuna's own fields, all of it readable by any Optuna tool:
+
+    trial user attrs   settings      dotted setting → value; written last when a trial is asked for
+                       epoch 7       the `EpochReport` of epoch 7, and `elapsed`, seconds since the search began
+                       cause, message, stopped, retries, halved
+    study user attrs   about         task, metric, unit, direction, ...
+                       elapsed       seconds used by finished sessions; session: when the running one began
+    constraint failed  1 for trials that diverged, ran out of memory or crashed
+
+A failed trial is told to Optuna as PRUNED and infeasible. TPE ignores FAIL trials altogether, and it ranks pruned
+ones by how far they got, so a trial that diverged late would look better than one stopped early; an infeasible trial
+is a bad example whatever it reached (Optuna's constrained TPE ranks it behind every feasible one).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pare_tune.config import SearchConfig
+from pare_tune.errors import StudyFailed
+from pare_tune.tune.pruner import RungPruner
+from pare_tune.tune.sampler import RepeatableTPE
+from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.space import BoundSpace
+
+NAME = "pare-tune"
+_FAILED = "failed"
+_CONSTRAINT = "constraints:failed"
+_COUNTS = frozenset({0, 2, 6, 7})
+"""Operations of Optuna's journal that wait for the disk: new studies, their attributes, states and scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A trial to run."""
+
+    number: int
+    settings: Mapping[str, Any]
+    halved: bool
+    """Whether memory ran out before, so that it runs with half the batch and twice the accumulation."""
+
+
+Decision = Literal["continue", "prune", "fail"]
+
+
+class Study:
+    """The journal of a search, open for writing. The caller holds the run folder's lock.
+
+    Args:
+        journal: the file; made if it does not exist.
+        space: around trial 0.
+        epochs: full length of a trial.
+        direction: of the task's metric.
+        about: kept in a new study for readers that know no tasks.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        space: BoundSpace,
+        search: SearchConfig,
+        *,
+        epochs: int,
+        direction: Literal["min", "max"],
+        about: Mapping[str, Any],
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.space, self.epochs = space, epochs
+        repair(journal)
+        self._study = optuna.create_study(
+            storage=_storage(journal),
+            study_name=NAME,
+            direction="minimize" if direction == "min" else "maximize",
+            load_if_exists=True,
+            sampler=RepeatableTPE(seed=search.seed, startup_trials=search.startup_trials),
+            pruner=RungPruner(epochs=epochs, first_rung=search.first_rung, reduction=search.reduction)
+            if search.pruning
+            else optuna.pruners.NopPruner(),
+        )
+        self._minimize = direction == "min"
+        self._live: dict[int, Trial] = {}
+        self._begin(about)
+
+    @property
+    def optuna(self) -> optuna.Study:
+        """For reading."""
+        return self._study
+
+    def ask(self) -> Ask:
+        """The next trial: first what a dead session left running, then trial 0, then the sampler's."""
+        orphan = next((t for t in self._trials(TrialState.RUNNING) if t.number not in self._live), None)
+        trial = self._study.ask() if orphan is None else Trial(self._study, orphan._trial_id)
+        settings = trial.user_attrs.get("settings")
+        if settings is None:
+            # Also an orphan that died between two parameters: the sampler repeats what it drew.
+            is_base = trial.number == 0
+            settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
+            trial.set_user_attr("settings", settings)
+        self._live[trial.number] = trial
+        return Ask(trial.number, settings, bool(trial.user_attrs.get("halved", False)))
+
+    def record(self, number: int, report: Mapping[str, Any]) -> Decision:
+        """Note one epoch; repeated ones change nothing. What should become of the trial, in the pruner's eyes."""
+        trial, epoch = self._live[number], int(report["epoch"])
+        recorded = self._frozen(number).last_step or 0
+        if epoch < recorded:
+            return "continue"
+        if epoch > recorded:
+            if epoch != recorded + 1:
+                raise StudyFailed(
+                    f"trial {number} reported epoch {epoch} after {recorded}: a curve has no holes"
+                )
+            # Before the value that makes the epoch count, so that no epoch counts without its report.
+            trial.set_user_attr(_epoch_key(epoch), {**report, "elapsed": round(self.elapsed, 3)})
+            if not math.isfinite(report["best_score"]):
+                return "fail"
+            trial.report(float(report["best_score"]), epoch)
+        # The newest epoch is decided again after a resume: the verdict may have died with the driver.
+        return "prune" if epoch < self.epochs and trial.should_prune() else "continue"
+
+    def complete(self, number: int) -> None:
+        """All epochs are done; the trial's value is its best score."""
+        trial = self._live.pop(number)
+        self._study.tell(trial, self._best_value(number))
+
+    def prune(self, number: int, why: str) -> None:
+        """Stopped early; `why` is "rung" or "budget"."""
+        trial = self._live.pop(number)
+        trial.set_user_attr("stopped", why)
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, number: int, cause: str, message: str) -> None:
+        """A bad outcome that the sampler learns from."""
+        trial = self._live.pop(number)
+        trial.set_user_attr("cause", cause)
+        trial.set_user_attr("message", message)
+        if _CONSTRAINT not in trial.storage.get_trial_system_attrs(trial._trial_id):
+            trial.set_constraint(_FAILED, 1.0)
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def note_retry(self, number: int, *, halved: bool) -> None:
+        """The trial starts again from its checkpoint."""
+        trial = self._live[number]
+        trial.set_user_attr("retries", int(trial.user_attrs.get("retries", 0)) + 1)
+        if halved:
+            trial.set_user_attr("halved", True)
+
+    def epochs_of(self, number: int) -> int:
+        """Epochs recorded of one trial."""
+        return len(self._frozen(number).intermediate_values)
+
+    def settings(self, number: int) -> dict[str, Any]:
+        """What the trial was asked to be."""
+        return dict(self._frozen(number).user_attrs["settings"])
+
+    def halved(self, number: int) -> bool:
+        """Whether the trial ran with half the batch."""
+        return bool(self._frozen(number).user_attrs.get("halved", False))
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of any state, the running ones included; trial 0 counts from the moment it is asked for."""
+        return sum(t.state != TrialState.WAITING for t in self._trials())
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs recorded, of all trials."""
+        return sum(len(t.intermediate_values) for t in self._trials())
+
+    @property
+    def has_orphans(self) -> bool:
+        """Whether a dead session left trials running."""
+        return any(t.number not in self._live for t in self._trials(TrialState.RUNNING))
+
+    @property
+    def live(self) -> tuple[int, ...]:
+        """Trials running in this session."""
+        return tuple(self._live)
+
+    @property
+    def best(self) -> int | None:
+        """Number of the best complete trial."""
+        complete = [(t.value, t.number) for t in self._trials(TrialState.COMPLETE) if t.value is not None]
+        if not complete:
+            return None
+        return min(complete, key=lambda c: (c[0] if self._minimize else -c[0], c[1]))[1]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of search, summed over sessions."""
+        return self._elapsed_before + time.monotonic() - self._started
+
+    def is_finished(self, number: int) -> bool:
+        """Whether the trial has its final state."""
+        return self._frozen(number).state.is_finished()
+
+    def numbers(self) -> Iterator[int]:
+        """All trials'."""
+        return (t.number for t in self._trials())
+
+    def views(self) -> tuple[TrialView, ...]:
+        """All trials as people see them."""
+        return tuple(view(t, self.epochs, alive=t.number in self._live) for t in self._trials())
+
+    def close(self) -> None:
+        """End the session: its time is spent."""
+        self._study.set_user_attr("elapsed", self.elapsed)
+        self._study.set_user_attr("session", None)
+
+    def _begin(self, about: Mapping[str, Any]) -> None:
+        self._started = time.monotonic()
+        self._elapsed_before = elapsed_before(self._study)
+        if not self._study.get_trials(deepcopy=False):
+            # The study may have been made by a session that died right after.
+            self._study.set_user_attr("about", dict(about))
+            self._study.enqueue_trial(self.space.base_params())
+        self._study.set_user_attr("elapsed", self._elapsed_before)
+        self._study.set_user_attr("session", time.time())
+
+    def _best_value(self, number: int) -> float:
+        scores = list(self._frozen(number).intermediate_values.values())
+        return min(scores) if self._minimize else max(scores)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._trials()[number]
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+
+def load_study(journal: Path) -> optuna.Study:
+    """Open a journal for reading, also while a search writes it.
+
+    Raises:
+        StudyFailed: there is no study in it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not journal.is_file():
+        raise StudyFailed(f"{journal} does not exist: the run ended before its first trial; start it again")
+    try:
+        return optuna.load_study(study_name=NAME, storage=_storage(journal))
+    except KeyError:
+        raise StudyFailed(
+            f"{journal} holds no study: the run ended before its first trial; start it again"
+        ) from None
+
+
+def elapsed_before(study: optuna.Study) -> float:
+    """Seconds used by sessions that ended, or up to the last epoch of one that was killed."""
+    seen = [float(study.user_attrs.get("elapsed") or 0.0)]
+    for trial in study.get_trials(deepcopy=False):
+        if trial.last_step is not None:
+            seen.append(float(trial.user_attrs[_epoch_key(trial.last_step)]["elapsed"]))
+    return max(seen)
+
+
+def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
+    """An Optuna trial as people see it; `alive` tells running from interrupted."""
+    curve: list[Mapping[str, Any]] = []
+    while (report := trial.user_attrs.get(_epoch_key(len(curve) + 1))) is not None:
+        curve.append(report)
+    best = _best_epoch(trial, curve)
+    return TrialView(
+        number=trial.number,
+        state=_state(trial, alive),
+        params=trial.user_attrs.get("settings", {}),
+        curve=tuple(curve),
+        epochs=epochs,
+        best_score=None if best is None else float(curve[best]["best_score"]),
+        best_epoch=0 if best is None else best + 1,
+        seconds=sum(float(r["seconds"]) for r in curve),
+        cause=trial.user_attrs.get("cause"),
+        message=trial.user_attrs.get("message"),
+        retries=int(trial.user_attrs.get("retries", 0)),
+    )
+
+
+def repair(journal: Path) -> None:
+    """Cut a torn end off the journal: what a killed writer or a lost power supply left there.
+
+    Raises:
+        StudyFailed: a line before the end is damaged, which no crash of ours does.
+    """
+    if not journal.is_file():
+        return
+    lines = journal.read_bytes().splitlines(keepends=True)
+    good = next((i for i, line in enumerate(lines) if not _is_whole(line)), len(lines))
+    if any(_is_whole(line) for line in lines[good:]):
+        raise StudyFailed(f"{journal}: line {good + 1} is damaged; restore the file from a copy")
+    if good < len(lines):
+        with journal.open("r+b") as file:
+            file.truncate(sum(map(len, lines[:good])))
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _state(trial: FrozenTrial, alive: bool) -> Literal["waiting", "running", "complete", "pruned", "failed"]:
+    match trial.state:
+        case TrialState.COMPLETE:
+            return "complete"
+        case TrialState.PRUNED if "cause" not in trial.user_attrs:
+            return "pruned"
+        case TrialState.RUNNING if alive:
+            return "running"
+        case TrialState.RUNNING | TrialState.WAITING:
+            return "waiting"
+        case _:
+            return "failed"
+
+
+def _best_epoch(trial: FrozenTrial, curve: list[Mapping[str, Any]]) -> int | None:
+    """Index of the epoch that first reached the last best score."""
+    finite = [i for i, r in enumerate(curve) if math.isfinite(r["best_score"])]
+    if not finite:
+        return None
+    best = curve[finite[-1]]["best_score"]
+    return next(i for i in finite if curve[i]["best_score"] == best)
+
+
+def _epoch_key(epoch: int) -> str:
+    return f"epoch {epoch}"
+
+
+class _Journal(BaseJournalBackend):
+    """Optuna's journal file, written by one process and flushed to the disk when something counts.
+
+    Optuna locks the file for every line, with a lock file that outlives a killed process by 30 s; here the run folder's
+    lock is held already. It also waits for the disk at every line: a trial's parameters are worth nothing without the
+    settings that follow them, so only lines that count wait, and take the earlier ones along.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = JournalFileBackend(str(path))
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Lines from a number on; a torn last one is left out."""
+        return self._reader.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines at the end."""
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with self._path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            if any(log["op_code"] in _COUNTS for log in logs):
+                os.fsync(file.fileno())
+
+
+def _storage(journal: Path) -> JournalStorage:
+    return JournalStorage(_Journal(journal))

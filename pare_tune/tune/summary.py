@@ -1,0 +1,142 @@
+"""From trials to what people and tables see: the snapshot, how much is spent, how long it will take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pare_tune.config import Budget
+from pare_tune.errors import StorageError
+from pare_tune.tune.snapshot import Snapshot, TrialView
+
+_OPEN = ("waiting", "running")
+
+
+def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
+    """How much of the budget's unit is gone."""
+    match budget.unit:
+        case "trials":
+            return float(sum(t.state not in _OPEN for t in trials))
+        case "epochs":
+            return float(sum(t.epoch for t in trials))
+        case "seconds":
+            return elapsed
+
+
+def make_snapshot(
+    run: Path,
+    about: Mapping[str, Any],
+    budget: Budget,
+    trials: Sequence[TrialView],
+    *,
+    elapsed: float,
+    dashboard_url: str | None = None,
+) -> Snapshot:
+    """A search at this moment; `about` is what the study keeps about its task."""
+    spent = min(1.0, used(budget, trials, elapsed) / budget.amount)
+    is_open = any(t.state in _OPEN for t in trials)
+    finished = spent >= 1.0 and not is_open
+    return Snapshot(
+        run=run,
+        task=about["task"],
+        metric=about["metric"],
+        unit=about["unit"],
+        direction=about["direction"],
+        provenance=about["provenance"],
+        preset=about["preset"],
+        backbone=about["backbone"],
+        budget=str(budget),
+        spent=spent,
+        elapsed_s=elapsed,
+        remaining_s=0.0 if finished else remaining(budget, trials, elapsed),
+        trials=tuple(trials),
+        finished=finished,
+        dashboard_url=dashboard_url,
+    )
+
+
+def remaining(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float | None:
+    """Seconds left, from the wall time that the measured epochs took; None before the first epoch."""
+    if budget.unit == "seconds":
+        return max(0.0, budget.amount - elapsed)
+    epochs = sum(t.epoch for t in trials)
+    if not epochs:
+        return None
+    if budget.unit == "epochs":
+        left = budget.amount - epochs
+    else:
+        ended = [t for t in trials if t.state not in _OPEN]
+        length = sum(t.epoch for t in ended) / len(ended) if ended else float(trials[0].epochs)
+        begun = sum(min(float(t.epoch), length) for t in trials if t.state in _OPEN)
+        left = (budget.amount - len(ended)) * length - begun
+    return max(0.0, left * elapsed / epochs)
+
+
+def trials_table(trials: Sequence[TrialView]) -> pa.Table:
+    """One row a trial; a column for every setting that any trial searched, null where it was not active."""
+    keys = list(dict.fromkeys(key for t in trials for key in t.params))
+    fixed = [
+        "number",
+        "state",
+        "best_score",
+        "best_epoch",
+        "epochs_run",
+        "epochs",
+        "seconds",
+        "cause",
+        "message",
+    ]
+    rows = [
+        [
+            t.number,
+            t.state,
+            t.best_score,
+            t.best_epoch,
+            t.epoch,
+            t.epochs,
+            t.seconds,
+            t.cause,
+            t.message,
+            t.retries,
+        ]
+        for t in trials
+    ]
+    columns: dict[str, Any] = {
+        name: _column([row[i] for row in rows]) for i, name in enumerate([*fixed, "retries"])
+    }
+    columns |= {key: _column([t.params.get(key) for t in trials]) for key in keys}
+    return pa.table(columns)
+
+
+def curves_table(trials: Sequence[TrialView]) -> pa.Table:
+    """One row an epoch: the trial's number and every field of its `EpochReport`."""
+    rows = [{"number": t.number, **report} for t in trials for report in t.curve]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["number"]
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def write_tables(trials: Sequence[TrialView], trials_path: Path, curves_path: Path) -> None:
+    """Replace both parquet files. Raises StorageError when the disk refuses."""
+    for table, path in ((trials_table(trials), trials_path), (curves_table(trials), curves_path)):
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            pq.write_table(table, partial)
+            os.replace(partial, path)
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error}; free some space, then resume") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    kinds = {type(v) for v in values if v is not None}
+    if kinds <= {int, float} and float in kinds:
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if len(kinds) > 1:  # choices of different types
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
+    return pa.array(values)

@@ -1,0 +1,253 @@
+"""What runs on a Ray worker: one trial, directly or as the driver of several Ray Train workers.
+
+The process serves many trials (`reuse_actors`), so whatever happens in one is caught here, reported as a result and
+written to the trial's log; only a killed process is an error to Ray.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from pare_tune.config import TrialConfig
+from pare_tune.errors import PareTuneError, TrialFailed
+from pare_tune.tune.folder import LOCK
+
+if TYPE_CHECKING:
+    from pare_tune.train.loop import Context, EpochReport, FitResult
+
+TrialRunner = Callable[[TrialConfig, "Context"], "FitResult"]
+
+EVENT: Mapping[str, Any] = {"epoch": 0, "best_score": float("nan")}
+"""A report that is no epoch: Ray Tune wants the metric in all of them."""
+LOG = "log.txt"
+FAILURE = "failure.json"
+_TAKEOVER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What all trials of a search share; travels to the workers once."""
+
+    trials: Path
+    """Folder of the trial folders, absolute, on storage that all nodes share."""
+    runner: TrialRunner | None
+    """None trains for real."""
+    cache: Path | None
+    num_workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    scratch: Path
+    """For Ray Train's own files."""
+
+
+def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
+    """Run one trial and report every epoch to Ray Tune; a failure is one more report, with `cause` and `message`.
+
+    Args:
+        assignment: {"number": int, "config": JSON of the TrialConfig, "halved": bool}.
+    """
+    from ray import tune
+
+    folder = job.trials / f"{assignment['number']:04d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = TrialConfig.model_validate_json(assignment["config"])
+    with _log(folder / LOG):
+        try:
+            with _alone(folder):
+                _run_with_retry(job, config, folder, halved=bool(assignment["halved"]), report=tune.report)
+            return
+        except TrialFailed as error:
+            traceback.print_exc()
+            failure = {"cause": error.cause, "message": str(error)}
+        except PareTuneError as error:
+            # Missing data or a full disk: no other trial would fare better.
+            traceback.print_exc()
+            failure = {"cause": "fatal", "kind": type(error).__name__, "message": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            failure = {"cause": "crashed", "message": _one_line(error)}
+        finally:
+            _free_memory()
+    tune.report({**EVENT, **failure})
+
+
+def halve(config: TrialConfig) -> TrialConfig | None:
+    """Half the batch and twice the accumulation: the same optimiser step in half the memory. None at batch 1."""
+    size = config.train.batch_size
+    if size < 2:
+        return None
+    return config.with_values(
+        {"train.batch_size": size // 2, "train.accumulation": config.train.accumulation * 2}
+    )
+
+
+def _run_with_retry(
+    job: Job, config: TrialConfig, folder: Path, *, halved: bool, report: Callable[[dict[str, Any]], None]
+) -> None:
+    smaller = halve(config)
+    if halved and smaller is not None:
+        _run(job, smaller, folder, report)
+        return
+    try:
+        _run(job, config, folder, report)
+        return
+    except TrialFailed as error:
+        if error.cause != "out_of_memory" or smaller is None:
+            raise
+        traceback.print_exc()
+    # Outside of the handler, whose traceback holds the model that did not fit.
+    _free_memory()
+    report({**EVENT, "halved": True})
+    print(
+        f"out of memory: once more with batch size {smaller.train.batch_size}, accumulation doubled",
+        flush=True,
+    )
+    _run(job, smaller, folder, report)
+
+
+def _run(job: Job, config: TrialConfig, folder: Path, report: Callable[[dict[str, Any]], None]) -> None:
+    if job.num_workers > 1:
+        _run_on_several(job, config, folder)
+    else:
+        _run_here(job, config, folder, report)
+
+
+def _run_here(job: Job, config: TrialConfig, folder: Path, report: Callable[[dict[str, Any]], None]) -> None:
+    import torch
+
+    from pare_tune.train.build import pick_device
+    from pare_tune.train.loop import Context
+
+    torch.set_num_threads(max(1, int(job.cpus_per_worker)))
+
+    def tell(epoch: EpochReport) -> None:
+        report(epoch.to_dict())
+
+    runner = job.runner or partial(_train, cache=job.cache)
+    runner(config, Context(report=tell, folder=folder, device=pick_device()))
+
+
+def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitResult:
+    from pare_tune.train.trial import run_trial
+
+    return run_trial(config, context, cache=cache)
+
+
+def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
+    """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
+    import ray.train
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    (folder / FAILURE).unlink(missing_ok=True)
+    resources = {"CPU": job.cpus_per_worker}
+    if job.gpus_per_worker:
+        resources["GPU"] = job.gpus_per_worker
+    trainer = TorchTrainer(
+        _loop(job.runner),
+        train_loop_config={
+            "trial": config.to_dict(),
+            "folder": str(folder),
+            "cache": None if job.cache is None else str(job.cache),
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.num_workers, use_gpu=job.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        # The epochs are ours to resume (last.pt), so Ray Train must not find an older run of its own: a fresh name.
+        run_config=ray.train.RunConfig(
+            name=f"{folder.name}-{time.time_ns()}",
+            storage_path=str(job.scratch),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _told_failure(error, folder) or TrialFailed(_one_line(error), cause="crashed") from error
+
+
+def _loop(runner: TrialRunner | None) -> Callable[[dict[str, Any]], None]:
+    from pare_tune.train.worker import train_loop_per_worker, worker_context
+
+    if runner is None:
+        return train_loop_per_worker
+
+    def loop(settings: dict[str, Any]) -> None:
+        runner(TrialConfig.model_validate(settings["trial"]), worker_context(Path(settings["folder"])))
+
+    return loop
+
+
+def _told_failure(error: Exception, folder: Path) -> PareTuneError | None:
+    """The error of ours that ended a worker: as Ray hands it on, or as the worker left it in the trial's folder."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, PareTuneError):
+            return cause
+    try:
+        failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        return TrialFailed(str(failure["message"]), cause=str(failure["cause"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process trains this trial.
+
+    After a driver was killed its workers live on for a moment, and must not write checkpoints under the new ones'.
+    """
+    lock = filelock.FileLock(folder / LOCK, timeout=_TAKEOVER_S)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise TrialFailed(
+            f"another process has been training this trial for {_TAKEOVER_S:g} s", cause="crashed"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[None]:
+    """Everything printed goes to the trial's log, appended: a resumed trial goes on in the same file."""
+    with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}")
+        yield
+
+
+_frozen = False
+
+
+def _free_memory() -> None:
+    """Between trials: what the last one built must not stand in the way of the next one."""
+    import torch
+
+    global _frozen
+    gc.collect()
+    if not _frozen:
+        # What is left after the first trial are imported modules, 0.1 s of garbage collection every time.
+        gc.freeze()
+        _frozen = True
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else ''}".strip(": ")

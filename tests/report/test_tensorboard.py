@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from pare_tune.report import TensorBoardWriter
+from pare_tune.report.tensorboard import incumbents
+
+
+def read(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return events
+
+
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(e.step, e.value) for e in read(folder).Scalars(tag)]
+
+
+def files(run: Path) -> dict[str, int]:
+    return {
+        folder.name: len(list(folder.glob("events.*")))
+        for folder in sorted((run / "tensorboard").iterdir())
+        if folder.is_dir()
+    }
+
+
+def expected(trial, field: str) -> list[tuple[int, float]]:
+    return [(r["epoch"], pytest.approx(r[field], rel=1e-6)) for r in trial.curve if math.isfinite(r[field])]
+
+
+def test_values_read_back_as_they_were(tmp_path: Path, make_search) -> None:
+    s = make_search(12)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(s)
+    for trial in s.trials:
+        folder = tmp_path / "tensorboard" / f"trial-{trial.number:04d}"
+        for field, tag in [
+            ("score", "validation/mae_8"),
+            ("train_loss", "loss/total"),
+            ("loss_mixed_source", "loss/mixed_source"),
+            ("k", "schedule/k"),
+            ("lam", "schedule/lambda"),
+            ("lr", "schedule/lr"),
+            ("grad_norm", "train/grad_norm"),
+            ("samples_per_s", "train/samples_per_s"),
+            ("gate_entropy", "gate/entropy"),
+            ("gate_source", "gate/source"),
+        ]:
+            assert points(folder, tag) == expected(trial, field)
+    assert set(files(tmp_path).values()) == {1}
+
+
+def test_epochs_are_added_as_they_come(tmp_path: Path, make_search, make_trial) -> None:
+    with TensorBoardWriter(tmp_path) as writer:
+        for epoch in range(1, 9):
+            writer.update(make_search(trials=(make_trial(0, "running", epoch=epoch),)))
+            assert len(points(tmp_path / "tensorboard/trial-0000", "validation/mae_8")) == epoch
+        writer.update(make_search(trials=(make_trial(0),)))
+    assert points(tmp_path / "tensorboard/trial-0000", "schedule/k") == expected(make_trial(0), "k")
+    assert files(tmp_path) == {"search": 1, "trial-0000": 1}
+
+
+def test_resuming_writes_nothing_twice(tmp_path: Path, make_search) -> None:
+    killed = TensorBoardWriter(tmp_path)
+    killed.update(make_search(12))  # and never closed
+    closed = {p: p.stat().st_mtime_ns for p in tmp_path.glob("tensorboard/trial-0003/events.*")}
+    with TensorBoardWriter(tmp_path) as writer:
+        later = make_search(14)
+        writer.update(later)
+        writer.update(later)
+    killed.close()
+    for trial in later.trials:
+        assert points(tmp_path / f"tensorboard/trial-{trial.number:04d}", "loss/total") == expected(
+            trial, "train_loss"
+        )
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("tensorboard/trial-0003/events.*")} == closed
+    assert len(closed) == 1
+    steps = [step for step, _ in points(tmp_path / "tensorboard/search", "best/mae_8")]
+    assert steps == sorted(set(steps))
+
+
+def test_a_retry_starts_its_curve_anew(tmp_path: Path, make_search, make_trial) -> None:
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(make_trial(0, "running", epoch=4, floor=5.0),)))
+        writer.update(make_search(trials=(make_trial(0, "running", epoch=4, retries=1),)))
+        writer.update(make_search(trials=(make_trial(0, retries=1),)))
+    assert points(tmp_path / "tensorboard/trial-0000", "validation/mae_8") == expected(make_trial(0), "score")
+
+
+def test_the_search_has_its_best_so_far(tmp_path: Path, make_search) -> None:
+    s = make_search(12)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(4))
+        writer.update(s)
+    found = points(tmp_path / "tensorboard/search", "best/mae_8")
+    assert found == [(n, pytest.approx(v, rel=1e-6)) for n, v in incumbents(s)]
+    assert [n for n, _ in found] == list(range(10))
+    assert found[-1][1] == pytest.approx(s.best.best_score, rel=1e-6)
+
+
+def test_the_best_so_far_waits_for_the_trials_before(make_search, make_trial) -> None:
+    late = make_search(trials=(make_trial(0), make_trial(1, "running", epoch=2), make_trial(2, floor=1.0)))
+    assert [n for n, _ in incumbents(late)] == [0]
+
+
+def hparams(folder: Path) -> dict[str, object]:
+    content = read(folder).PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(
+        content["_hparams_/session_start_info"]
+    ).session_start_info
+    return {name: getattr(value, f"{value.WhichOneof('kind')}") for name, value in start.hparams.items()}
+
+
+def test_settings_go_to_the_hparams_tab_without_those_that_do_not_apply(
+    tmp_path: Path, make_search, make_trial
+) -> None:
+    plain = make_trial(0, params={"gate.kind": "fc", "optimizer.clip": None})
+    mlp = make_trial(1, "pruned", epoch=3, params={"gate.kind": "mlp", "gate.hidden": 64})
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(plain, mlp)))
+    assert hparams(tmp_path / "tensorboard/trial-0000") == {
+        "gate.kind": "fc", "optimizer.clip": "none", "state": "complete",
+    }  # fmt: skip
+    assert hparams(tmp_path / "tensorboard/trial-0001") == {
+        "gate.kind": "mlp",
+        "gate.hidden": 64,
+        "state": "pruned",
+    }
+    assert points(tmp_path / "tensorboard/trial-0000", "best/mae_8") == [
+        (plain.best_epoch, pytest.approx(plain.best_score, rel=1e-6))
+    ]
+    # An experiment summary of one trial would hide the settings that only others have.
+    assert "_hparams_/experiment" not in read(tmp_path / "tensorboard/trial-0000").PluginTagToContent(
+        "hparams"
+    )
+
+
+def test_a_trial_that_failed_before_its_first_epoch_has_settings_only(
+    tmp_path: Path, make_search, make_trial
+) -> None:
+    failed = make_trial(0, "failed", epoch=0, params={"k.start": 0.5}, cause="crashed")
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(failed,)))
+    assert hparams(tmp_path / "tensorboard/trial-0000") == {"k.start": 0.5, "state": "failed"}
+    assert read(tmp_path / "tensorboard/trial-0000").Tags()["scalars"] == []
+
+
+def test_an_empty_search_writes_nothing(tmp_path: Path, make_search) -> None:
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=()))
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_torn_state_file_is_no_obstacle(tmp_path: Path, make_search) -> None:
+    s = make_search(5)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(s)
+    (tmp_path / "tensorboard/written.json").write_text('{"0": ["comp')
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(s)
+    assert points(tmp_path / "tensorboard/trial-0000", "schedule/k") == expected(s.trials[0], "k")

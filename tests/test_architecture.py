@@ -1,0 +1,96 @@
+"""The layout and the one-way imports of the design, held by reading the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pare_tune
+
+PACKAGE = Path(pare_tune.__file__).parent
+
+ALLOWED: dict[str, set[str]] = {
+    "data": {"data", "errors"},
+    "method": {"method", "errors"},
+    "backbones": {"backbones", "errors"},
+    "tasks": {"tasks", "data", "errors"},
+    "sources": {"sources", "data", "errors"},
+    "config": {"config", "errors", "method", "tasks"},
+    "train": {"train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
+    "tune": {"tune", "train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
+    "report": {"report", "tune", "config", "errors", "tasks"},
+}
+LIBRARIES_ABOVE = {"ray", "optuna", "typer", "rich", "plotly"}
+
+
+def modules(package: str) -> list[Path]:
+    folder = PACKAGE / package
+    found = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{package}.py"]
+    assert found
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_go_one_way(package: str) -> None:
+    for path in modules(package):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "pare_tune" and len(parts) > 1:
+                assert parts[1] in ALLOWED[package], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["data", "method", "backbones", "tasks", "sources"])
+def test_the_lower_packages_know_no_engine(package: str) -> None:
+    for path in modules(package):
+        assert not {n.split(".")[0] for n in imports(path)} & LIBRARIES_ABOVE, path
+
+
+def test_only_the_worker_imports_ray_train() -> None:
+    for path in modules("train"):
+        if path.name != "worker.py":
+            assert "ray" not in {n.split(".")[0] for n in imports(path)}, path
+
+
+def test_nothing_that_tunes_can_reach_the_test_split() -> None:
+    for path in [*modules("tune"), PACKAGE / "train" / "trial.py", PACKAGE / "train" / "loop.py"]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        names |= {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+        strings = {
+            n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        }
+        assert "open_test" not in names, path
+        assert "test" not in strings, path
+
+
+def test_no_pickle_is_trusted() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert called not in {"pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"}, path
+            assert keywords.get("allow_pickle", "False") == "False", path
+            if called == "torch.load":
+                assert keywords.get("weights_only") == "True", path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, pare_tune.cli; print([m for m in ('torch', 'ray', 'optuna', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

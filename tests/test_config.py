@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pare_tune.config import (
+    Budget,
+    RunConfig,
+    TrialConfig,
+    default_trial,
+    load_run,
+    load_trial,
+)
+from pare_tune.errors import ConfigError
+from pare_tune.tasks import TASKS, get_task
+
+
+def trial(**changes: object) -> TrialConfig:
+    return default_trial(get_task("psicov"), preset="embedded").with_values(changes)
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("preset", ["embedded", "paper"])
+def test_every_task_has_a_default_trial_with_the_papers_method(name: str, preset: str) -> None:
+    task = TASKS[name]
+    config = default_trial(task, preset=preset, data=Path("/data") if preset == "paper" else None)  # type: ignore[arg-type]
+    assert (config.k.kind, config.k.start, config.k.end) == ("linear", task.paper.k_start, 0.0)
+    assert (config.loss.beta1, config.loss.beta2, config.gate.kind) == (1.0, 1.0, "fc")
+    if preset == "paper":
+        assert config.optimizer.lr == task.paper.lr
+        assert config.train.epochs == task.paper.epochs
+        assert config.train.batch_size == task.paper.batch_size
+        assert config.train.accumulation == task.paper.accumulation
+
+
+def test_yaml_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    path.write_text(trial(**{"optimizer.lr": 1e-4, "k.start": 0.1, "optimizer.clip": None}).to_yaml())
+    loaded = load_trial(path)
+    assert loaded.to_yaml() == path.read_text()
+    assert loaded.optimizer.lr == 1e-4
+
+
+def test_a_run_config_comes_back(tmp_path: Path) -> None:
+    config = RunConfig(trial=trial(), search={"budget": "2h", "seed": 3})  # type: ignore[arg-type]
+    path = tmp_path / "run.yaml"
+    path.write_text(config.to_yaml())
+    assert load_run(path) == config
+    assert str(load_run(path).search.budget) == "2 h"
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    path.write_text(trial().to_yaml().replace("lr: 0.001", "lr: 1e-4"))
+    assert load_trial(path).optimizer.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lr: 0.001", "lr: fast", r"best.yaml:\d+: optimizer.lr: .*got 'fast'"),
+        ("lr: 0.001", "learning_rate: 0.001", r"best.yaml:\d+: unknown key 'optimizer.learning_rate'"),
+        ("start: 0.957", "start: 1.5", r"best.yaml:\d+: k: .*end <= start <= 1"),
+        ("start: 0.957", "begin: 0.957", r"best.yaml:\d+: k: unknown key 'begin'"),
+        ("epochs: ", "epochs: 0 # ", r"best.yaml:\d+: train.epochs: .*got 0"),
+        ("task: psicov", "task: [", r"best.yaml:\d+: not valid YAML"),
+        ("method: pare", "method: magic", r"best.yaml:\d+: method: .*got 'magic'"),
+    ],
+)
+def test_mistakes_name_file_line_rule_and_value(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = trial().to_yaml()
+    assert old in text
+    path = tmp_path / "best.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        load_trial(path)
+
+
+def test_the_line_is_the_right_one(tmp_path: Path) -> None:
+    lines = trial().to_yaml().splitlines()
+    at = next(i for i, line in enumerate(lines) if "weight_decay" in line)
+    lines[at] = "  weight_decay: -1"
+    path = tmp_path / "best.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=f"best.yaml:{at + 1}: optimizer.weight_decay"):
+        load_trial(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="absent.yaml"):
+        load_trial(tmp_path / "absent.yaml")
+
+
+def test_unknown_dotted_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"k\.begin"):
+        trial(**{"k.begin": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("50", 50, "trials"),
+        ("1 trial", 1, "trials"),
+        ("90s", 90, "seconds"),
+        ("30m", 1800, "seconds"),
+        ("2h", 7200, "seconds"),
+        ("1.5h", 5400, "seconds"),
+        ("100.123s", 100.123, "seconds"),
+        ("7201s", 7201, "seconds"),
+        ("1d", 86400, "seconds"),
+        ("600ep", 600, "epochs"),
+    ],
+)
+def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
+    assert Budget.parse(text) == Budget(amount=amount, unit=unit)  # type: ignore[arg-type]
+    assert Budget.parse(str(Budget.parse(text))) == Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "ten", "2 weeks", "1.5", "1.5ep", "h"])
+def test_other_budgets_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="budget"):
+        Budget.parse(text)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pare_tune.errors import DataError, StorageError
+from pare_tune.train.checkpoint import (
+    load_state,
+    load_weights,
+    rng_state,
+    save_state,
+    save_weights,
+    set_rng_state,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_state_comes_back(tmp_path: Path) -> None:
+    state = {"model": {"w": torch.randn(3)}, "step": 4, "curve": [{"epoch": 1, "score": float("nan")}]}
+    save_state(tmp_path / "last.pt", state)
+    found = load_state(tmp_path / "last.pt", CPU)
+    assert found is not None
+    torch.testing.assert_close(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
+    assert found["step"] == 4
+    assert list(tmp_path.iterdir()) == [tmp_path / "last.pt"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_damaged_state_counts_as_none(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "last.pt"
+    save_state(path, {"w": torch.randn(100)})
+    path.write_bytes(path.read_bytes()[:keep])
+    assert load_state(path, CPU) is None
+
+
+def test_code_in_a_state_file_does_not_run(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"w": Attack()}, tmp_path / "last.pt")
+    with pytest.raises(Exception, match="weights_only|Unsupported|Weights only"):
+        load_state(tmp_path / "last.pt", CPU)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_weights_carry_what_they_are(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 3)
+    save_weights(tmp_path / "best.safetensors", model, {"epoch": 4, "shape": [1, 2]})
+    tensors, about = load_weights(tmp_path / "best.safetensors")
+    torch.testing.assert_close(tensors["weight"], model.weight.data)
+    assert about == {"epoch": 4, "shape": [1, 2]}
+
+
+def test_shared_tensors_can_be_saved(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    save_weights(tmp_path / "m.safetensors", model, {})
+    assert set(load_weights(tmp_path / "m.safetensors")[0]) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
+def test_damaged_weights_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        load_weights(path)
+
+
+def test_a_full_disk_leaves_the_previous_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state(tmp_path / "last.pt", {"step": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match="No space left"):
+        save_state(tmp_path / "last.pt", {"step": 2})
+    assert load_state(tmp_path / "last.pt", CPU) == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    torch.manual_seed(0)
+    state = rng_state(CPU)
+    first = torch.rand(3)
+    set_rng_state(state, CPU)
+    assert torch.equal(torch.rand(3), first)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pare_tune.config import TrialConfig, default_trial, load_trial
+from pare_tune.errors import DataError
+from pare_tune.tasks import get_task
+from pare_tune.tasks.load import open_test
+from pare_tune.train.final import CURVE, run_final
+from pare_tune.train.loop import Context, EpochReport
+from pare_tune.train.predict import load_model, predict_array, read_inputs, to_probabilities
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def config() -> TrialConfig:
+    torch.set_num_threads(1)
+    return default_trial(get_task("wdbc"), preset="embedded").with_values({"train.epochs": 2})
+
+
+@pytest.fixture(scope="module")
+def final(config: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("final")
+    run_final(config, Context(report=lambda r: None, folder=folder), with_val=False)
+    return folder
+
+
+def test_it_leaves_a_folder_that_stands_alone(final: Path, config: TrialConfig) -> None:
+    names = {p.name for p in final.iterdir()}
+    assert names == {"model.safetensors", "config.yaml", "metrics.json", "environment.txt", CURVE}
+    assert load_trial(final / "config.yaml") == config
+    assert "torch " in (final / "environment.txt").read_text()
+    assert len((final / CURVE).read_text().splitlines()) == 2
+
+
+def test_prediction_gives_the_numbers_of_the_evaluation(final: Path) -> None:
+    task = get_task("wdbc")
+    test = open_test(task)
+    items = [test.item(i) for i in range(len(test))]
+    model, shape, _ = load_model(final, CPU)
+    inputs = np.stack([i["x"].numpy() for i in items])
+    outputs = predict_array(model, inputs, batch_size=17, device=CPU)
+    score = task.metric.score(torch.from_numpy(outputs), {"y": torch.stack([i["y"] for i in items])})
+    metrics = json.loads((final / "metrics.json").read_text())
+    assert metrics["test"] == pytest.approx(score, abs=1e-9)
+    assert metrics["test_samples"] == len(test) == 285
+    np.testing.assert_allclose(to_probabilities(outputs, shape).sum(1), 1.0, rtol=1e-5)
+
+
+def test_training_on_validation_too_keeps_the_last_epoch(config: TrialConfig, tmp_path: Path) -> None:
+    seen: list[EpochReport] = []
+    metrics = run_final(config, Context(report=seen.append, folder=tmp_path), with_val=True)
+    assert metrics is not None
+    assert (metrics["trained_on"], metrics["validation"], metrics["epoch"]) == ("train+val", None, 2)
+    assert all(np.isnan(r.score) for r in seen)
+
+
+def test_an_interrupted_final_training_goes_on(config: TrialConfig, tmp_path: Path, final: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(report: EpochReport) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_final(config, Context(report=die, folder=tmp_path), with_val=False)
+    with (tmp_path / CURVE).open("a") as file:
+        file.write('{"epoch": 2, "torn')
+    run_final(config, Context(report=lambda r: None, folder=tmp_path), with_val=False)
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / CURVE).read_text().splitlines()]
+    assert epochs == [1, 2]
+    undisturbed = json.loads((final / "metrics.json").read_text())
+    resumed = json.loads((tmp_path / "metrics.json").read_text())
+    assert resumed["test"] == undisturbed["test"]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 1, 29), np.float32), r"shape \(n, 1, 30\), got \(3, 1, 29\)"),
+        (np.zeros((3, 30), np.float32), r"got \(3, 30\)"),
+        (np.array([["a"]]), "shape"),
+        (np.zeros((3, 1, 30), np.complex64), "takes numbers, got dtype complex64"),
+        (np.full((3, 1, 30), np.nan, np.float32), "sample 0 holds NaN"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    final: Path, tmp_path: Path, array: np.ndarray, message: str
+) -> None:
+    _, shape, _ = load_model(final, CPU)
+    np.save(tmp_path / "inputs.npy", array)
+    with pytest.raises(DataError, match=message):
+        read_inputs(tmp_path / "inputs.npy", shape)
+
+
+def test_pickled_truncated_and_missing_inputs_are_refused(final: Path, tmp_path: Path) -> None:
+    _, shape, _ = load_model(final, CPU)
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "whole.npy", np.zeros((3, 1, 30), np.float32))
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-50])
+    for name in ("objects.npy", "torn.npy", "absent.npy"):
+        with pytest.raises(DataError, match=name):
+            read_inputs(tmp_path / name, shape)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no model"):
+        load_model(tmp_path, CPU)
+
+
+def test_a_damaged_model_is_named(final: Path, tmp_path: Path) -> None:
+    for path in final.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(DataError, match="damaged"):
+        load_model(tmp_path, CPU)

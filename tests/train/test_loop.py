@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pare_tune.errors import TrialFailed
+from pare_tune.train.loop import EpochReport
+
+from .conftest import Toy
+
+VOLATILE = {"seconds", "samples_per_s"}
+
+
+def numbers(curve: tuple[EpochReport, ...] | list[EpochReport]) -> list[dict[str, float]]:
+    return [{k: v for k, v in r.to_dict().items() if k not in VOLATILE} for r in curve]
+
+
+def test_the_same_seed_gives_the_same_loss_to_the_bit(toy: Toy) -> None:
+    first, model = toy.run()
+    second, again = toy.run()
+    assert numbers(first.curve) == numbers(second.curve)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    other, _ = toy.changed(seed=1).run()
+    assert numbers(other.curve) != numbers(first.curve)
+
+
+def test_k_falls_with_the_schedule_and_lambda_is_its_share(toy: Toy) -> None:
+    result, _ = toy.run()
+    n = 12
+    assert [r.k for r in result.curve] == [round(0.957 * (1 - e / 3) * n) for e in range(3)]
+    assert [r.lam for r in result.curve] == [r.k / n for r in result.curve]
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(toy: Toy, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise Killed
+
+    whole, model = toy.run(folder=tmp_path / "whole")
+    with pytest.raises(Killed):
+        toy.run(folder=tmp_path / "cut", report=die)
+    told: list[EpochReport] = []
+    resumed, again = toy.run(folder=tmp_path / "cut", report=told.append)
+    assert numbers(resumed.curve) == numbers(whole.curve)
+    assert numbers(told) == numbers(whole.curve), "epochs of the checkpoint are reported again"
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", ["pare", "random", "finetune", "layernorm", "scratch"])
+def test_every_method_trains_what_it_should(toy: Toy, method: str) -> None:
+    changed = toy.changed(method=method)
+    torch.manual_seed(0)
+    result, model = changed.run()
+    mixes = method in ("pare", "random")
+    assert (result.curve[0].k > 0) == mixes
+    assert (result.curve[0].loss_mixed_source > 0) == mixes
+    assert math.isnan(result.curve[0].gate_target) == (method != "pare")
+    if method == "layernorm":
+        frozen = [n for n, p in model.named_parameters() if n.startswith("encoder.") and not p.requires_grad]
+        assert frozen
+
+
+def test_at_k_zero_the_mixed_loss_is_the_target_loss(toy: Toy) -> None:
+    result, _ = toy.changed(**{"k.start": 0.0, "loss.beta1": 0.5, "loss.beta2": 2.0, "train.epochs": 1}).run()
+    only = result.curve[0]
+    assert only.loss_mixed_target == only.loss_target
+    assert only.train_loss == pytest.approx(2.5 * only.loss_target, rel=1e-5)
+
+
+def test_accumulated_small_batches_step_like_one_large_batch(toy: Toy) -> None:
+    # 22 samples: groups of 8, 8 and 6, whether at once or in pairs of 4, 4 / 4, 4 / 4, 2.
+    base = {"method": "finetune", "train.epochs": 2}
+    _, large = toy.changed(**base).run()
+    _, small = toy.changed(**base, **{"train.batch_size": 4, "train.accumulation": 2}).run()
+    for a, b in zip(large.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+
+
+def test_divergence_ends_the_trial_with_its_cause(toy: Toy) -> None:
+    with pytest.raises(TrialFailed, match="diverged: loss became") as caught:
+        toy.changed(
+            **{"optimizer.lr": 10.0, "optimizer.name": "sgd", "optimizer.clip": None, "train.epochs": 30}
+        ).run()
+    assert caught.value.cause == "diverged"
+
+
+def test_running_out_of_memory_is_told_apart(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("pare_tune.train.loop.pare_loss", refuse)
+    with pytest.raises(TrialFailed) as caught:
+        toy.run()
+    assert caught.value.cause == "out_of_memory"
+
+
+def test_the_best_epoch_is_the_metrics_best(toy: Toy) -> None:
+    result, _ = toy.run()
+    scores = [r.score for r in result.curve]
+    assert result.best_score == min(scores)
+    assert result.best_epoch == scores.index(min(scores)) + 1
+    assert [r.best_score for r in result.curve] == [min(scores[: i + 1]) for i in range(len(scores))]
+
+
+def test_without_validation_there_is_no_score(toy: Toy) -> None:
+    result, _ = toy.run(validate=False)
+    assert all(math.isnan(r.score) for r in result.curve)
+    assert result.best_epoch == 0
+
+
+def _worker(rank: int, toy: Toy, port: int, out: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    try:
+        result, _ = toy.run(rank=rank, world_size=2)
+        torch.save(numbers(result.curve), f"{out}.{rank}")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_workers_follow_the_curve_of_one(toy: Toy, tmp_path: Path) -> None:
+    """Same global batch, no noise: equal up to the order of float32 sums (1e-4 of the loss)."""
+    quiet = toy.changed(**{"gate.noise": 0.0, "train.batch_size": 6, "train.accumulation": 2})
+    one, _ = quiet.run()
+    port = 20_000 + os.getpid() % 20_000
+    mp.spawn(_worker, args=(quiet, port, str(tmp_path / "curve")), nprocs=2)
+    curves = [torch.load(tmp_path / f"curve.{rank}", weights_only=True) for rank in range(2)]
+    for name in ("train_loss", "loss_target", "loss_mixed_target", "loss_mixed_source", "score", "grad_norm"):
+        expected = [getattr(r, name) for r in one.curve]
+        assert [e[name] for e in curves[0]] == pytest.approx(expected, rel=1e-4), name
+    assert [e["score"] for e in curves[0]] == [e["score"] for e in curves[1]]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import optuna
+import pytest
+
+from pare_tune.tune.pruner import RungPruner, rungs
+
+
+@pytest.mark.parametrize(
+    ("epochs", "first_rung", "reduction", "expected"),
+    [
+        (60, 0.3, 3, (18, 54)),
+        (9, 0.3, 3, (3,)),
+        (10, 0.3, 3, (3, 9)),
+        (100, 0.1, 3, (10, 30, 90)),
+        (1, 0.3, 3, ()),
+        (4, 1.0, 3, ()),
+    ],
+)
+def test_rungs_grow_by_the_reduction_and_stop_before_the_end(
+    epochs: int, first_rung: float, reduction: int, expected: tuple[int, ...]
+) -> None:
+    assert rungs(epochs, first_rung, reduction) == expected
+
+
+def verdicts(scores: list[float], direction: str = "minimize", epochs: int = 9) -> list[bool]:
+    """Whether each trial, one after the other, is stopped at the first rung."""
+    study = optuna.create_study(
+        direction=direction, pruner=RungPruner(epochs=epochs, first_rung=0.3, reduction=3)
+    )
+    found = []
+    for score in scores:
+        trial = study.ask()
+        for epoch in (1, 2, 3):
+            trial.report(score, epoch)
+        found.append(trial.should_prune())
+    return found
+
+
+def test_one_in_three_goes_on_and_the_best_so_far_always() -> None:
+    assert verdicts([5, 4, 6, 3, 7, 3.5, 3.2, 9]) == [False, False, True, False, True, False, False, True]
+    assert verdicts([5, 6, 4], "maximize") == [False, False, True]
+
+
+def test_trial_0_is_never_stopped_and_nobody_between_rungs() -> None:
+    study = optuna.create_study(pruner=RungPruner(epochs=9, first_rung=0.3, reduction=3))
+    first, second = study.ask(), study.ask()
+    for trial, score in ((second, 1.0), (first, 2.0)):
+        for epoch in (1, 2, 3):
+            trial.report(score, epoch)
+    assert not first.should_prune()
+    second.report(9.0, 4)
+    assert not second.should_prune()
+
+
+def test_asking_again_gives_the_same_verdict() -> None:
+    study = optuna.create_study(pruner=RungPruner(epochs=9, first_rung=0.3, reduction=3))
+    for score in (1.0, 2.0):
+        trial = study.ask()
+        for epoch in (1, 2, 3):
+            trial.report(score, epoch)
+        answers = {trial.should_prune() for _ in range(3)}
+        assert answers == {score == 2.0}
