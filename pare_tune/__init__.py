@@ -1,10 +1,10 @@
 """Fine-tune pretrained transformers on any modality with PaRe, and search for the settings that make it win.
 
-    import pare_tune
+import pare_tune
 
-    result = pare_tune.tune(task="wdbc", budget=50)
-    pare_tune.train(result.best_config, out="final")
-    outputs = pare_tune.predict("final", inputs)
+result = pare_tune.tune(task="wdbc", budget=50)
+pare_tune.train(result.best_config, out="final")
+outputs = pare_tune.predict("final", inputs)
 """
 
 from __future__ import annotations

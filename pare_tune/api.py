@@ -33,7 +33,7 @@ from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
 from pare_tune.tasks.load import TaskData, provenance_of
 from pare_tune.train.build import pick_device
-from pare_tune.train.export import METRICS, plain_json
+from pare_tune.train.export import METRICS, plain_json, write_text
 from pare_tune.train.final import CURVE, is_finished
 from pare_tune.train.predict import check_inputs, load_model, predict_array, read_inputs, to_probabilities
 from pare_tune.train.trial import open_trial
@@ -141,30 +141,27 @@ def train(
     task_data.load_task(
         get_task(trial.task), data=trial.data, canvas=trial.input.canvas
     )  # mistakes show before Ray
-    with _owned(folder):
-        if is_finished(folder):
-            raise RunBusy(
-                f"{folder} already holds a trained model; give another folder with --out, or delete it"
-            )
+    if is_finished(folder):
+        raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
+    with (
+        connect(workers=num_workers, gpus_per_worker=gpus_per_worker) as cluster,
+        _owned(folder),
+        _follow(folder, observe),
+    ):
         _check_continues(folder, trial, with_val)
-        with (
-            connect(workers=num_workers, gpus_per_worker=gpus_per_worker) as cluster,
-            _follow(folder, observe),
-        ):
-            from pare_tune.train.worker import launch_final
+        # Ray Train is slow to import, and predicting needs none of it.
+        from pare_tune.train.worker import launch_final
 
-            launch_final(
-                trial,
-                folder,
-                with_val=with_val,
-                num_workers=num_workers,
-                cpus_per_worker=max(1.0, cluster.cpus // num_workers),
-                gpus_per_worker=gpus_per_worker
-                if gpus_per_worker is not None
-                else float(cluster.gpus >= num_workers),
-            )
-        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        return {**metrics, "folder": str(folder)}
+        launch_final(
+            trial,
+            folder,
+            with_val=with_val,
+            num_workers=num_workers,
+            cpus_per_worker=cluster.cpus_for(num_workers),
+            gpus_per_worker=cluster.gpus_for(gpus_per_worker),
+        )
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return {**metrics, "folder": str(folder)}
 
 
 def predict(
@@ -361,9 +358,9 @@ def _boards(observe: Observe | None) -> Iterator[Observe]:
 @contextmanager
 def _owned(folder: Path) -> Iterator[None]:
     """One process trains into a folder; the lock goes with the process, however it ends."""
+    lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except Timeout as error:
         raise RunBusy(
@@ -385,7 +382,7 @@ def _check_continues(folder: Path, trial: TrialConfig, with_val: bool) -> None:
         raise ConfigError(
             f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
         )
-    begun.write_text(text, encoding="utf-8")
+    write_text(begun, text)
 
 
 @contextmanager

@@ -228,8 +228,8 @@ class SearchConfig(_Model):
     """Trials at a time; None is as many as the cluster holds."""
     workers_per_trial: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1.0, gt=0)
-    gpus_per_worker: float = Field(default=0.0, ge=0)
-    """Fractions let trials share a GPU."""
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    """Fractions let trials share a GPU; None is one each where the cluster has GPUs."""
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -253,7 +253,7 @@ class RunConfig(_Model):
     @model_validator(mode="after")
     def _gpus_are_whole_beyond_one(self) -> Self:
         gpus = self.search.gpus_per_worker
-        if gpus > 1 and gpus != int(gpus):
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
             raise ValueError(f"gpus_per_worker above 1 must be whole, got {gpus}")
         return self
 

@@ -5,8 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prepared data of one test session, also for the processes it starts; the user's cache is left alone."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("PARE_TUNE_CACHE")
+    os.environ["PARE_TUNE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["PARE_TUNE_CACHE"]
+    else:
+        os.environ["PARE_TUNE_CACHE"] = before
 
 
 @pytest.fixture(scope="session")

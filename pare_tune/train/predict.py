@@ -85,7 +85,9 @@ def predict_array(
     """Raw outputs (n, ...): logits for point and multilabel tasks, values for dense ones."""
     outputs: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(inputs), batch_size):
-        x = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(device)  # a copy: maps are read-only
+        x = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(
+            device
+        )  # a copy: maps are read-only
         with autocast(device):
             outputs.append(model(x).target.float().cpu().numpy())
         if progress is not None:

@@ -64,9 +64,21 @@ class Cluster:
                 "trials with several workers need Ray's dashboard, which frees their resources when a trial is "
                 "stopped early; install it with: pip install 'ray[default]', then start the cluster again"
             )
-        slots = self.require(search.workers_per_trial, search.cpus_per_worker, search.gpus_per_worker)
+        gpus = self.gpus_for(search.gpus_per_worker)
+        slots = self.require(search.workers_per_trial, search.cpus_per_worker, gpus)
         fits = slots // search.workers_per_trial
         return min(fits, search.max_concurrent or fits)
+
+    def gpus_for(self, asked: float | None) -> float:
+        """GPUs of a worker: what was asked for, else one where there are any."""
+        return asked if asked is not None else float(self.gpus > 0)
+
+    def cpus_for(self, workers: int) -> float:
+        """The most CPUs that each of so many workers can have, at least 1; no worker spans two nodes."""
+        nodes = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
+        shares = sorted({cpus // parts for cpus in nodes for parts in range(1, workers + 1)}, reverse=True)
+        fitting = (s for s in shares if s and sum(cpus // s for cpus in nodes) >= workers)
+        return float(next(fitting, 1))
 
     def require(self, workers: int, cpus_per_worker: float, gpus_per_worker: float) -> int:
         """How many such workers fit, node by node since none spans two. Raises ClusterError below `workers`."""
@@ -139,17 +151,15 @@ def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool) -> 
 def _init(address: str, *, dashboard: bool) -> Any:
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
-        # Everything Ray writes next (its token among them) is for this user only.
         options |= {"include_dashboard": dashboard and _has_dashboard(), "dashboard_host": "127.0.0.1"}
     else:
         options["runtime_env"] = {"env_vars": _ENVIRONMENT}
-    mask = os.umask(0o077)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            context = ray.init(**options)
-    finally:
-        os.umask(mask)
+    with suppress(OSError):
+        # Ray's token goes there, and is made before `_protect_token` can change its mode.
+        (Path.home() / ".ray").mkdir(mode=0o700, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = ray.init(**options)
     _quiet()
     return context
 

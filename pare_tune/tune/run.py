@@ -75,6 +75,7 @@ def search(
         SearchInterrupted: after SIGINT or SIGTERM.
     """
     task = task or get_task(config.trial.task)
+    config = _absolute(config)
     space = open_space(config, task)
     check_writable(config.runs)
     with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
@@ -84,7 +85,7 @@ def search(
             write_text(folder.space_yaml, space.to_yaml())
             write_text(folder.run_yaml, config.to_yaml())
             session = _Session(folder, config, space, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, folder, runner, cache))
+            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
 
 
 def resume(
@@ -120,7 +121,7 @@ def resume(
             write_text(folder.run_yaml, config.to_yaml())
         with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
             session = _Session(folder, config, space, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, folder, runner, cache))
+            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
 
 
 def snapshot(run: Path) -> Snapshot:
@@ -144,7 +145,16 @@ def snapshot(run: Path) -> Snapshot:
     )
 
 
-def _job(config: RunConfig, folder: RunFolder, runner: TrialRunner | None, cache: Path | None) -> Job:
+def _absolute(config: RunConfig) -> RunConfig:
+    """Data folders as every worker finds them: each process of Ray's has a working directory of its own."""
+    folders = {"data": config.trial.data, "source.data": config.trial.source.data}
+    paths = {key: str(path.absolute()) for key, path in folders.items() if path is not None}
+    return config.model_copy(update={"trial": config.trial.with_values(paths)})
+
+
+def _job(
+    config: RunConfig, cluster: Cluster, folder: RunFolder, runner: TrialRunner | None, cache: Path | None
+) -> Job:
     search_config = config.search
     return Job(
         trials=folder.trials,
@@ -152,7 +162,7 @@ def _job(config: RunConfig, folder: RunFolder, runner: TrialRunner | None, cache
         cache=None if cache is None else cache.resolve(),
         num_workers=search_config.workers_per_trial,
         cpus_per_worker=search_config.cpus_per_worker,
-        gpus_per_worker=search_config.gpus_per_worker,
+        gpus_per_worker=cluster.gpus_for(search_config.gpus_per_worker),
         scratch=folder.ray,
     )
 

@@ -355,7 +355,7 @@ class _Journal(BaseJournalBackend):
         self._path = path
         self._reader = JournalFileBackend(str(path))
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Lines from a number on; a torn last one is left out."""
         return self._reader.read_logs(log_number_from)
 

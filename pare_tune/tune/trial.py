@@ -152,6 +152,8 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    # Epochs wait for this poll of Ray's (2 s by default); it reads the variable where the trainer is made.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     (folder / FAILURE).unlink(missing_ok=True)
     resources = {"CPU": job.cpus_per_worker}
     if job.gpus_per_worker:

@@ -216,3 +216,11 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     assert (failed["k.end"] > failed["k.start"]).all()
     assert "0 <= end <= start <= 1" in failed["message"].iloc[0]
     assert (result.trials["state"] == "complete").sum() + len(failed) == 6
+
+
+def test_data_folders_are_absolute_for_the_workers(make_config: MakeConfig, fakes: ModuleType) -> None:
+    config = make_config("1", epochs=1)
+    config = config.model_copy(update={"trial": config.trial.with_values({"data": "some/release"})})
+    result = search(config, runner=fakes.train)
+    assert result.best_config.data == Path.cwd() / "some" / "release"
+    assert result.snapshot.provenance == "real"
