@@ -120,6 +120,9 @@ class InputConfig(_Model):
     """Side that the backbone sees; None is the backbone's own."""
     max_tokens: int = Field(default=512, ge=1, le=8192)
     """Most tokens a 1D input is cut into."""
+    embedder: Literal["pretrained", "random"] = "pretrained"
+    """Where the new target embedder begins: at the backbone's own patch embedding, fitted to the input's channels (the
+    official code), or at random (the paper's text). Small backbones transfer only with the former."""
 
 
 class TrialConfig(_Model):
@@ -275,11 +278,11 @@ class _Embedded:
 
 
 EMBEDDED: Mapping[Modality, _Embedded] = {
-    Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=32, lr=1e-3, max_tokens=64),
-    Modality.DENSE_2D: _Embedded("micro-swin", "shapes", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
-    Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=32, lr=1e-3, max_tokens=64),
-    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
-    Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=32, lr=1e-3, max_tokens=64),
+    Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=8, lr=1e-3, max_tokens=64),
+    Modality.DENSE_2D: _Embedded("micro-swin", "shapes", epochs=9, batch_size=4, lr=2e-3, max_tokens=64),
+    Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
+    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=12, batch_size=8, lr=1e-3, max_tokens=32),
+    Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
 

@@ -17,7 +17,7 @@ from pare_tune.tasks import TASKS, get_task
 
 
 def trial(**changes: object) -> TrialConfig:
-    return default_trial(get_task("psicov"), preset="embedded").with_values(changes)
+    return default_trial(get_task("psicov"), preset="embedded").with_values({"optimizer.lr": 1e-3, **changes})
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

@@ -9,10 +9,10 @@ from typing import Final
 
 import torch
 
-from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart
 from pare_tune.errors import UnknownName
 
-__all__ = ["BACKBONES", "Backbone", "BackboneEntry", "BackboneSpec", "Freeze", "load_backbone"]
+__all__ = ["BACKBONES", "Backbone", "BackboneEntry", "BackboneSpec", "Freeze", "PatchStart", "load_backbone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,22 @@ class BackboneSpec:
     """Which `SourceKind`s `embed_source` understands."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatchStart:
+    """Where a new patch embedder can start: the pretrained one, fitted to other channels and patch lengths.
+
+    None for a part that has no pretrained counterpart; the embedder's own initialisation stays then.
+    """
+
+    weight: Tensor | None = None
+    """(D, C, P, P) of a Conv2d, or (D, C, steps) of a Conv1d."""
+    bias: Tensor | None = None
+    """(D,)"""
+    norm_weight: Tensor | None = None
+    """(D,) of the LayerNorm behind it; `norm_bias` likewise."""
+    norm_bias: Tensor | None = None
+
+
 class Backbone(nn.Module, ABC):
     """A pretrained encoder; abstract.
 
@@ -64,6 +80,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """Source samples (see `sources.SourceKind`) → (B, N, D), without gradient and always in evaluation mode."""
+
+    @abstractmethod
+    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+        """Copies of the pretrained patch embedding for a target of `in_channels` channels.
+
+        The official code starts its 2D target embedder so (`embedder_init`). It decides whether a small encoder
+        transfers: layers that were trained on one embedder's tokens make little of a random projection.
+
+        Args:
+            steps: sequences: time steps of one token, the Conv1d's kernel.
+        """
 
     @abstractmethod
     def encode(self, tokens_BND: Tensor) -> Tensor:

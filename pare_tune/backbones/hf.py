@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, RobertaConfig
 from transformers.utils import logging as hf_logging
 
-from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart
 from pare_tune.backbones.freezing import Frozen, apply_rule
-from pare_tune.backbones.weights_io import hub_file, hub_reachable, read_safetensors
+from pare_tune.backbones.weights_io import hub_file, read_safetensors
 from pare_tune.errors import BackboneUnavailable, ConfigError
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
@@ -76,6 +76,26 @@ class SequenceBackbone(Backbone):
         slots_1N = torch.arange(x.shape[1], device=x.device)[None] + self._position_offset
         return cast("Tensor", self.source_embedder(input_ids=x, position_ids=slots_1N.expand_as(x)))
 
+    @torch.no_grad()
+    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+        """The norm of the embedding layer and, with a wave embedder, its filters stretched to `steps` time steps.
+
+        Patches shorter than half of the pretrained ones keep a new projection: cut to a point, a filter has no shape.
+        """
+        if self.wave_embedder is None:
+            norm = cast("Any", self.source_embedder.module).LayerNorm
+            return PatchStart(norm_weight=norm.weight.clone(), norm_bias=norm.bias.clone())
+        embedder = cast("Any", self.wave_embedder.module)
+        projection, norm = embedder.projection, embedder.norm
+        samples, weight, bias = projection.in_features, None, None
+        if steps is not None and 2 * steps >= samples:
+            stretched = nn.functional.interpolate(projection.weight[:, None], size=steps, mode="linear")
+            weight = stretched.repeat(1, in_channels, 1) * (samples / steps / in_channels) ** 0.5
+            bias = projection.bias.clone()
+        return PatchStart(
+            weight=weight, bias=bias, norm_weight=norm.weight.clone(), norm_bias=norm.bias.clone()
+        )
+
     def encode(self, tokens_BND: Tensor) -> Tensor:
         """(B, N, D) → (B, N, D)."""
         return cast("Tensor", self.encoder(tokens_BND).last_hidden_state)
@@ -124,10 +144,8 @@ def build_hf(
             f"choose a model of type {', '.join(sorted(_POSITION_OFFSET))}"
         )
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    if pretrained:
-        model = _read_model(source, config, cache)
-    else:
-        model = AutoModel.from_config(config, add_pooling_layer=False)
+    build = _read_model if pretrained else _random_model
+    model = build(source, config, cache)
     offset = config.pad_token_id + 1 if _POSITION_OFFSET[config.model_type] else 0
     return SequenceBackbone(
         model,
@@ -168,19 +186,17 @@ class _Tokenizer:
         return cast("list[list[int]]", encoded["input_ids"])
 
     def _read(self) -> Any:
-        if Path(self._source).is_dir():
-            where, local = self._source, True
-            # Without a vocabulary transformers makes an empty tokenizer and says nothing.
-            if not any((Path(where) / file).is_file() for file in _VOCABULARIES):
-                raise BackboneUnavailable(f"no tokenizer in {where}: add the model's {_VOCABULARIES[0]}")
-        else:
-            path = hub_file(self._source, "tokenizer.json", cache=self._cache, advice=_advice())
-            where, local = str(path.parent), not hub_reachable()
+        folder = Path(self._source)
+        if not folder.is_dir():
+            folder = hub_file(self._source, _VOCABULARIES[0], cache=self._cache, advice=_advice()).parent
+        # Without a vocabulary transformers makes an empty tokenizer and says nothing.
+        if not any((folder / file).is_file() for file in _VOCABULARIES):
+            raise BackboneUnavailable(f"no tokenizer in {folder}: add the model's {_VOCABULARIES[0]}")
         try:
-            return AutoTokenizer.from_pretrained(where, local_files_only=local)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
             raise BackboneUnavailable(
-                f"no tokenizer in {where}: {_first_line(error)}; add the model's tokenizer.json and "
+                f"no tokenizer in {folder}: {_first_line(error)}; add the model's tokenizer.json and "
                 f"tokenizer_config.json"
             ) from error
 
@@ -215,6 +231,10 @@ def _read_model(source: str, config: PretrainedConfig, cache: Path | None) -> An
             f"{', '.join(sorted(info['missing_keys'])[:3])}; fetch both files again"
         )
     return model
+
+
+def _random_model(_source: str, config: PretrainedConfig, _cache: Path | None) -> Any:
+    return AutoModel.from_config(config, add_pooling_layer=False)
 
 
 @contextmanager

@@ -62,8 +62,13 @@ def build_micro_roberta(*, pretrained: bool, dropout: float) -> SequenceBackbone
         pad_token_id=1,
         eos_token_id=2,
     )
+    model = RobertaModel(config, add_pooling_layer=False)
+    # RoBERTa's own start (0.02) leaves positions a fortieth of the patch tokens that they are added to after the norm:
+    # then nothing that depends on where a sample stands (a shifted wave, say) is learned in a short training.
+    nn.init.normal_(model.embeddings.word_embeddings.weight)
+    nn.init.normal_(model.embeddings.position_embeddings.weight)
     backbone = SequenceBackbone(
-        RobertaModel(config, add_pooling_layer=False),
+        model,
         sequence_spec(config, name=NAME, offset=_POSITION_OFFSET, samples_per_token=SAMPLES_PER_TOKEN),
         position_offset=_POSITION_OFFSET,
         tokenize=byte_tokens,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from timm.models.swin_transformer import SwinTransformer
 
-from pare_tune.backbones.vision import SwinBackbone, check_image_size, swin_spec
+from pare_tune.backbones.vision import SwinBackbone, check_image_size, quiet_resize, swin_spec
 from pare_tune.backbones.weights_io import load_packaged
 
 NAME = "micro-swin"
@@ -43,5 +43,6 @@ def build_micro_swin(*, pretrained: bool, image_size: int | None, drop_path: flo
         return backbone
     # The encoder's modules are shared with the model, but the source embedder is a copy: hand the weights back.
     model.patch_embed = backbone.source_embedder.module
-    model.set_input_size(img_size=(image_size, image_size), window_size=_WINDOW)
+    with quiet_resize():
+        model.set_input_size(img_size=(image_size, image_size), window_size=_WINDOW)
     return SwinBackbone(model, swin_spec(model, name=NAME))

@@ -8,7 +8,9 @@ Swin (Liu et al., 2021), arXiv:2103.14030; ViT (Dosovitskiy et al., 2021), arXiv
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,7 +23,7 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart
 from pare_tune.backbones.freezing import Frozen, apply_rule
 from pare_tune.backbones.weights_io import hub_file, read_safetensors
 from pare_tune.errors import BackboneUnavailable, ConfigError, UnknownName
@@ -50,6 +52,10 @@ class SwinBackbone(Backbone):
         """(B, 3, S, S) images of the canvas size → (B, N, D). Raises ValueError for another size or kind."""
         check_images(x, kind, self.spec)
         return cast("Tensor", self.source_embedder(x)).flatten(1, 2)
+
+    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+        """See `grid_start`; `steps` is for sequences."""
+        return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
     def encode(self, tokens_BND: Tensor) -> Tensor:
         """(B, N, D) → (B, M, F), M = (S / 32)² for the usual four stages and patch 4."""
@@ -83,6 +89,10 @@ class VitBackbone(Backbone):
         check_images(x, kind, self.spec)
         tokens_BND = cast("Tensor", self.source_embedder(x)).reshape(x.shape[0], -1, self.spec.width)
         return tokens_BND if self.positions is None else tokens_BND + self.positions
+
+    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+        """See `grid_start`; `steps` is for sequences."""
+        return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
     def encode(self, tokens_BND: Tensor) -> Tensor:
         """(B, N, D) → (B, N, D)."""
@@ -143,6 +153,35 @@ def swin_spec(model: Any, *, name: str) -> BackboneSpec:
     )
 
 
+@torch.no_grad()
+def grid_start(embed: PatchEmbed, in_channels: int) -> PatchStart:
+    """The pretrained convolution for another number of channels, and its norm if it has one.
+
+    One channel gets the sum of the three filters, what a grey image would meet; others get them repeated in turn, as in
+    the official code. Both are scaled so that white inputs give outputs of the same variance as before.
+    """
+    filters = embed.proj.weight
+    if in_channels == 1:
+        weight = filters.sum(1, keepdim=True) / 3**0.5
+    else:
+        weight = filters[:, torch.arange(in_channels) % 3] * (3 / in_channels) ** 0.5
+    norm = embed.norm if isinstance(embed.norm, nn.LayerNorm) else None
+    return PatchStart(
+        weight=weight.clone(),
+        bias=None if embed.proj.bias is None else embed.proj.bias.clone(),
+        norm_weight=None if norm is None else norm.weight.clone(),
+        norm_bias=None if norm is None else norm.bias.clone(),
+    )
+
+
+@contextmanager
+def quiet_resize() -> Iterator[None]:
+    """Resizing of position tables without torch's warnings about how timm indexes them; nobody here can act on them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"timm\.layers\.interpolate")
+        yield
+
+
 def check_images(x: Tensor, kind: str, spec: BackboneSpec) -> None:
     """Raises ValueError unless x is (B, 3, S, S) of a kind that the backbone reads."""
     if kind not in spec.source_kinds:
@@ -176,7 +215,8 @@ def _create(name: str, model_name: str, image_size: int | None, drop_path: float
 
 def _fill(model: Any, path: Path) -> None:
     """Load weights by timm's own conversion for the canvas, and refuse a file that leaves anything random."""
-    converted = _CONVERT[type(model)](read_safetensors(path), model)
+    with quiet_resize():
+        converted = _CONVERT[type(model)](read_safetensors(path), model)
     try:
         missing = model.load_state_dict(converted, strict=False).missing_keys
     except RuntimeError as error:

@@ -1,6 +1,6 @@
 """PaRe itself, in plain PyTorch: score, select, replace, encode, and the loss (Cai et al., ICML 2024)."""
 
-from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size
+from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size, start_from
 from pare_tune.method.gate import Gate, GateConfig, gumbel_like
 from pare_tune.method.heads import GridDenseHead, PointHead, SequenceDenseHead, TargetScale
 from pare_tune.method.loss import LossParts, pare_loss, source_loss
@@ -39,4 +39,5 @@ __all__ = [
     "soft_topk",
     "source_loss",
     "stack_size",
+    "start_from",
 ]

@@ -1,9 +1,9 @@
 """New target embedders f_t: any input → (B, N, D) tokens of the width and number that the encoder takes.
 
-All begin at random, as in the paper (section 3.1). With `norm`, a LayerNorm with gain 1 and bias 0 gives
-every token zero mean and unit variance over D, the scale at which pretrained embedders that end in a
-LayerNorm hand over theirs (up to the gain they learned); the projection's own scale then only has to be far
-above √eps.
+All begin at random, as in the paper (section 3.1), or at what `start_from` is given, as in its code. With
+`norm`, a LayerNorm with gain 1 and bias 0 gives every token zero mean and unit variance over D, the scale at
+which pretrained embedders that end in a LayerNorm hand over theirs (up to the gain they learned); the
+projection's own scale then only has to be far above √eps.
 """
 # Shape suffixes: B = batch, C = channels, H, W = rows and columns, L = length, F = features of a table,
 # N = tokens, D = embedding width.
@@ -131,6 +131,37 @@ class TableEmbedder(nn.Module):
         """(B, C, F) → (B, F, D)."""
         x_BFD: Tensor = self.norm(torch.einsum("bcf,fcd->bfd", x_BCF, self.weight) + self.bias)
         return x_BFD
+
+
+def start_from(
+    embedder: GridEmbedder | SequenceEmbedder | TableEmbedder,
+    *,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+) -> None:
+    """Let a new embedder begin at pretrained values instead; a part that is None keeps its random start.
+
+    Args:
+        weight: of the projection, (D, C, P, P) or (D, C, steps); with `bias` (D,). Tables have none of their own kind.
+        norm_weight: of the LayerNorm, (D,); with `norm_bias`. Left alone where the embedder has no norm.
+
+    Raises:
+        ValueError: a shape differs from the embedder's own.
+    """
+    pairs: list[tuple[Tensor, Tensor | None]] = []
+    if not isinstance(embedder, TableEmbedder):
+        pairs += [(embedder.project.weight, weight), (_bias(embedder.project), bias)]
+    if isinstance(embedder.norm, nn.LayerNorm):
+        pairs += [(embedder.norm.weight, norm_weight), (embedder.norm.bias, norm_bias)]
+    for own, given in pairs:
+        if given is not None and given.shape != own.shape:
+            raise ValueError(f"the embedder has {tuple(own.shape)} there, got {tuple(given.shape)}")
+    with torch.no_grad():
+        for own, given in pairs:
+            if given is not None:
+                own.copy_(given)
 
 
 def stack_size(length: int, max_tokens: int) -> int:

@@ -26,6 +26,7 @@ from pare_tune.method import (
     TableEmbedder,
     TargetScale,
     stack_size,
+    start_from,
 )
 from pare_tune.sources import SOURCES, open_source
 from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
@@ -165,7 +166,7 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
         target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
     return PareModel(
         encoder=backbone,
-        target_embedder=_target_embedder(shape, backbone, num_tokens),
+        target_embedder=_target_embedder(config, shape, backbone, num_tokens),
         target_head=target_head,
         mixer=_mixer(config, backbone.spec.width) if shape.source_kind else None,
         source_head=_source_head(shape, backbone) if shape.source_kind else None,
@@ -178,32 +179,37 @@ def _mixer(config: TrialConfig, width: int) -> Mixer:
     return GateMixer(Gate(width, config.gate), config.gate)
 
 
-def _target_embedder(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
+def _target_embedder(
+    config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int
+) -> nn.Module:
     spec, modality, channels = backbone.spec, Modality(shape.modality), shape.input_shape[0]
-    positions = None if backbone.positions is None else backbone.positions[:num_tokens]
+    norm: dict[str, Any] = {"norm": spec.embed_norm, "norm_eps": spec.norm_eps}
+    embedder: GridEmbedder | SequenceEmbedder | TableEmbedder
+    steps: int | None = None
     if modality.is_grid:
         assert spec.image_size is not None
         assert spec.patch_size is not None
-        return GridEmbedder(
-            channels,
-            spec.image_size,
-            spec.patch_size,
-            spec.width,
-            norm=spec.embed_norm,
-            norm_eps=spec.norm_eps,
-            positions=positions,
+        embedder = GridEmbedder(
+            channels, spec.image_size, spec.patch_size, spec.width, positions=backbone.positions, **norm
         )
-    if modality is Modality.TABLE:
-        return TableEmbedder(channels, num_tokens, spec.width, norm=spec.embed_norm, norm_eps=spec.norm_eps)
-    return SequenceEmbedder(
-        channels,
-        shape.input_shape[-1],
-        num_tokens,
-        spec.width,
-        norm=spec.embed_norm,
-        norm_eps=spec.norm_eps,
-        positions=positions,
-    )
+    elif modality is Modality.TABLE:
+        embedder = TableEmbedder(channels, num_tokens, spec.width, **norm)
+    else:
+        length = shape.input_shape[-1]
+        steps = length // num_tokens
+        embedder = SequenceEmbedder(
+            channels, length, num_tokens, spec.width, positions=backbone.positions, **norm
+        )
+    if config.input.embedder == "pretrained" and config.method != "scratch":
+        start = backbone.patch_start(channels, steps)
+        start_from(
+            embedder,
+            weight=start.weight,
+            bias=start.bias,
+            norm_weight=start.norm_weight,
+            norm_bias=start.norm_bias,
+        )
+    return embedder
 
 
 def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:

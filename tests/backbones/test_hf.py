@@ -47,6 +47,12 @@ def test_roberta_in_two_parts_equals_the_librarys_forward(roberta: tuple[Roberta
     torch.testing.assert_close(backbone.positions, model.embeddings.position_embeddings.weight[2:].detach())
 
 
+def test_a_new_embedder_takes_the_norm_of_the_embedding_layer(roberta: tuple[RobertaModel, Path]) -> None:
+    start = load_backbone(f"hf:{roberta[1]}").patch_start(1, steps=20)
+    assert start.weight is None
+    assert torch.equal(start.norm_weight, roberta[0].embeddings.LayerNorm.weight)
+
+
 def test_bert_in_two_parts_equals_the_librarys_forward(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = BertModel(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pare_tune.backbones import Backbone, load_backbone, weights_io
 from pare_tune.backbones.weights_io import load_packaged, packaged_weights
@@ -35,9 +35,10 @@ def test_weights_load_and_are_the_same_every_time(name: str) -> None:
     assert features[0].isfinite().all()
     assert all(value.dtype == torch.float32 for value in first.state_dict().values())
     random = load_backbone(name, pretrained=False).state_dict()
-    assert not torch.equal(
-        random["encoder.norm.weight"] if name == "micro-swin" else random["positions"],
-        first.state_dict()["encoder.norm.weight" if name == "micro-swin" else "positions"],
+    trained = [key for key in random if random[key].is_floating_point() and "source_embedder" in key]
+    assert trained
+    assert not any(
+        torch.equal(random[key], first.state_dict()[key]) for key in trained if key.endswith("weight")
     )
 
 
@@ -97,6 +98,34 @@ def test_roberta_reads_the_waves_of_the_embedded_source() -> None:
 def test_roberta_refuses_waves_that_it_cannot_cut(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="multiple of 8|at most 256 tokens"):
         load_backbone("micro-roberta", pretrained=False).embed_source(torch.zeros(shape), "waves")
+
+
+def test_a_new_grid_embedder_can_start_as_the_pretrained_one() -> None:
+    backbone = load_backbone("micro-swin")
+    embed = backbone.source_embedder.module
+    start = backbone.patch_start(3)
+    x = torch.randn(2, 3, 64, 64)
+    tokens = nn.functional.conv2d(x, start.weight, start.bias, stride=4).flatten(2).transpose(1, 2)
+    tokens = nn.functional.layer_norm(tokens, (48,), start.norm_weight, start.norm_bias)
+    torch.testing.assert_close(tokens, backbone.embed_source(x, "images"))
+    grey = backbone.patch_start(1).weight
+    torch.testing.assert_close(grey * 3**0.5, embed.proj.weight.sum(1, keepdim=True).detach())
+    many = backbone.patch_start(7).weight
+    torch.testing.assert_close(many[:, 6], many[:, 0])
+    assert many.shape == (48, 7, 4, 4)
+    assert not many.requires_grad
+
+
+def test_a_new_sequence_embedder_can_start_as_the_pretrained_one() -> None:
+    backbone = load_backbone("micro-roberta")
+    start = backbone.patch_start(1, steps=POINTS_PER_TOKEN)
+    x = torch.randn(2, 1, 5 * POINTS_PER_TOKEN)
+    tokens = nn.functional.conv1d(x, start.weight, start.bias, stride=POINTS_PER_TOKEN).transpose(1, 2)
+    tokens = nn.functional.layer_norm(tokens, (160,), start.norm_weight, start.norm_bias)
+    torch.testing.assert_close(tokens + backbone.positions[:5], backbone.embed_source(x, "waves"))
+    assert backbone.patch_start(4, steps=20).weight.shape == (160, 4, 20)
+    assert backbone.patch_start(1, steps=1).weight is None
+    assert backbone.patch_start(1, steps=1).norm_weight is not None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,11 +6,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from torch import nn
 
 from pare_tune.backbones import load_backbone
+from pare_tune.backbones.vision import SwinBackbone, swin_spec
 from pare_tune.errors import BackboneUnavailable, ConfigError, UnknownName
 
-SWINS = ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"]
 VITS = [
     "vit_tiny_patch16_224",
     "vit_xsmall_patch16_clip_224",
@@ -26,19 +29,27 @@ def reference(model_name: str, image_size: int) -> torch.nn.Module:
         return timm.create_model(model_name, num_classes=0, img_size=image_size, drop_path_rate=0.0).eval()
 
 
-@pytest.mark.parametrize("model_name", SWINS)
-def test_swin_in_two_parts_equals_timms_forward(model_name: str) -> None:
-    backbone = load_backbone(f"timm:{model_name}", pretrained=False, image_size=96).eval()
+@pytest.mark.parametrize("build", [SwinTransformer, SwinTransformerV2])
+def test_swin_in_two_parts_equals_timms_forward(build: type[nn.Module]) -> None:
+    model = build(
+        img_size=96, embed_dim=24, depths=(1, 2, 1), num_heads=(2, 4, 8), window_size=6, num_classes=0
+    ).eval()
+    backbone = SwinBackbone(model, swin_spec(model, name="small")).eval()
     x = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
-        expected = reference(model_name, 96).forward_features(x).flatten(1, 2)
+        expected = model.forward_features(x).flatten(1, 2)
         tokens = backbone.embed_source(x, "images")
         features = backbone.encode(tokens)
-    assert tokens.shape == (2, 24 * 24, 96)
-    assert backbone.spec.token_grid == (24, 24)
-    assert backbone.spec.feature_grid == (3, 3)
-    assert features.shape == (2, 9, 768)
+    assert tokens.shape == (2, 24 * 24, 24)
+    assert (backbone.spec.token_grid, backbone.spec.feature_grid) == ((24, 24), (6, 6))
+    assert features.shape == (2, 36, 96)
     torch.testing.assert_close(features, expected)
+
+
+def test_a_swin_v2_is_built_for_another_canvas() -> None:
+    backbone = load_backbone("timm:swinv2_tiny_window8_256", pretrained=False, image_size=64)
+    assert (backbone.spec.token_grid, backbone.spec.feature_grid) == ((16, 16), (2, 2))
+    assert backbone.encode(backbone.embed_source(torch.randn(1, 3, 64, 64), "images")).shape == (1, 4, 768)
 
 
 @pytest.mark.parametrize("model_name", VITS)
@@ -60,6 +71,12 @@ def test_vit_positions_are_the_patch_rows_of_the_table() -> None:
     torch.testing.assert_close(backbone.positions, table[1:].detach())
     assert not backbone.spec.embed_norm
     assert backbone.spec.image_mean == (0.5, 0.5, 0.5)
+
+
+def test_vit_has_no_norm_to_start_from() -> None:
+    start = load_backbone("timm:vit_tiny_patch16_224", pretrained=False, image_size=32).patch_start(2)
+    assert start.weight.shape == (192, 2, 16, 16)
+    assert start.norm_weight is None
 
 
 def test_swin_keeps_its_positions_inside() -> None:

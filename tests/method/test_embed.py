@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from pare_tune.method import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size
+from pare_tune.method import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size, start_from
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +121,26 @@ def test_wrong_shapes_die_with_their_numbers() -> None:
         SequenceEmbedder(1, length=10, num_tokens=5, width=12)(torch.zeros(2, 1, 12))
     with pytest.raises(ValueError, match="positive"):
         stack_size(0, 4)
+
+
+def test_an_embedder_can_begin_at_pretrained_values() -> None:
+    embedder = GridEmbedder(2, 8, 4, 6)
+    weight, gain = torch.randn(6, 2, 4, 4), torch.rand(6)
+    before = embedder.project.bias.clone() if embedder.project.bias is not None else None
+    start_from(embedder, weight=weight, norm_weight=gain)
+    assert torch.equal(embedder.project.weight, weight)
+    assert isinstance(embedder.norm, torch.nn.LayerNorm)
+    assert torch.equal(embedder.norm.weight, gain)
+    assert before is not None
+    assert torch.equal(embedder.project.bias, before)
+    table = TableEmbedder(1, 3, 6)
+    start_from(table, weight=torch.randn(6, 1, 3), norm_weight=gain)
+    assert torch.equal(table.norm.weight, gain)
+
+
+def test_pretrained_values_of_another_shape_are_refused_whole() -> None:
+    embedder = SequenceEmbedder(1, 12, 4, 6)
+    before = embedder.project.weight.clone()
+    with pytest.raises(ValueError, match=r"\(6, 1, 3\) there, got \(6, 2, 3\)"):
+        start_from(embedder, weight=torch.randn(6, 2, 3), norm_weight=torch.rand(6))
+    assert torch.equal(embedder.project.weight, before)
