@@ -72,7 +72,7 @@ Output = Point | MultiLabel | Dense
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A score over a WHOLE split; never a mean of chunk scores (TASKS.md 0.3 says why)."""
+    """A score over a WHOLE split; never a mean of chunk scores, which published code reports."""
 
     name: str
     direction: Literal["min", "max"]

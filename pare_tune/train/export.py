@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -48,7 +49,7 @@ def export_model(folder: Path, weights: Path, config: TrialConfig, metrics: Mapp
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot write the model to {folder}: {error}") from error
+        raise refused(folder, error) from error
 
 
 def environment() -> str:
@@ -69,13 +70,22 @@ def environment() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file atomically."""
+    """Replace a small file as a whole. Raises StorageError when the disk refuses."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+    except OSError as error:
+        raise refused(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def refused(path: Path, error: OSError) -> StorageError:
+    """What to tell when the disk refuses to write `path`."""
+    full = error.errno == errno.ENOSPC
+    advice = "free some space" if full else "check its permissions or choose another folder"
+    return StorageError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 def plain_json(value: Any) -> Any:

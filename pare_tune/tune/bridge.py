@@ -22,8 +22,9 @@ from ray.tune.search import Searcher
 import pare_tune.errors
 from pare_tune.config import Budget, TrialConfig
 from pare_tune.errors import ConfigError, PareTuneError, StorageError, StudyFailed
+from pare_tune.train.export import write_text
 from pare_tune.train.loop import EpochReport
-from pare_tune.tune.folder import RunFolder, write_text
+from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.study import Study
 from pare_tune.tune.trial import LOG, halve
 

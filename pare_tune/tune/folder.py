@@ -9,16 +9,13 @@ report.html tensorboard/               drawn from the rest
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import platform
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,9 @@ import filelock
 import psutil
 
 from pare_tune.errors import ConfigError, RunBusy, StorageError
+from pare_tune.train.checkpoint import BEST, LAST
+from pare_tune.train.export import environment, refused, write_text
 
-LAST = "last.pt"
-BEST = "best.safetensors"
 LOCK = ".lock"
 _FREE_BYTES = 32 * 2**20
 """Below this, nothing is begun: a journal that cannot grow ends a search in the middle of a line."""
@@ -70,7 +67,7 @@ class RunFolder:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise _refused(folder.path, error) from error
+                raise refused(folder.path, error) from error
             folder.trials.mkdir()
             return folder
         raise StorageError(f"cannot find a free name for a run in {runs}")
@@ -104,7 +101,7 @@ class RunFolder:
                 f"{self.path} is in use by {self._owner_name()}; wait for it or stop it first"
             ) from None
         except OSError as error:
-            raise _refused(self.path, error) from error
+            raise refused(self.path, error) from error
         try:
             write_text(self._owner, json.dumps(_identity()))
             yield
@@ -154,7 +151,7 @@ class RunFolder:
             os.rename(staged, self.best)
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
-            raise _refused(self.best, error) from error
+            raise refused(self.best, error) from error
         write_text(self.best_yaml, config)
 
     def best_number(self) -> int | None:
@@ -186,36 +183,12 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise _refused(folder, error) from error
+        raise refused(folder, error) from error
     if free < _FREE_BYTES:
         raise StorageError(
             f"{folder} has {free / 2**20:.0f} MiB left, a run needs at least {_FREE_BYTES / 2**20:.0f} MiB; "
             f"free some space or choose another folder with --runs"
         )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole. Raises StorageError when the disk refuses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise _refused(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def environment() -> str:
-    """Interpreter, platform and the versions of what a result depends on."""
-    names = ("pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy")
-    lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
-    for name in names:
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return "\n".join(lines) + "\n"
 
 
 def _identity() -> dict[str, Any]:
@@ -229,10 +202,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _refused(path: Path, error: OSError) -> StorageError:
-    advice = (
-        "free some space" if error.errno == errno.ENOSPC else "check its permissions or choose another folder"
-    )
-    return StorageError(f"cannot write {path}: {error.strerror or error}; {advice}")

@@ -16,6 +16,7 @@ from ray import tune
 from pare_tune.config import Budget, RunConfig, load_run
 from pare_tune.errors import StorageError
 from pare_tune.tasks import Task, get_task
+from pare_tune.train.export import write_text
 from pare_tune.tune.bridge import (
     METRIC,
     Desk,
@@ -26,7 +27,7 @@ from pare_tune.tune.bridge import (
     Throttle,
 )
 from pare_tune.tune.cluster import DRIVER, Cluster, connect
-from pare_tune.tune.folder import RunFolder, check_writable, write_text
+from pare_tune.tune.folder import RunFolder, check_writable
 from pare_tune.tune.result import Result
 from pare_tune.tune.snapshot import Snapshot
 from pare_tune.tune.space import BoundSpace, Space, open_space

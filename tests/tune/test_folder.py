@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pare_tune.errors import ConfigError, RunBusy, StorageError
+from pare_tune.train.export import environment, write_text
 from pare_tune.tune import folder as folder_module
-from pare_tune.tune.folder import RunFolder, check_writable, environment, write_text
+from pare_tune.tune.folder import RunFolder, check_writable
 
 
 @pytest.fixture
