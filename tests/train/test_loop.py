@@ -78,11 +78,12 @@ def test_at_k_zero_the_mixed_loss_is_the_target_loss(toy: Toy) -> None:
 
 def test_accumulated_small_batches_step_like_one_large_batch(toy: Toy) -> None:
     # 22 samples: groups of 8, 8 and 6, whether at once or in pairs of 4, 4 / 4, 4 / 4, 2.
-    base = {"method": "finetune", "train.epochs": 2}
+    # SGD: Adam divides by gradients that are zero up to rounding, and blows rounding up to whole steps.
+    base = {"method": "finetune", "train.epochs": 2, "optimizer.name": "sgd", "optimizer.lr": 0.01}
     _, large = toy.changed(**base).run()
     _, small = toy.changed(**base, **{"train.batch_size": 4, "train.accumulation": 2}).run()
     for a, b in zip(large.parameters(), small.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_divergence_ends_the_trial_with_its_cause(toy: Toy) -> None:
