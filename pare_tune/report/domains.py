@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,12 +139,14 @@ def _recorded(journal: Path) -> dict[str, BaseDistribution]:
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Without the line that optuna logs for every study that is made."""
+    """Without optuna's log lines and warnings: the chart's caption says that few trials make its bars rough."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         optuna.logging.set_verbosity(before)
