@@ -281,7 +281,7 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
     Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=8, lr=1e-3, max_tokens=64),
     Modality.DENSE_2D: _Embedded("micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64),
     Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
-    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=12, batch_size=8, lr=1e-3, max_tokens=32),
+    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32),
     Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
