@@ -13,7 +13,7 @@ from pare_tune.config import TrialConfig
 from pare_tune.tasks import get_task
 from pare_tune.tasks.load import JoinedDataset, open_test
 from pare_tune.train.build import ModelShape
-from pare_tune.train.checkpoint import BEST, LAST, load_weights, save_weights
+from pare_tune.train.checkpoint import BEST, LAST, save_weights
 from pare_tune.train.export import METRICS, export_model, plain_json
 from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
 from pare_tune.train.trial import open_trial
@@ -93,13 +93,6 @@ def run_final(
 def is_finished(folder: Path) -> bool:
     """Whether a final training has ended here."""
     return (folder / METRICS).is_file()
-
-
-def shape_of_export(weights: Path) -> ModelShape:
-    """The shapes kept in an exported model's metadata."""
-    about = dict(load_weights(weights)[1])
-    about.pop("epoch", None)
-    return ModelShape.from_dict(about)
 
 
 def _already_told(folder: Path) -> int:

@@ -16,6 +16,7 @@ from ray import tune
 from pare_tune.config import Budget, RunConfig, load_run
 from pare_tune.errors import StorageError
 from pare_tune.tasks import Task, get_task
+from pare_tune.tasks.load import provenance_of
 from pare_tune.train.export import write_text
 from pare_tune.tune.bridge import (
     METRIC,
@@ -350,7 +351,7 @@ def _about(task: Task, config: RunConfig) -> dict[str, Any]:
         "metric": task.metric.name,
         "unit": task.metric.unit,
         "direction": task.metric.direction,
-        "provenance": "real" if trial.data is not None else task.embedded_provenance,
+        "provenance": provenance_of(task, trial.data),
         "preset": trial.preset,
         "backbone": trial.backbone,
         "method": trial.method,

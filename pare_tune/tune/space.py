@@ -28,12 +28,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -85,18 +79,6 @@ class Parameter:
     def name(self) -> str:
         """What the study calls it: a share of another setting is named as the share that it is."""
         return self.key if self.times is None else f"{self.key} / {self.times}"
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """For Optuna; absolute once the space is bound."""
-        match self.kind:
-            case "float":
-                return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
-            case "int":
-                step = 1 if self.step is None else int(self.step)
-                return IntDistribution(int(self.low), int(self.high), log=self.log, step=step)
-            case "choice":
-                return CategoricalDistribution(self.choices)
 
     def contains(self, value: Any) -> bool:
         """Whether the study could hold `value`."""
