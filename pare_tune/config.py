@@ -303,7 +303,7 @@ def default_trial(
     }  # fmt: skip
     if preset == "embedded":
         small = EMBEDDED[task.modality]
-        return TrialConfig(
+        trial = TrialConfig(
             **common,
             backbone=backbone or small.backbone,
             source=SourceConfig(name=small.source),
@@ -311,6 +311,7 @@ def default_trial(
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
             input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens),
         )
+        return trial.with_values(task.embedded) if task.embedded else trial
     freeze: Literal["layernorm", "none"] = "layernorm" if method == "layernorm" else "none"
     return TrialConfig(
         **common,

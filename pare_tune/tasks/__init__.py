@@ -15,13 +15,14 @@ _MODULES: Mapping[str, str] = {
     "advection": "advection",
     "wdbc": "wdbc",
 }
-"""Task name → module of `pare_tune.tasks` whose upper-case constant it is; imported on first use, since a task
-brings its metric's and its loader's libraries with it."""
+"""Task name → module of `pare_tune.tasks` that holds it, as a constant: `pde-burgers` is PDE_BURGERS. Imported on
+first use, since a task brings its metric's and its loader's libraries with it."""
 
 
 class _Registry(Mapping[str, Task]):
     def __getitem__(self, name: str) -> Task:
-        task: Task = getattr(import_module(f"pare_tune.tasks.{_MODULES[name]}"), name.upper())
+        module = import_module(f"pare_tune.tasks.{_MODULES[name]}")
+        task: Task = getattr(module, name.upper().replace("-", "_"))
         return task
 
     def __iter__(self) -> Iterator[str]:

@@ -163,6 +163,8 @@ class Task:
     ragged: frozenset[str] = frozenset()
     """Stored fields whose shape differs from record to record."""
     canvas: Mapping[Preset, Canvas] = field(default_factory=lambda: {"paper": None, "embedded": None})
+    embedded: Mapping[str, Any] = field(default_factory=dict)
+    """Where this task departs from its modality's embedded preset: dotted settings, {"train.epochs": 12}."""
     scale_target: bool = False
     """Dense regression: the head's output is mapped by the mean and spread of the training targets."""
     version: int = 1
