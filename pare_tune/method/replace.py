@@ -6,7 +6,11 @@ PaRe (Cai et al., ICML 2024), section 3.3 and Algorithm 1, https://arxiv.org/abs
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def patch_replace(target_BND: Tensor, source_BND: Tensor, keep_BN: Tensor, take_BN: Tensor) -> Tensor:
@@ -40,13 +44,45 @@ def patch_replace(target_BND: Tensor, source_BND: Tensor, keep_BN: Tensor, take_
             f"masks must be {tuple(target_BND.shape[:2])}, one value a token, "
             f"got keep {tuple(keep_BN.shape)} and take {tuple(take_BN.shape)}"
         )
-    dtype = target_BND.dtype
-    removed_BN = keep_BN.detach() < 0.5
-    origin_BN = _reading_order(removed_BN, take_BN.detach() > 0.5)
-    placed_BND = source_BND.to(dtype).gather(1, origin_BN[..., None].expand_as(source_BND))
-    # Kept positions point at some source token too; the mask takes its value and its gradient away.
-    fill_BN = ((1.0 - keep_BN) * take_BN.gather(1, origin_BN)).where(removed_BN, 0.0)
-    return target_BND * keep_BN.to(dtype)[..., None] + placed_BND * fill_BN.to(dtype)[..., None]
+    mixed_BND: Tensor = _Replace.apply(target_BND, source_BND.to(target_BND.dtype), keep_BN, take_BN)
+    return mixed_BND
+
+
+class _Replace(torch.autograd.Function):
+    """`patch_replace`, written out: half the passes over (B, N, D) of autograd's own way, and on a CPU rows by index
+    and products with masks are several times faster than `gather` and `where`."""
+
+    @staticmethod
+    def forward(ctx: Any, target_BND: Tensor, source_BND: Tensor, keep_BN: Tensor, take_BN: Tensor) -> Tensor:
+        removed_BN = keep_BN < 0.5
+        origin_BN = _reading_order(removed_BN, take_BN > 0.5)
+        first_B1 = torch.arange(len(origin_BN), device=origin_BN.device)[:, None] * origin_BN.shape[1]
+        rows = (origin_BN + first_B1).flatten()
+        # Kept positions point at some source token too; the mask takes its value away.
+        placed_BND = source_BND.flatten(0, 1).index_select(0, rows).view_as(source_BND)
+        keep_BN1, fill_BN1 = (m[..., None].to(target_BND.dtype) for m in (~removed_BN, removed_BN))
+        ctx.save_for_backward(target_BND, placed_BND, keep_BN1, fill_BN1, rows)
+        ctx.mask_dtype = keep_BN.dtype
+        return torch.addcmul(target_BND * keep_BN1, placed_BND, fill_BN1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, g_BND: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        target_BND, placed_BND, keep_BN1, fill_BN1, rows = ctx.saved_tensors
+        grad_target = grad_source = grad_keep = grad_take = None
+        if ctx.needs_input_grad[0]:
+            grad_target = g_BND * keep_BN1
+        if ctx.needs_input_grad[1]:
+            into_BND = (g_BND * fill_BN1).flatten(0, 1)
+            grad_source = torch.zeros_like(into_BND).index_add_(0, rows, into_BND).view_as(g_BND)
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            placed_BN = (torch.linalg.vecdot(g_BND, placed_BND) * fill_BN1[..., 0]).to(ctx.mask_dtype)
+            grad_keep = torch.linalg.vecdot(g_BND, target_BND).to(ctx.mask_dtype) - placed_BN
+            grad_take = torch.zeros_like(placed_BN).flatten().index_add_(0, rows, placed_BN.flatten())
+            grad_take = grad_take.view_as(placed_BN)
+        return grad_target, grad_source, grad_keep, grad_take
 
 
 def _reading_order(removed_BN: Tensor, taken_BN: Tensor) -> Tensor:
