@@ -96,6 +96,7 @@ class Study:
         )
         self._minimize = direction == "min"
         self._live: dict[int, Trial] = {}
+        self._ended: dict[int, TrialView] = {}
         self._begin(about)
 
     @property
@@ -217,7 +218,7 @@ class Study:
 
     def views(self) -> tuple[TrialView, ...]:
         """All trials as people see them."""
-        return tuple(view(t, self.epochs, alive=t.number in self._live) for t in self._trials())
+        return tuple(self._ended.get(t.number) or self._view(t) for t in self._trials())
 
     def close(self) -> None:
         """End the session: its time is spent."""
@@ -233,6 +234,12 @@ class Study:
             self._study.enqueue_trial(self.space.base_params())
         self._study.set_user_attr("elapsed", self._elapsed_before)
         self._study.set_user_attr("session", time.time())
+
+    def _view(self, trial: FrozenTrial) -> TrialView:
+        seen = view(trial, self.epochs, alive=trial.number in self._live)
+        if trial.state.is_finished():
+            self._ended[trial.number] = seen  # Optuna changes no finished trial
+        return seen
 
     def _best_value(self, number: int) -> float:
         scores = list(self._frozen(number).intermediate_values.values())

@@ -1,0 +1,76 @@
+"""What TPE is shown of a long search, and that short searches lose nothing by it."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from pare_tune.tune import sampler
+from pare_tune.tune.sampler import RepeatableTPE
+
+
+def _trial(value: float, *, extra: bool = False, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    names = ("x", "y", "z") if extra else ("x", "y")
+    return create_trial(
+        state=state,
+        value=value if state == TrialState.COMPLETE else None,
+        params={name: (value * (i + 1)) % 1.0 for i, name in enumerate(names)},
+        distributions={name: FloatDistribution(0.0, 1.0) for name in names},
+        intermediate_values={1: value},
+    )
+
+
+def _study(trials: list[FrozenTrial], startup: int = 5) -> optuna.Study:
+    study = optuna.create_study(sampler=RepeatableTPE(seed=3, startup_trials=startup))
+    study.add_trials(trials)
+    return study
+
+
+def _asked(study: optuna.Study) -> dict[str, float]:
+    trial = study.ask()
+    return {name: trial.suggest_float(name, 0.0, 1.0) for name in ("x", "y")}
+
+
+def _values(n: int) -> list[float]:
+    return [(i * 0.618034) % 1.0 for i in range(n)]
+
+
+def test_tpe_sees_the_good_trials_the_newest_others_and_those_that_run() -> None:
+    study = _study([_trial(v) for v in _values(400)])
+    study.ask()
+    trials = study.get_trials(deepcopy=False)
+    window = sampler._window(study, trials, 150)
+    seen = {t.number for t in window._get_trials()}
+    best = sorted(range(400), key=lambda i: trials[i].value)[:25]
+    assert set(best) <= seen
+    others = [i for i in range(400) if i not in best]
+    assert seen - set(best) == {*others[-125:], 400}
+
+
+def test_a_search_within_the_window_asks_what_it_would_ask_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [_trial(v) for v in _values(60)]
+    bounded = _asked(_study(trials))
+    monkeypatch.setattr(sampler, "_WINDOW", 10_000)
+    assert _asked(_study(trials)) == bounded
+
+
+def test_beyond_the_window_old_bad_trials_change_nothing() -> None:
+    recent = [_trial(v) for v in _values(200)]
+    asked = [_asked(_study([_trial(bad), *recent])) for bad in (0.991, 0.999)]
+    assert asked[0] == asked[1]
+
+
+def test_startup_longer_than_the_window_ends_when_it_should() -> None:
+    study = _study([_trial(v) for v in _values(301)], startup=300)
+    trial = study.ask()
+    trial.suggest_float("x", 0.0, 1.0)
+    assert trial.relative_params, "after its 300 random trials TPE must take over"
+
+
+def test_a_condition_that_occurred_once_long_ago_keeps_its_group() -> None:
+    study = _study([_trial(0.5, extra=True), *(_trial(v) for v in _values(300))])
+    trial = study.ask()
+    trial.suggest_float("x", 0.0, 1.0)
+    assert "z" in study.sampler.infer_relative_search_space(study, trial._cached_frozen_trial)
