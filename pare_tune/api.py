@@ -15,7 +15,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
+from rich.markup import escape
 
+from pare_tune.check import data_lines, paper_line
 from pare_tune.config import (
     Budget,
     Method,
@@ -25,6 +27,8 @@ from pare_tune.config import (
     default_trial,
     load_run,
     load_trial,
+    own_of,
+    task_of,
     validate,
 )
 from pare_tune.errors import ConfigError, RunBusy, StorageError
@@ -32,10 +36,13 @@ from pare_tune.report import TensorBoardWriter, write_report
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
 from pare_tune.tasks.load import TaskData, provenance_of
+from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.survey import survey
+from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
 from pare_tune.train.export import METRICS, plain_json, write_text
 from pare_tune.train.final import CURVE, is_finished
-from pare_tune.train.predict import check_inputs, load_model, predict_array, read_inputs, to_probabilities
+from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.train.trial import open_trial
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.result import Result
@@ -54,18 +61,28 @@ _TENSORBOARD_EVERY_S = 5.0
 def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int | None = None) -> TaskData:
     """The train and validation splits of a task, prepared if that was not done before.
 
+    Args:
+        task: a benchmark's name, the path of a task file, or a `Task`.
+
     Raises:
-        UnknownName, DataError, StorageError: what is wrong and what to do.
+        UnknownName, ConfigError, DataError, StorageError: what is wrong and what to do.
     """
+    own = own_of(task) if isinstance(task, str) else None
+    if own is not None:
+        if data is not None:
+            raise ConfigError(f"{task} says where its data are; leave out --data")
+        return task_data.load_task(own_task(own), canvas=canvas)
     value = get_task(task) if isinstance(task, str) else task
     return task_data.load_task(value, data=None if data is None else Path(data), canvas=canvas)
 
 
 def tune(
-    task: str,
+    task: str | None = None,
     budget: int | str = 50,
     *,
     data: Path | str | None = None,
+    target: Path | str | None = None,
+    kind: str | None = None,
     preset: str | None = None,
     backbone: str | None = None,
     method: str | None = None,
@@ -78,6 +95,10 @@ def tune(
     """Search for the settings that make PaRe win on `task`; what `pare-tune --task …` does.
 
     Args:
+        task: a benchmark's name, or the path of a task file; None for `data`, `target` and `kind` of your own.
+        data: folder of the benchmark's release, or the file of your own inputs.
+        target: your own targets: a file, or a column of the inputs' table.
+        kind: of your own task: point, multilabel or dense.
         budget: trials (50), wall time ("2h") or epochs ("600ep").
         settings: dotted settings of trial 0, {"train.epochs": 5}.
         observe: called with a `Snapshot` a few times a second.
@@ -91,6 +112,8 @@ def tune(
         task=task,
         budget=str(budget),
         data=None if data is None else Path(data),
+        target=None if target is None else str(target),
+        kind=kind,
         preset=preset,
         backbone=backbone,
         method=method,
@@ -139,7 +162,7 @@ def train(
         trial = trial.with_values({"train.epochs": epochs})
     folder = Path(out).absolute()
     task_data.load_task(
-        get_task(trial.task), data=trial.data, canvas=trial.input.canvas
+        task_of(trial), data=trial.data, canvas=trial.input.canvas
     )  # mistakes show before Ray
     if is_finished(folder):
         raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
@@ -169,25 +192,22 @@ def predict(
 ) -> npt.NDArray[np.float32]:
     """Apply the model of a final/ or best/ folder to samples (n, channels, ...) → outputs (n, ...).
 
+    The samples of a task of your own are raw, as those it was trained on.
+
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    device = pick_device()
-    network, shape, _ = load_model(Path(model), device)
-    checked = check_inputs(np.asarray(inputs), shape, "inputs")
-    outputs = predict_array(network, checked, batch_size=batch_size, device=device)
-    return to_probabilities(outputs, shape) if probabilities else outputs
+    return _predict(Path(model), np.asarray(inputs), probabilities, batch_size)[0]
 
 
 def predict_file(
     model: Path, inputs: Path, out: Path, *, probabilities: bool, batch_size: int
-) -> tuple[int, ...]:
-    """`predict` from .npy to .npy; returns the outputs' shape. `out` is replaced atomically."""
-    device = pick_device()
-    network, shape, _ = load_model(model, device)
-    outputs = predict_array(network, read_inputs(inputs, shape), batch_size=batch_size, device=device)
-    if probabilities:
-        outputs = to_probabilities(outputs, shape)
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """`predict` from a file to .npy: the outputs' shape, and the names of classes or labels where there are any.
+
+    `out` is replaced atomically.
+    """
+    outputs, names = _predict(model, inputs, probabilities, batch_size)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial.npy")
     try:
         np.save(partial, outputs)
@@ -196,7 +216,20 @@ def predict_file(
         raise StorageError(f"cannot write {out}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return outputs.shape
+    return outputs.shape, names
+
+
+def _predict(
+    model: Path, inputs: Path | npt.NDArray[Any], probabilities: bool, batch_size: int
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    device = pick_device()
+    network, shape, config = load_model(model, device)
+    prepared = prepare_inputs(inputs, shape, config)
+    outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
+    if probabilities:
+        outputs = to_probabilities(outputs, shape)
+    names = () if shape.raw is None else tuple(shape.raw["target"]["names"])
+    return prepared.restore(outputs), names
 
 
 def plan_run(
@@ -205,11 +238,16 @@ def plan_run(
     config: Path | None = None,
     budget: str | None = None,
     data: Path | None = None,
+    target: str | None = None,
+    kind: str | None = None,
+    modality: str | None = None,
+    channels: str | None = None,
     preset: str | None = None,
     backbone: str | None = None,
     method: str | None = None,
     source: str | None = None,
     source_data: Path | None = None,
+    source_samples: int | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     search: Mapping[str, Any] | None = None,
@@ -219,24 +257,29 @@ def plan_run(
 
     Raises:
         ConfigError, UnknownName: an option, key or value that does not exist.
+        DataError: a task of the user's own cannot be trained on its data.
     """
+    own = own_of(task, data=data, target=target, kind=kind, modality=modality, channels=channels)
     if config is not None:
         base = load_run(config)
-        if task is not None and task != base.trial.task:
+        if own != base.trial.own if own is not None else task not in (None, base.trial.task):
+            what = f"--task {task}" if task is not None else "--data"
             raise ConfigError(
-                f"--task {task} contradicts {config}, which is for {base.trial.task}; give one of them"
+                f"{what} contradicts {config}, which is for {base.trial.task}; give one of them"
             )
         trial, old, folder = base.trial, base.search.model_dump(mode="json"), base.runs
-    elif task is not None:
-        trial, old, folder = _default(task, data, preset, backbone, method), {}, Path("runs")
+    elif task is not None or own is not None:
+        trial, old, folder = _default(task, own, data, preset, backbone, method), {}, Path("runs")
     else:
         raise ConfigError(
-            "what shall be learned? Give --task TASK (see `pare-tune tasks`) or --config run.yaml"
+            "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
+            "and --kind of your own"
         )
     changes: dict[str, Any] = dict(settings or {})
     for key, value in {
         "source.name": source,
         "source.data": None if source_data is None else str(source_data.absolute()),
+        "source.samples": source_samples,
         "seed": seed,
     }.items():
         if value is not None:
@@ -251,28 +294,43 @@ def plan_run(
         search=validate(SearchConfig, {**old, **_plain(given)}, where="options"),
         runs=runs or folder,
     )
-    get_task(plan.trial.task)
+    task_of(plan.trial)
     return plan
 
 
 def describe_plan(plan: RunConfig) -> str:
     """What will run and what it costs, in a few lines of rich markup."""
-    trial, task = plan.trial, get_task(plan.trial.task)
+    trial, task = plan.trial, task_of(plan.trial)
     provenance = provenance_of(task, trial.data)
     why = "default with --data" if trial.data is not None else "default without --data"
+    more = ""
+    if trial.own is not None:
+        why = "default for data of your own"
+        seen = survey(trial.own, task_data.default_cache()).survey
+        more = "".join(f"\n  {escape(line)}" for line in data_lines(trial.own, seen))
+        more += "".join(f"\n[yellow]warning: {escape(line)}[/yellow]" for line in seen.warnings)
+        more += f"\nwith --preset paper: {escape(paper_line(task, trial.own))}"
     effective = trial.train.batch_size * trial.train.accumulation
     return (
-        f"[bold]{task.name}[/bold]: {task.title}\n"
+        f"[bold]{escape(task.name)}[/bold]: {escape(task.title)}\n"
         f"data: {provenance} · preset: {trial.preset} ({why}) · backbone: {trial.backbone}"
         f" · source: {trial.source.name}\n"
         f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
+        f"{more}"
     )
 
 
 def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notify | None = None) -> Result:
     """Run a planned search, with TensorBoard files while it runs and report.html at its end."""
     # Data, backbone and source are opened here once: mistakes in them show before a cluster starts or a folder is made.
-    open_trial(plan.trial)
+    trial = open_trial(plan.trial).config
+    if trial != plan.trial:
+        if notify is not None:
+            notify(
+                f"{trial.task}: a sample is one token, in which {plan.trial.method} cannot replace a part; "
+                f"method {trial.method} stands in for it"
+            )
+        plan = plan.model_copy(update={"trial": trial})
     with _boards(observe) as watch:
         result = _search(plan, observe=watch, notify=notify)
     write_reports(result.path)
@@ -298,12 +356,29 @@ def write_reports(run: Path) -> Path:
     return write_report(run, found)
 
 
-def write_sample(task: str, out: Path) -> Path:
-    """Write a task's own data, in the format of its release, into the new folder `out`."""
+def solve_in_full(task: str, notify: Notify) -> Path:
+    """The folder that holds a task's solved data at the size of its release, made on first use.
+
+    Raises:
+        UnknownName, DataError, StorageError: what is wrong and what to do.
+    """
+    value = get_task(task)
+    if value.release_size:
+        size = ", ".join(f"{count:,} {what}" for what, count in value.release_size.items())
+        notify(f"{task} at the size of its release ({size}); solving it may take long")
+    return task_data.sample_folder(value, full=True)
+
+
+def write_sample(task: str, out: Path, *, full: bool = False, notify: Notify = print) -> Path:
+    """Write a task's own data, in the format of its release, into the new folder `out`.
+
+    Args:
+        full: as many samples, at as many points, as the release has; for solved data.
+    """
     value = get_task(task)
     if out.exists():
         raise StorageError(f"{out} exists; give a new folder")
-    made = task_data.sample_folder(value)
+    made = solve_in_full(task, notify) if full else task_data.sample_folder(value)
     try:
         shutil.copytree(made, out)
     except OSError as error:
@@ -312,20 +387,26 @@ def write_sample(task: str, out: Path) -> Path:
 
 
 def _default(
-    task: str, data: Path | None, preset: str | None, backbone: str | None, method: str | None
+    task: str | None,
+    own: OwnData | None,
+    data: Path | None,
+    preset: str | None,
+    backbone: str | None,
+    method: str | None,
 ) -> TrialConfig:
-    chosen = preset or ("paper" if data is not None else "embedded")
+    chosen = preset or ("paper" if data is not None and own is None else "embedded")
     if chosen not in ("paper", "embedded"):
         raise ConfigError(f"--preset is paper or embedded, got {chosen!r}")
     methods = Method.__args__  # type: ignore[attr-defined]
     if method is not None and method not in methods:
         raise ConfigError(f"--method is one of {', '.join(methods)}, got {method!r}")
     return default_trial(
-        get_task(task),
+        get_task(task or "") if own is None else own_task(own),
         preset=cast("Any", chosen),
-        data=None if data is None else data.absolute(),
+        data=None if data is None or own is not None else data.absolute(),
         backbone=backbone,
         method=cast("Method", method or "pare"),
+        own=own,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from rich.console import Console
 from pare_tune.errors import ConfigError, PareTuneError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from pare_tune.config import RunConfig
     from pare_tune.tune.result import Result
 
@@ -32,13 +35,34 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-_SEARCH, _MODEL, _CLUSTER = "Search", "Data and model", "Cluster"
+_SEARCH, _OWN, _MODEL, _CLUSTER = "Search", "Data of your own", "Data and model", "Cluster"
+_SOURCES_ENV = ["PARE_TUNE_SOURCES", "PARE_TUNE_DATA"]
+_FULL = typer.Option("--full", help="Solved data (PDEs) as many and as fine as the release; takes long.")
+
+_TARGET = typer.Option(
+    help="What to learn of them: a file, a folder of masks, or a column of the inputs' table.",
+    rich_help_panel=_OWN,
+)
+_KIND = typer.Option(
+    help="point (one class a sample), multilabel, or dense (a value at every position).", rich_help_panel=_OWN
+)
+_MODALITY = typer.Option(
+    help="sequence_1d, grid_2d, table, dense_1d or dense_2d; default: seen from the shape.",
+    rich_help_panel=_OWN,
+)
+_CHANNELS = typer.Option(
+    help="Axis of a sample's channels: first, last or none; default: seen from the shape.",
+    rich_help_panel=_OWN,
+)
 
 
 @app.callback(invoke_without_command=True)
 def search(
     context: typer.Context,
-    task: Annotated[str | None, typer.Option(help="What to learn; `pare-tune tasks` lists them.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What to learn: a name (`pare-tune tasks` lists them) or a task file of your own."),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -67,10 +91,15 @@ def search(
         Path | None,
         typer.Option(
             envvar="PARE_TUNE_DATA",
-            help="Folder of the task's public release; without it the task brings its own data.",
+            help="Folder of the task's public release; without it the task brings its own data. With --kind: the "
+            "file or folder of your own inputs.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    target: Annotated[str | None, _TARGET] = None,
+    kind: Annotated[str | None, _KIND] = None,
+    modality: Annotated[str | None, _MODALITY] = None,
+    channels: Annotated[str | None, _CHANNELS] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -95,8 +124,14 @@ def search(
     source_data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds the public releases of proxy data sets.", rich_help_panel=_MODEL
+            envvar=_SOURCES_ENV,
+            help="Folder of proxy data sets as released (`pare-tune sources`), or images or text of your own.",
+            rich_help_panel=_MODEL,
         ),
+    ] = None,
+    source_samples: Annotated[
+        int | None,
+        typer.Option(help="A fixed subset of the proxy data set; default: all.", rich_help_panel=_MODEL),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -105,6 +140,14 @@ def search(
             metavar="KEY=VALUE",
             help="Any setting of trial 0, e.g. train.epochs=5.",
             rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(
+            help="Fresh seeds that the best two and the paper's default are trained again with; 0 for none. "
+            "Default: 2, inside the budget.",
+            rich_help_panel=_SEARCH,
         ),
     ] = None,
     max_concurrent: Annotated[
@@ -135,6 +178,10 @@ def search(
 
       pare-tune predict runs/psicov-…/final inputs.npy -o out.npy
 
+    [dim]Data of your own: arrays, tables, images; more in a task file (pare-tune --task my-task.yaml):[/dim]
+
+      pare-tune --data inputs.npy --target labels.npy --kind point
+
     [dim]The real release, on the paper's backbone, two hours:[/dim]
 
       pare-tune --task psicov --data /data/protein --budget 2h
@@ -148,20 +195,30 @@ def search(
         return
     from pare_tune.api import plan_run
 
+    if config is not None and _from_environment(context, "source_data"):
+        source_data = None  # the file says where, and a search is repeated as it was
+    if _from_environment(context, "data") and _is_own(task, target, kind, modality, channels):
+        data = None  # a folder of releases, none of which is meant
     plan = plan_run(
         task=task,
         config=config,
         budget=budget,
         data=data,
+        target=target,
+        kind=kind,
+        modality=modality,
+        channels=channels,
         preset=preset,
         backbone=backbone,
         method=method,
         source=source,
         source_data=source_data,
+        source_samples=source_samples,
         settings=_settings(settings or []),
         seed=seed,
         search={
             "space": space,
+            "confirm": confirm,
             "max_concurrent": max_concurrent,
             "workers_per_trial": workers_per_trial,
             "cpus_per_worker": cpus_per_worker,
@@ -247,7 +304,13 @@ def train(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
-    inputs: Annotated[Path, typer.Argument(help="A .npy of model-ready samples, (n, channels, ...).")],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            help="A .npy of model-ready samples, (n, channels, ...); of a task of your own: raw samples, in any form "
+            "that it can be trained on."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go, .npy.")] = Path(
         "out.npy"
     ),
@@ -262,8 +325,10 @@ def predict(
     """
     from pare_tune.api import predict_file
 
-    shape = predict_file(model, inputs, out, probabilities=probabilities, batch_size=batch_size)
+    shape, names = predict_file(model, inputs, out, probabilities=probabilities, batch_size=batch_size)
     typer.echo(f"{out}: {shape}")
+    if names:
+        typer.echo(f"columns: {', '.join(names)}")
 
 
 @app.command()
@@ -291,54 +356,149 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 
 @app.command()
-def tasks(as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False) -> None:
-    """The tasks that can be tuned by name."""
+def tasks(
+    wanted: Annotated[
+        str | None, typer.Argument(help="Only those with this in their name or benchmark.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of all.")] = False,
+) -> None:
+    """The tasks that can be tuned by name.
+
+    pare-tune tasks openml
+    """
     from pare_tune.listing import task_rows
     from pare_tune.report import task_table
 
-    rows = task_rows()
-    if as_json:
-        from dataclasses import asdict
+    _print_rows(task_rows(wanted), partial(task_table, fold=wanted is None), as_json)
 
-        print(json.dumps([asdict(row) for row in rows]))
-    else:
-        Console().print(task_table(rows))
+
+@app.command()
+def sources(
+    source_data: Annotated[
+        Path | None,
+        typer.Option("--source-data", "--data", envvar=_SOURCES_ENV, help="Folder of proxy data sets."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+) -> None:
+    """The proxy data sets: what each is, and whether its release is here.
+
+    pare-tune sources --source-data /data/proxies
+    """
+    from pare_tune.listing import source_rows
+    from pare_tune.report import source_table
+
+    _print_rows(source_rows(source_data), source_table, as_json)
+    if not as_json:
+        where = f"below {source_data}" if source_data else "nowhere: give --source-data or PARE_TUNE_SOURCES"
+        Console().print(f"\nlooked {where}", style="dim", highlight=False, soft_wrap=True)
 
 
 @data_app.command("status")
-def data_status() -> None:
-    """Each task: what its data are without --data, and the files of its public release."""
-    from pare_tune.listing import print_data_status
+def data_status(
+    wanted: Annotated[
+        str | None, typer.Argument(help="Only tasks with this in their name or benchmark.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="PARE_TUNE_DATA", help="Folder of public releases.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+) -> None:
+    """Each task: what its data would be, whether they are prepared, and the files of its public release.
 
-    print_data_status(Console())
+    pare-tune data status --data /data/nas-bench-360
+    """
+    from pare_tune.listing import data_rows
+    from pare_tune.report import data_table
+
+    _print_rows(data_rows(data, wanted), data_table, as_json)
+    if not as_json:
+        where = f"below {data}" if data else "nowhere: give --data or PARE_TUNE_DATA"
+        Console().print(f"\nreleases looked for {where}", style="dim", highlight=False, soft_wrap=True)
+
+
+@data_app.command("clean")
+def data_clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Remove prepared data that this version would not open again: made by other code, or unfinished.
+
+    pare-tune data clean --dry-run
+    """
+    from pare_tune.housekeeping import find_stale, remove
+    from pare_tune.report import stale_lines
+    from pare_tune.tasks.stores import default_cache
+
+    cache = default_cache()
+    gone = [stale for stale in find_stale(cache) if dry_run or remove(stale)]
+    if as_json:
+        removed = [{"path": str(s.path), "bytes": s.num_bytes, "why": s.why} for s in gone]
+        print(
+            json.dumps({"removed": not dry_run, "bytes": sum(s.num_bytes for s in gone), "folders": removed})
+        )
+        return
+    for line in stale_lines(cache, [(s.path, s.num_bytes, s.why) for s in gone], dry_run=dry_run):
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@data_app.command("check")
+def data_check(
+    task_file: Annotated[str | None, typer.Argument(help="A task file of your own (YAML).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Or: the file or folder of your inputs.")] = None,
+    target: Annotated[str | None, _TARGET] = None,
+    kind: Annotated[str | None, _KIND] = None,
+    modality: Annotated[str | None, _MODALITY] = None,
+    channels: Annotated[str | None, _CHANNELS] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Data of your own: what they are, what is wrong with them, and what would be trained; nothing is.
+
+    pare-tune data check my-task.yaml
+
+    pare-tune data check --data inputs.npy --target labels.npy --kind point
+    """
+    from pare_tune.check import print_check
+
+    options = {"data": data, "target": target, "kind": kind, "modality": modality, "channels": channels}
+    if not print_check(Console(), task_file, options, as_json=as_json):
+        raise typer.Exit(2)
 
 
 @data_app.command("prepare")
 def data_prepare(
-    task: Annotated[str, typer.Argument()],
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(help="A name, or a task file of your own.")],
     data: Annotated[
         Path | None, typer.Option(envvar="PARE_TUNE_DATA", help="Folder of the public release.")
     ] = None,
+    full: Annotated[bool, _FULL] = False,
 ) -> None:
     """Read a release (or make the task's own data) into the prepared store now, not at the first trial."""
-    from pare_tune.api import load_task
+    from pare_tune.api import load_task, solve_in_full
 
+    if full:
+        if data is not None and not _from_environment(context, "data"):
+            raise ConfigError("--full solves data and --data reads them; give one of the two")
+        data = solve_in_full(task, _note)
     opened = load_task(task, data=data)
     typer.echo(
         f"{task}: data: {opened.provenance}, {len(opened.train)} train, {len(opened.val)} val, "
         f"input {opened.input_shape}, output {opened.output}"
     )
+    if full:
+        typer.echo(f"next: pare-tune --task {task} --data {data}")
 
 
 @data_app.command("sample")
 def data_sample(
     task: Annotated[str, typer.Argument()],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
+    full: Annotated[bool, _FULL] = False,
 ) -> None:
     """Write the task's own data in the format of its public release, to look at or to copy."""
     from pare_tune.api import write_sample
 
-    typer.echo(str(write_sample(task, out)))
+    typer.echo(str(write_sample(task, out, full=full, notify=_note)))
 
 
 def main() -> None:
@@ -359,8 +519,32 @@ def _shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def _note(text: str) -> None:
+    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def _fail(message: str) -> None:
     Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_own(task: str | None, *options: str | None) -> bool:
+    """Whether the data are the user's own: a task file, or what describes them."""
+    is_file = task is not None and task.lower().endswith((".yaml", ".yml"))
+    return is_file or any(option is not None for option in options)
+
+
+def _from_environment(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def _print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        Console().print(draw(rows))
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -382,8 +566,8 @@ def _print_plan(plan: RunConfig, as_json: bool) -> None:
     from pare_tune.api import describe_plan
 
     console = Console()
-    console.print(describe_plan(plan), highlight=False)
-    console.print(plan.to_yaml(), highlight=False, markup=False)
+    console.print(describe_plan(plan), highlight=False, emoji=False)
+    console.print(plan.to_yaml(), highlight=False, markup=False, emoji=False)
 
 
 def _watch(
@@ -396,16 +580,13 @@ def _watch(
 
     console = Console()
     if intro is not None and not as_json:
-        console.print(describe_plan(intro), highlight=False)
+        console.print(describe_plan(intro), highlight=False, emoji=False)
     before = snapshot(run) if run is not None else None
     view = LiveView(console, mode="json" if as_json else "auto", before=before)
 
-    def notify(text: str) -> None:
-        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
     try:
         with view:
-            result = go(observe=view.update, notify=notify)
+            result = go(observe=view.update, notify=_note)
             last = snapshot(result.path)
             view.close(last)
     except SearchInterrupted as interrupted:

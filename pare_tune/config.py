@@ -20,9 +20,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -31,13 +33,33 @@ from ruamel.yaml.error import YAMLError
 from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.schedule import KSchedule
+from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
+from pare_tune.tasks.own.spec import OwnData, from_options
 
-Method = Literal["pare", "random", "finetune", "layernorm", "scratch"]
-"""pare: the paper. random: patches chosen by chance. finetune: no source data (NFT). layernorm: only norms, embedder
-and heads train (FPT). scratch: the same architecture, not pretrained."""
+Method = Literal[
+    "pare",
+    "random",
+    "mixup",
+    "cutmix",
+    "pare_no_source_loss",
+    "target_mixup",
+    "target_mask",
+    "finetune",
+    "layernorm",
+    "scratch",
+]
+"""pare: the paper. random: patches chosen by chance (its Table 5). mixup, cutmix: other ways of mixing the source in
+(Table 4). pare_no_source_loss: its patches without its label (Table 18). target_mixup, target_mask: augmentation
+without a source (Table 18). finetune: nothing is mixed (NFT). layernorm: only norms, embedder and heads train (FPT).
+scratch: the same architecture, not pretrained (Table 15)."""
 
-MIXING_METHODS = frozenset({"pare", "random"})
+SOURCE_METHODS = frozenset({"pare", "random", "mixup", "cutmix", "pare_no_source_loss"})
+"""Mix source samples in."""
+MIXING_METHODS = SOURCE_METHODS | {"target_mixup", "target_mask"}
+"""Mix anything, so that k and β2 mean something."""
+GATED_METHODS = frozenset({"pare", "pare_no_source_loss"})
+"""Choose patches by the gate."""
 
 T = TypeVar("T")
 
@@ -131,6 +153,8 @@ class TrialConfig(_Model):
     task: str
     data: Path | None = None
     """Folder of the public release; None for the data that the task brings itself."""
+    own: OwnData | None = None
+    """A task of the user's own, whole; None for a benchmark's."""
     preset: Preset = "embedded"
     backbone: str = "micro-swin"
     method: Method = "pare"
@@ -142,6 +166,27 @@ class TrialConfig(_Model):
     train: TrainConfig
     input: InputConfig = InputConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("own")
+    @classmethod
+    def _own_data_are_found_from_anywhere(cls, value: OwnData | None) -> OwnData | None:
+        # Each process of Ray's has a working directory of its own.
+        return None if value is None else value.under(Path.cwd())
+
+    @model_validator(mode="after")
+    def _own_data_are_named(self) -> Self:
+        if self.own is not None and (self.own.name != self.task or self.data is not None):
+            raise ValueError(
+                f"task must be own.name ({self.own.name}), and data left out: own says where they are"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_data(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        if self.own is None:
+            del tree["own"]
+        return tree
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy with dotted keys replaced: {"k.start": 0.5, "optimizer.lr": 1e-4}.
@@ -227,6 +272,9 @@ class SearchConfig(_Model):
     first_rung: float = Field(default=0.3, gt=0.0, le=1.0)
     """Share of the epochs before a trial can be stopped."""
     pruning: bool = True
+    confirm: int = Field(default=2, ge=0, le=20)
+    """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
+    take a quarter: fewer seeds otherwise); 0 chooses by the single scores of the search."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at a time; None is as many as the cluster holds."""
     workers_per_trial: int = Field(default=1, ge=1)
@@ -294,12 +342,17 @@ def default_trial(
     backbone: str | None = None,
     method: Method = "pare",
     seed: int = 0,
+    own: OwnData | None = None,
 ) -> TrialConfig:
-    """Trial 0: the paper's configuration of `task`, on the preset's backbone, batch and length."""
+    """Trial 0: the paper's configuration of `task`, on the preset's backbone, batch and length.
+
+    Args:
+        own: what `task` was made of, if it is a user's own.
+    """
     paper = task.paper
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
-        "task": task.name, "data": data, "preset": preset, "method": method, "k": k, "seed": seed,
+        "task": task.name, "data": data, "own": own, "preset": preset, "method": method, "k": k, "seed": seed,
     }  # fmt: skip
     if preset == "embedded":
         small = EMBEDDED[task.modality]
@@ -331,6 +384,20 @@ def default_trial(
         ),
         input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens),
     )
+
+
+def task_of(config: TrialConfig, cache: Path | None = None) -> Task:
+    """The task that `config` trains: a benchmark's by name, or the user's own.
+
+    Raises:
+        UnknownName: there is no task of that name.
+        PareTuneError: the user's data cannot be trained on; see `tasks.own.task.own_task`.
+    """
+    if config.own is None:
+        return get_task(config.task)
+    from pare_tune.tasks.own.task import own_task
+
+    return own_task(config.own, cache)
 
 
 def load_yaml(path: Path) -> Any:
@@ -368,6 +435,44 @@ def load_trial(path: Path) -> TrialConfig:
 def load_run(path: Path) -> RunConfig:
     """Read a `run.yaml`. Raises ConfigError with file and line."""
     return validate(RunConfig, load_yaml(path), where=str(path))
+
+
+def load_own(path: Path) -> OwnData:
+    """Read a task file; the paths in it start from its folder. Raises ConfigError with file and line."""
+    return validate(OwnData, load_yaml(path), where=str(path)).under(path.absolute().parent)
+
+
+def own_of(
+    task: str | None,
+    *,
+    data: Path | None = None,
+    target: str | None = None,
+    kind: str | None = None,
+    modality: str | None = None,
+    channels: str | None = None,
+) -> OwnData | None:
+    """The user's own task that options name, by a task file or by its data; None where they name a benchmark.
+
+    Raises:
+        ConfigError: the file or an option is not valid, or two contradict each other.
+    """
+    said = {"target": target, "kind": kind, "modality": modality, "channels": channels}
+    given = [name for name, value in said.items() if value is not None]
+    if task is not None and task.lower().endswith((".yaml", ".yml")):
+        if given or data is not None:
+            raise ConfigError(f"{task} says all of its data; leave out --{(given or ['data'])[0]}")
+        return load_own(Path(task))
+    if not given:
+        return None
+    if task is not None:
+        raise ConfigError(
+            f"--{given[0]} is for data of your own, --task {task} has its own; give one of them"
+        )
+    if data is None or kind is None:
+        missing = "--data FILE" if data is None else "--kind point, multilabel or dense"
+        raise ConfigError(f"a task of your own needs {missing} beside --{given[0]}")
+    tree = from_options({"data": str(data), **said})
+    return validate(OwnData, tree, where="options").under(Path.cwd())
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"config", "errors", "method", "tasks"},
     "train": {"train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
     "tune": {"tune", "train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
-    "report": {"report", "tune", "config", "errors", "tasks"},
+    "report": {"report", "tune", "train", "config", "errors", "tasks"},
 }
 LIBRARIES_ABOVE = {"ray", "optuna", "typer", "rich", "plotly"}
 
@@ -85,7 +85,9 @@ def test_no_pickle_is_trusted() -> None:
             called = ast.unparse(node.func)
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert called not in {"pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"}, path
-            assert keywords.get("allow_pickle", "False") == "False", path
+            # A sample is written as the release is, which may hold pickled arrays; reading them is another matter.
+            if called != "np.save":
+                assert keywords.get("allow_pickle", "False") == "False", path
             if called == "torch.load":
                 assert keywords.get("weights_only") == "True", path
 

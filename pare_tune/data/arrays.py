@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from pare_tune.data.pickles import read_pickle
+from pare_tune.data.pickles import read_pickle, require_characters
 from pare_tune.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -29,6 +31,11 @@ Shape = tuple[int | None, ...]
 
 NUMBERS = "biuf"
 """Dtype kinds of booleans, integers and floats; "O" admits objects, "U" and "S" strings."""
+
+_MAX_RATIO = 1100
+"""Deflate makes at most 1032 bytes of one."""
+
+_LARGEST = 1 << 62  # bytes that NumPy can count
 
 _SLAB = 1 << 22
 """Elements checked at a time, so that a memory-mapped array never has to fit into memory."""
@@ -67,32 +74,30 @@ def load_npy(path: Path, *, shape: Shape | None = None, kinds: str = NUMBERS, na
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if math.prod(header.shape) == 0:
         return np.empty(header.shape, header.dtype)  # an empty file region cannot be mapped
-    return np.memmap(
+    array = np.memmap(
         path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=header.order
     )
+    _require_characters(array, str(path))
+    return array
 
 
 def load_npz(path: Path, keys: Iterable[str], *, kinds: str = NUMBERS) -> dict[str, Array]:
     """The arrays named `keys` in `path`, read into memory; others are not read. Raises as `load_npy`."""
     arrays: dict[str, Array] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            for key in keys:
-                if key not in members:
-                    raise DataError(
-                        f"{path} has no array {key!r}; it has {', '.join(sorted(members)) or 'none'}"
-                    )
-                with archive.open(members[key]) as stream:
-                    where = f"{path}, array {key!r}"
-                    header = _read_header(stream, members[key].file_size, where)
-                    require_layout(header.dtype, header.shape, key, path, kinds=kinds)
-                    arrays[key] = _read_member(stream, header, where)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} is not a whole .npz file ({error}); get it again") from error
+    for key in keys:
+        with _npz_member(path, key, None, kinds) as (stream, header):
+            arrays[key] = _read_member(stream, header, _npz_name(path, key))
     return arrays
+
+
+def stream_npz(path: Path, key: str, *, shape: Shape | None = None, kinds: str = NUMBERS) -> Iterator[Array]:
+    """The array named `key` in `path` as slabs of its rows, a few megabytes each, in order.
+
+    (An array in Fortran order is read whole first: its rows do not lie together.) The header is checked at once,
+    damage further in is met on the way. Raises as `load_npy`.
+    """
+    with _npz_member(path, key, shape, kinds):
+        return _npz_slabs(path, key, kinds)
 
 
 def require_array(
@@ -107,6 +112,12 @@ def require_array(
         raise DataError(f"{file}: {name} must be an array, found {type(value).__name__}")
     require_layout(value.dtype, value.shape, name, file, shape=shape, kinds=kinds)
     return value
+
+
+def to_float32(array: Array) -> npt.NDArray[np.float32]:
+    """`array` as float32; what is too large for it becomes infinite, quietly, for `require_finite` to find."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np.float32)
 
 
 def require_layout(
@@ -162,6 +173,52 @@ def _refuse(bad: npt.NDArray[np.bool_], slab: Array, start: int, rule: str) -> N
     raise DataError(f"{rule}, found {slab[index]}{at}")
 
 
+@contextmanager
+def _npz_member(path: Path, key: str, shape: Shape | None, kinds: str) -> Iterator[tuple[IO[bytes], _Header]]:
+    """The array's bytes and its header, which is as asked for."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if key not in members:
+                raise DataError(f"{path} has no array {key!r}; it has {', '.join(sorted(members)) or 'none'}")
+            member = members[key]
+            # The archive's own word on how long a member is could be any number.
+            size = min(member.file_size, _MAX_RATIO * member.compress_size, _MAX_RATIO * path.stat().st_size)
+            with archive.open(member) as stream:
+                header = _read_header(stream, size, _npz_name(path, key))
+                require_layout(header.dtype, header.shape, key, path, shape=shape, kinds=kinds)
+                yield stream, header
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (
+        EOFError,
+        LookupError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        # RuntimeError: encrypted or compressed in a way that NumPy does not. ValueError: names in no encoding.
+        raise DataError(f"{path} is not a whole .npz file ({error}); get it again") from error
+
+
+def _npz_name(path: Path, key: str) -> str:
+    return f"{path}, array {key!r}"
+
+
+def _npz_slabs(path: Path, key: str, kinds: str) -> Iterator[Array]:
+    with _npz_member(path, key, None, kinds) as (stream, header):
+        if header.order == "F" or header.dtype.hasobject or not header.shape:
+            yield from (slab for _, slab in _slabs(_read_member(stream, header, _npz_name(path, key))))
+            return
+        count, *row = header.shape
+        rows = max(1, _SLAB // max(1, math.prod(row) * header.dtype.itemsize))
+        for start in range(0, count, rows):
+            part = _Header((min(rows, count - start), *row), False, header.dtype, header.offset)
+            yield _read_member(stream, part, _npz_name(path, key))
+
+
 class _Header:
     __slots__ = ("dtype", "offset", "order", "shape")
 
@@ -179,10 +236,23 @@ def _read_header(stream: IO[bytes], size: int, where: str) -> _Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # headers by Python 2 are fine, only slower
             shape, fortran, dtype = read(stream)
-    except (EOFError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:
+    except (
+        EOFError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        tokenize.TokenError,
+    ) as error:
+        # The header is a Python literal, and deeply nested brackets exhaust its parser.
         raise DataError(f"{where} is not a .npy array ({error}); get it again") from error
-    if any(n < 0 for n in shape):
-        raise DataError(f"{where}: its header gives the impossible shape {shape}; get it again")
+    # Strings of no characters would become strings of one, and an axis of 0 would hide what the others claim.
+    claimed = math.prod(n for n in shape if n) * dtype.itemsize
+    if dtype.itemsize == 0 or claimed > _LARGEST or any(n < 0 for n in shape):
+        raise DataError(f"{where}: its header gives the impossible shape {shape} of {dtype}; get it again")
     header = _Header(shape, fortran, dtype, stream.tell())
     # Python integers cannot overflow, so an absurd shape is seen before anything is allocated or mapped.
     needed = header.offset + (0 if dtype.hasobject else math.prod(shape) * dtype.itemsize)
@@ -212,4 +282,12 @@ def _read_member(stream: IO[bytes], header: _Header, where: str) -> Array:
             raise DataError(f"{where} is cut short after {filled:,} bytes; get it again")
         view[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
         filled += len(part)
+    _require_characters(array, where)
     return array
+
+
+def _require_characters(array: Array, where: str) -> None:
+    try:
+        require_characters(array)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None

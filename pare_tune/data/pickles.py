@@ -15,16 +15,18 @@ import io
 import math
 import pickle
 import re
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import DataError, UnsafePickle
 
+_SLAB = 1 << 22  # characters looked at together
 _GZIP_MAGIC = b"\x1f\x8b"
 _PLAIN_DTYPE = re.compile(r"\?|[biufcSUO]\d*")
 """Booleans, numbers, strings and objects; no release that is read here has structured or datetime arrays."""
@@ -74,13 +76,21 @@ def read_pickle(stream: IO[bytes] | gzip.GzipFile, where: str) -> object:
         RecursionError,
         TypeError,
         ValueError,
+        struct.error,
     ) as error:
         # What a malformed or hostile opcode stream makes the unpickler raise.
         reason = str(error) or type(error).__name__
         raise DataError(f"{where} is not a pickle of plain arrays ({reason}); get it again") from error
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The standard library's unpickler in Python, whose memo is a dict: the one in C keeps a list as long as the
+    largest number that the file gives to an object, so that ten bytes could take all memory. Arrays are read as fast.
+    """
+
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
+
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, where: str) -> None:
         # Latin-1 maps each byte to one character, which is what arrays pickled by Python 2 need.
         super().__init__(stream, encoding="latin1")
@@ -97,6 +107,20 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> object:
         raise UnsafePickle(f"this pickle refers to an object outside the file ({pid!r}); it was not loaded")
+
+    def load_bytearray8(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        data = bytearray(
+            self.read(size)
+        )  # read first: bytearray(size) would fill whatever size the file asks for
+        if len(data) != size:
+            raise EOFError(f"{size} bytes were announced, {len(data)} are left")
+        self.append(data)
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
 class _Global:
@@ -195,7 +219,22 @@ def _plain_array(raw: object, dtype: np.dtype[Any], shape: tuple[int, ...], orde
     expected, found = math.prod(shape) * max(dtype.itemsize, 1), memoryview(data).nbytes
     if expected != found:
         raise DataError(f"an array of {dtype} {shape} needs {expected} bytes, the pickle holds {found}")
-    return np.ndarray(shape, dtype, buffer=data, order="F" if order == "F" else "C")
+    array = np.ndarray(shape, dtype, buffer=data, order="F" if order == "F" else "C")
+    require_characters(array)
+    return array
+
+
+def require_characters(array: npt.NDArray[Any]) -> None:
+    """Raise a DataError where an array of strings holds numbers that stand for no character: Python fails on these
+    long after."""
+    if array.dtype.kind != "U" or not array.size or not array.dtype.itemsize:
+        return
+    codes = array.reshape(-1, order="A").view(f"{array.dtype.str[0]}u4")
+    for start in range(0, len(codes), _SLAB):
+        slab = codes[start : start + _SLAB]
+        odd = slab[(slab > 0x10FFFF) | ((slab >= 0xD800) & (slab < 0xE000))]
+        if len(odd):
+            raise DataError(f"text holds {int(odd[0]):#x}, which is no character; get it again")
 
 
 def _dtype(draft: object) -> np.dtype[Any]:

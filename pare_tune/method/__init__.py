@@ -4,13 +4,23 @@ from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder
 from pare_tune.method.gate import Gate, GateConfig, gumbel_like
 from pare_tune.method.heads import GridDenseHead, PointHead, SequenceDenseHead, TargetScale
 from pare_tune.method.loss import LossParts, pare_loss, source_loss
-from pare_tune.method.mixers import GateMixer, Mixed, Mixer, RandomMixer
+from pare_tune.method.mixers import (
+    CutMixer,
+    GateMixer,
+    Mixed,
+    Mixer,
+    MixupMixer,
+    RandomMixer,
+    TargetMaskMixer,
+    TargetMixupMixer,
+)
 from pare_tune.method.model import Encoder, PareModel, PareOutput
 from pare_tune.method.replace import patch_replace
 from pare_tune.method.schedule import KSchedule
 from pare_tune.method.select import hard_topk, select_iterative, select_topk, soft_iterative, soft_topk
 
 __all__ = [
+    "CutMixer",
     "Encoder",
     "Gate",
     "GateConfig",
@@ -21,6 +31,7 @@ __all__ = [
     "LossParts",
     "Mixed",
     "Mixer",
+    "MixupMixer",
     "PareModel",
     "PareOutput",
     "PointHead",
@@ -28,6 +39,8 @@ __all__ = [
     "SequenceDenseHead",
     "SequenceEmbedder",
     "TableEmbedder",
+    "TargetMaskMixer",
+    "TargetMixupMixer",
     "TargetScale",
     "gumbel_like",
     "hard_topk",

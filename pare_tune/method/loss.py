@@ -21,7 +21,8 @@ class LossParts:
     mixed_target: Tensor
     """0 where nothing was mixed."""
     mixed_source: Tensor
-    """0 where nothing was mixed, or the mode has no source loss."""
+    """Of the other sample's label: the source's, or the partner's where targets are mixed among themselves; 0 where
+    nothing was mixed, or the mode has no such loss."""
     total: Tensor
     """The weighted sum that is minimised."""
 
@@ -42,8 +43,12 @@ def pare_loss(
     lam: float,
     beta1: float = 1.0,
     beta2: float = 1.0,
+    *,
+    target_weight: float | None = None,
 ) -> tuple[Tensor, LossParts]:
     """L = β1·L_t + β2·[(1 − λ)·L_mt + λ·L_ms], from scalar losses; a term that is None is left out.
+
+    `target_weight` takes the place of 1 − λ for modes whose mixed samples keep their label whole.
 
     At K = 0 the mixed tokens are the target's. Passing `mixed_target=target` there with λ = 0 gives the
     (β1 + β2)·L_t that the falling schedule leads to, without a second encoder pass; passing None gives
@@ -58,7 +63,7 @@ def pare_loss(
         raise ValueError(f"β1 and β2 must not be negative, got {beta1} and {beta2}")
     total = beta1 * target
     if mixed_target is not None:
-        total = total + beta2 * (1.0 - lam) * mixed_target
+        total = total + beta2 * (1.0 - lam if target_weight is None else target_weight) * mixed_target
     if mixed_source is not None:
         total = total + beta2 * lam * mixed_source
     absent = torch.zeros_like(target.detach())

@@ -67,16 +67,16 @@ class PareModel(nn.Module):
     def forward(
         self, x: Tensor, source_x: Tensor | None = None, source_kind: str | None = None, k: int = 0
     ) -> PareOutput:
-        """Predict for B target samples and, with a mixer, a source batch and K > 0, for B mixed ones too.
+        """Predict for B target samples, and for B mixed ones given a mixer, K > 0 and what it needs.
 
         Raises:
             ValueError: source and target batches differ in size, their tokens in shape, K is not in 0 … N, or
                 the source comes without its kind.
         """
         target_BND: Tensor = self.target_embedder(x)
-        if self.mixer is None or source_x is None or k == 0:
+        if self.mixer is None or k == 0 or (self.mixer.needs_source and source_x is None):
             return PareOutput(target=_predict(self.target_head, self.encoder.encode(target_BND)))
-        mixed = self.mixer(target_BND, self._source_tokens(x, source_x, source_kind), k)
+        mixed = self._mix(self.mixer, target_BND, source_x, source_kind, k)
         b = len(target_BND)
         features = self.encoder.encode(torch.cat([target_BND, mixed.tokens_BND]))
         predictions = _predict(self.target_head, features)
@@ -87,13 +87,32 @@ class PareModel(nn.Module):
             mixed=mixed,
         )
 
-    def _source_tokens(self, x: Tensor, source_x: Tensor, source_kind: str | None) -> Tensor:
+    def mix(self, x: Tensor, source_x: Tensor | None, source_kind: str | None, k: int) -> Mixed:
+        """Embed and mix alone, without the encoder.
+
+        Raises:
+            ValueError: the model mixes nothing, or as `forward`.
+        """
+        if self.mixer is None:
+            raise ValueError("this model has no mixer")
+        return self._mix(self.mixer, self.target_embedder(x), source_x, source_kind, k)
+
+    def _mix(
+        self, mixer: Mixer, target_BND: Tensor, source_x: Tensor | None, source_kind: str | None, k: int
+    ) -> Mixed:
+        source_BND = None
+        if mixer.needs_source and source_x is not None:
+            source_BND = self._source_tokens(len(target_BND), source_x, source_kind)
+        mixed: Mixed = mixer(target_BND, source_BND, k)
+        return mixed
+
+    def _source_tokens(self, size: int, source_x: Tensor, source_kind: str | None) -> Tensor:
         if source_kind is None:
             raise ValueError("a source batch needs its source_kind, got None")
-        if len(source_x) != len(x):
+        if len(source_x) != size:
             raise ValueError(
                 f"source and target batches must have one size, so that every sample is mixed, "
-                f"got {len(source_x)} and {len(x)}"
+                f"got {len(source_x)} and {size}"
             )
         return self.embed_source(source_x, source_kind)
 

@@ -8,14 +8,27 @@ from pare_tune.report.events import snapshot_json
 from pare_tune.report.html import write_report
 from pare_tune.report.live import LiveView
 from pare_tune.report.summary import status_text, summary
-from pare_tune.report.tables import TaskRow, task_table
+from pare_tune.report.tables import (
+    DataRow,
+    SourceRow,
+    TaskRow,
+    data_table,
+    source_table,
+    stale_lines,
+    task_table,
+)
 from pare_tune.report.tensorboard import TensorBoardWriter
 
 __all__ = [
+    "DataRow",
     "LiveView",
+    "SourceRow",
     "TaskRow",
     "TensorBoardWriter",
+    "data_table",
     "snapshot_json",
+    "source_table",
+    "stale_lines",
     "status_text",
     "summary",
     "task_table",

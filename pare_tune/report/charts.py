@@ -50,7 +50,7 @@ def incumbent_chart(s: Snapshot) -> Chart | None:
     best: float | None = None
     for trial in sorted(s.trials, key=lambda t: t.number):
         spent += trial.epoch
-        if trial.state != "complete" or trial.best_score is None:
+        if trial.state != "complete" or trial.best_score is None or trial.repeats is not None:
             continue
         points.append((spent, trial.best_score, trial.number))
         if best is None or s.better(trial.best_score, best):
@@ -178,7 +178,7 @@ def importance_chart(importances: Mapping[str, float]) -> Chart:
 
 def slice_charts(s: Snapshot, domains: Mapping[str, Domain]) -> list[Chart]:
     """Score against each searched setting, one small chart each."""
-    finished = [t for t in s.trials if t.state == "complete" and t.best_score is not None]
+    finished = [t for t in s.searched if t.state == "complete" and t.best_score is not None]
     window = _window(s, [t.best_score for t in finished if t.best_score is not None])
     charts: list[Chart] = []
     for name, domain in domains.items():

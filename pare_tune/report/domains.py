@@ -70,7 +70,7 @@ def importances(snapshot: Snapshot, known: Mapping[str, Domain]) -> dict[str, fl
 
     None where fewer than `MIN_TRIALS` trials finished or nothing was varied.
     """
-    finished = [t for t in snapshot.trials if t.state == "complete" and t.best_score is not None]
+    finished = [t for t in snapshot.searched if t.state == "complete" and t.best_score is not None]
     varied = {name: domain for name, domain in known.items() if not domain.single}
     if len(finished) < MIN_TRIALS or not varied:
         return None

@@ -56,7 +56,7 @@ def between(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
         if trial.state not in _ENDED or trial.number in ended:
             continue
         yield _trial_ended(now, trial)
-        if trial.state != "complete" or trial.best_score is None:
+        if trial.state != "complete" or trial.best_score is None or trial.repeats is not None:
             continue
         if best is None or best.best_score is None or now.better(trial.best_score, best.best_score):
             best = trial
@@ -166,6 +166,7 @@ def _trial_fields(trial: TrialView) -> dict[str, Any]:
         "cause": trial.cause,
         "message": trial.message,
         "retries": trial.retries,
+        "repeats": trial.repeats,
     }
 
 

@@ -126,11 +126,9 @@ def tiles(s: Snapshot) -> list[Tile]:
         )
     epochs = sum(t.epoch for t in s.trials)
     return [
-        Tile("Best", words.score(best.best_score if best else None, s.unit), best_note, "best"),
+        Tile("Best", words.judged(s, best) if best else words.NONE, best_note, "best"),
         Tile(
-            "Paper's default",
-            words.score(default.best_score if default and finished else None, s.unit),
-            default_note,
+            "Paper's default", words.judged(s, default) if default and finished else words.NONE, default_note
         ),
         gain,
         Tile(
@@ -207,6 +205,7 @@ def _columns(known: Mapping[str, Domain]) -> list[Column]:
 def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> tuple[str, list[Cell]]:
     """(marker of the row, its cells)."""
     state = words.STATES[trial.state] + (f": {words.cause(trial)}" if trial.state == "failed" else "")
+    state += f" (repeats {trial.repeats})" if trial.repeats is not None else ""
     cells = [
         Cell(str(trial.number), trial.number),
         Cell(state, state, numeric=False),

@@ -1,6 +1,7 @@
 """Scalars of every trial for TensorBoard: one event file a trial, and one for the search.
 
-tensorboard/trial-0007/   losses, validation score, k, λ, learning rate, gate, speed; settings at the trial's end
+tensorboard/trial-0007/   losses, validation score, k, λ, learning rate, gate, speed, memory; at the trial's end its
+                          settings and, of the best trials and trial 0, pictures of the patches
 tensorboard/search/       the best score so far over the trials
 """
 
@@ -32,6 +33,7 @@ _TAGS = {
     "lr": "schedule/lr",
     "grad_norm": "train/grad_norm",
     "samples_per_s": "train/samples_per_s",
+    "memory_mb": "train/memory_mb",
     "gate_entropy": "gate/entropy",
     "gate_target": "gate/target",
     "gate_source": "gate/source",
@@ -49,7 +51,7 @@ class TensorBoardWriter:
 
     def __init__(self, run: Path) -> None:
         """Write under `run`/tensorboard; nothing is touched before the first update."""
-        self._folder = run / "tensorboard"
+        self._run, self._folder = run, run / "tensorboard"
         self._state = self._folder / "written.json"
         self._closed: dict[str, list[Any]] | None = None
         self._trials: dict[int, _TrialFile] = {}
@@ -102,6 +104,7 @@ class TensorBoardWriter:
             file = self._trials[trial.number] = _TrialFile(folder, trial.retries)
         file.add(trial.curve, snapshot.metric)
         if trial.state in _ENDED:
+            file.add_pictures(self._run / "trials" / f"{trial.number:04d}")
             file.end(trial, snapshot.metric)
             del self._trials[trial.number]
 
@@ -126,7 +129,7 @@ def incumbents(snapshot: Snapshot) -> list[tuple[int, float]]:
     """
     points: list[tuple[int, float]] = []
     best: float | None = None
-    for trial in sorted(snapshot.trials, key=lambda t: t.number):
+    for trial in sorted(snapshot.searched, key=lambda t: t.number):
         if trial.state not in _ENDED:
             break
         found = trial.best_score if trial.state == "complete" else None
@@ -155,6 +158,14 @@ class _TrialFile:
         if len(curve) > self.epochs:
             self._writer.flush()
         self.epochs = len(curve)
+
+    def add_pictures(self, trial_folder: Path) -> None:
+        """Draw the recorded patches; trials that were not kept have none any more."""
+        from pare_tune.report.patches import draw
+        from pare_tune.train.patches import read_patches
+
+        for record in read_patches(trial_folder):
+            self._writer.add_image("patches/target, source", draw(record), record.epoch, dataformats="HWC")
 
     def end(self, trial: TrialView, metric: str) -> None:
         """Write the settings for the HParams tab, and close."""

@@ -178,10 +178,10 @@ def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableTy
     else:
         grid.add_row(
             ink.text(" Best" if s.finished else " Best so far"),
-            ink.text(words.score(best.best_score, s.unit), "bold green"),
+            ink.text(words.judged(s, best), "bold green"),
             _best_comment(ink, s, best, compared),
         )
-    shown = words.NONE if default is None else words.score(default.best_score, s.unit)
+    shown = words.NONE if default is None else words.judged(s, default)
     grid.add_row(ink.text(" Paper's default"), ink.text(shown), ink.text(_default_comment(default), "dim"))
     return grid
 
@@ -247,6 +247,7 @@ def ended_table(ink: Ink, s: Snapshot, ended: Sequence[TrialView], *, rows: int)
     best = s.best
     for t in list(reversed(ended))[:rows]:
         how = words.cause(t) if t.state == "failed" else words.STATES[t.state]
+        how += f" · repeats {t.repeats}" if t.repeats is not None else ""
         line = ink.text("").append(ink.clean(_MARKS[t.state]), _STYLES[t.state]).append(ink.clean(f" {how}"))
         if best is not None and best.number == t.number:
             line.append(ink.clean(" · best"), "green")

@@ -16,7 +16,7 @@ NONE = "–"
 _UNITLESS = frozenset({"", "1", "unit of y"})
 
 PROVENANCE = {
-    "real": "the released data",
+    "real": "the released data, or your own",
     "sample": "simulated data of the same format and kind; the scores say nothing about the real benchmark",
     "solved": "the equations solved here, smaller than the released data; not comparable with published scores",
 }
@@ -72,6 +72,14 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def size(count: int) -> str:
+    """`812 bytes`, `3.4 MB`, `206 GB`."""
+    if count < 1000:
+        return plural(count, "byte")
+    power = min(int(math.log(count / 0.9995, 1000)), 4)
+    return f"{count / 1000**power:.3g} {('', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -103,13 +111,16 @@ class Comparison:
     relative: float | None
     """`difference` over the default's score; None when that is 0."""
     wobble: float | None
-    """Median change of the score from one epoch to the next, late in training; None when the curves are too short."""
+    """Spread over fresh seeds where both were confirmed; else the median change of the score from one epoch to the
+    next, late in training, None when the curves are too short."""
     absolute: str
     """`0.531 Å`."""
     percent: str
     """`15.6 %`; empty without a `relative`."""
     wobble_text: str
     """`0.012 Å`; empty without a `wobble`."""
+    seeds: int
+    """Fresh seeds that both were trained with again; 0 where single scores of the search are compared."""
 
     @property
     def text(self) -> str:
@@ -118,7 +129,7 @@ class Comparison:
 
     @property
     def may_be_noise(self) -> bool:
-        """Whether the difference is no larger than the scores change by themselves from epoch to epoch."""
+        """Whether the difference is no larger than the scores change by themselves."""
         return self.wobble is not None and self.difference <= self.wobble
 
 
@@ -129,20 +140,42 @@ def compare(snapshot: Snapshot) -> Comparison | None:
         return None
     if best.best_score is None or default.best_score is None:
         return None
-    difference = best.best_score - default.best_score
-    if snapshot.direction == "min":
-        difference = -difference
-    relative = difference / abs(default.best_score) if default.best_score else None
-    wobbles = [w for w in (_wobble(best), _wobble(default)) if w is not None]
-    wobble = max(wobbles, default=None)
+    return _comparison(snapshot, best, default)
+
+
+def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison:
+    a, b = s.confirmed(trial.number), s.confirmed(default.number)
+    if a is not None and b is not None:
+        reached, like, wobble = a.mean, b.mean, s.choice.spread
+    else:
+        assert trial.best_score is not None
+        assert default.best_score is not None
+        reached, like = trial.best_score, default.best_score
+        wobble = max((w for w in (_wobble(trial), _wobble(default)) if w is not None), default=None)
+    difference = like - reached if s.direction == "min" else reached - like
+    relative = difference / abs(like) if like else None
     return Comparison(
         difference=difference,
         relative=relative,
         wobble=wobble,
-        absolute=_difference(difference, default.best_score, snapshot.unit),
+        absolute=_difference(difference, like, s.unit),
         percent="" if relative is None else f"{100 * relative:.3g} %",
-        wobble_text="" if wobble is None else _difference(wobble, default.best_score, snapshot.unit),
+        wobble_text="" if wobble is None else _difference(wobble, like, s.unit),
+        seeds=len(a.scores) if a is not None and b is not None else 0,
     )
+
+
+def judged(snapshot: Snapshot, trial: TrialView) -> str:
+    """Its score, `4.784 Å`; once confirmed the mean and spread over fresh seeds, `4.81 ± 0.03 Å`."""
+    found = snapshot.confirmed(trial.number)
+    if found is None:
+        return score(trial.best_score, snapshot.unit)
+    shown = score(found.mean, snapshot.unit)
+    if len(found.scores) < 2:
+        return shown
+    value, _, unit = shown.partition(" ")
+    spread = _difference(found.spread, found.mean, "1")
+    return f"{value} ± {spread}{' ' + unit if unit else ''}"
 
 
 def verdict(snapshot: Snapshot) -> str:
@@ -154,15 +187,30 @@ def verdict(snapshot: Snapshot) -> str:
     if best.number == 0:
         if finished == 1:
             return "The paper's default is the only trial that finished."
+        runner_up = next((c for c in snapshot.choice.confirmed if c.number != 0), None)
+        if runner_up is not None:
+            return _no_better(snapshot, snapshot.trials[runner_up.number], best, len(runner_up.scores))
         return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
     found = compare(snapshot)
     if found is None:
         why = "has no score" if default is None else _without_score(default)
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
-    text = f"Better than the paper's default by {found.text}."
+    text = f"Better than the paper's default by {found.text}"
+    if found.seeds:
+        return f"{text}: means over {plural(found.seeds, 'fresh seed')}, whose spread is {found.wobble_text}."
+    text += "."
     if found.may_be_noise:
         text += f" Late in training the score moves as much from epoch to epoch ({found.wobble_text}): it may be noise."
     return text
+
+
+def _no_better(s: Snapshot, trial: TrialView, default: TrialView, seeds: int) -> str:
+    found = _comparison(s, trial, default)
+    how = f"better by {found.absolute}" if found.difference > 0 else "no better"
+    return (
+        f"No better than the paper's default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
+        f"trial {trial.number} is {how}, and the seeds' spread is {found.wobble_text}."
+    )
 
 
 def _without_score(default: TrialView) -> str:

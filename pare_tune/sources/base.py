@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # listing the sources must not wait for torch
+    from torch import Tensor
 
 
 class SourceKind(StrEnum):
@@ -37,7 +39,7 @@ class SourceRequest:
     """What the chosen backbone needs of a source."""
 
     root: Path | None = None
-    """Folder of the public release; None for the embedded sources."""
+    """Folder that holds public releases, or the user's own folder or file; None for the embedded sources."""
     cache: Path
     """Where prepared stores go."""
     seed: int = 0
@@ -76,8 +78,23 @@ class Source:
     name: str
     title: str
     kind: SourceKind
+    classes: int | None
+    """Of the source head; None where the user's files decide."""
     embedded: bool
     """Whether it needs no files from the user."""
     open: Callable[[SourceRequest], SourceData]
     homepage: str = ""
-    files: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    """Where the release may lie below the folder that is given, as `Path.glob` takes it; the first that is there is
+    read. Empty: what is given is itself read."""
+    uses: tuple[ModuleType, ...] = ()
+    """Modules, beside the one of `open`, whose code decides what is stored."""
+
+    def find(self, root: Path) -> Path | None:
+        """The release below `root`, None if it is not there."""
+        if not self.releases:
+            return root if root.exists() else None
+        for pattern in self.releases:
+            for path in root.glob(pattern):
+                return path
+        return None

@@ -98,18 +98,15 @@ def _labelled_windows(path: Path, request: SourceRequest) -> Iterator[Record]:
 
 
 def _open(request: SourceRequest) -> SourceData:
-    homes = (".", "conll2003")
-    candidates = [f"{home}/{file}" for home in homes for file in _FILES]
-    file = find_release(request, CONLL2003.name, CONLL2003.homepage, candidates)
+    file = find_release(request, CONLL2003)
 
     def records() -> Iterator[Record]:
         return _labelled_windows(file, request)
 
     path = stored(
-        "conll2003",
+        CONLL2003,
         request,
         records,
-        uses=[windows],
         files=inventory([file], CONLL2003.homepage),
         tokenizer=request.tokenizer_name,
         length=num_tokens(request),
@@ -128,8 +125,10 @@ CONLL2003 = Source(
     name="conll2003",
     title="CoNLL-2003: news text, windows labelled by entity type",
     kind=SourceKind.TEXT,
+    classes=len(ENTITIES),
     embedded=False,
     open=_open,
     homepage="https://www.clips.uantwerpen.be/conll2003/ner/",
-    files=("eng.train",),
+    releases=tuple(home + file for home in ("", "conll2003/") for file in _FILES),
+    uses=(windows,),
 )

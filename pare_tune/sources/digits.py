@@ -25,7 +25,7 @@ def _open(request: SourceRequest) -> SourceData:
     return SourceData(
         name=DIGITS.name,
         kind=DIGITS.kind,
-        dataset=StoredSamples(stored("digits", request, records), DIGITS.kind, request),
+        dataset=StoredSamples(stored(DIGITS, request, records), DIGITS.kind, request),
         num_classes=10,
         class_names=tuple("0123456789"),
         provenance="1,797 handwritten digits that ship with scikit-learn (UCI, CC BY 4.0)",
@@ -36,6 +36,7 @@ DIGITS = Source(
     name="digits",
     title="8×8 handwritten digits, enlarged",
     kind=SourceKind.IMAGES,
+    classes=10,
     embedded=True,
     open=_open,
     homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",

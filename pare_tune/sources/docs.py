@@ -108,10 +108,9 @@ def _open(request: SourceRequest) -> SourceData:
                 yield {"x": x, "y": np.asarray(label, dtype=np.int64)}
 
     path = stored(
-        "docs",
+        DOCS,
         request,
         records,
-        uses=[windows],
         tokenizer=request.tokenizer_name,
         length=length,
         python=platform.python_version(),
@@ -130,7 +129,9 @@ DOCS = Source(
     name="docs",
     title="documentation of Python's standard library, labelled by module group",
     kind=SourceKind.TEXT,
+    classes=len(GROUPS),
     embedded=True,
     open=_open,
     homepage="https://docs.python.org/3/library/",
+    uses=(windows,),
 )

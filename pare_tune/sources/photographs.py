@@ -180,7 +180,7 @@ def _open(request: SourceRequest) -> SourceData:
             for x, y in zip(images, labels, strict=True):
                 yield {"x": x, "y": y}
 
-    path = stored("photographs", request, records, pixels=digest(photos), size=size, seed=request.seed)
+    path = stored(PHOTOGRAPHS, request, records, pixels=digest(photos), size=size, seed=request.seed)
     return SourceData(
         name=PHOTOGRAPHS.name,
         kind=PHOTOGRAPHS.kind,
@@ -195,6 +195,7 @@ PHOTOGRAPHS = Source(
     name="photographs",
     title="augmented crops of free photographs, labelled by photograph",
     kind=SourceKind.IMAGES,
+    classes=len(FILES),
     embedded=True,
     open=_open,
     homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",

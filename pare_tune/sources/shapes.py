@@ -123,7 +123,7 @@ def _open(request: SourceRequest) -> SourceData:
                 yield {"x": x, "y": y}
 
     pixels = pictures.digest(photos)
-    path = stored("shapes", request, records, uses=[pictures], pixels=pixels, size=size, seed=request.seed)
+    path = stored(SHAPES, request, records, pixels=pixels, size=size, seed=request.seed)
     return SourceData(
         name=SHAPES.name,
         kind=SHAPES.kind,
@@ -138,6 +138,8 @@ SHAPES = Source(
     name="shapes",
     title="shapes pasted on free photographs, with their masks",
     kind=SourceKind.MASKED_IMAGES,
+    classes=1,
     embedded=True,
     open=_open,
+    uses=(pictures,),
 )

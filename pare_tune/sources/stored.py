@@ -6,20 +6,22 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from pare_tune.data import store
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
-from pare_tune.sources.base import SourceKind, SourceRequest
+from pare_tune.sources.base import Source, SourceKind, SourceRequest
+
+if TYPE_CHECKING:  # imported where it is used: listing the sources must not wait for it
+    from torch import Tensor
+
+FOLDER: Final = "sources"
+"""Of the cache, where the stores of all sources lie."""
 
 
 class StoredSamples:
@@ -41,7 +43,7 @@ class StoredSamples:
         self._mean, self._std = request.image_mean, request.image_std
         self._store = Store(path)
         self._subset = request.max_samples, request.seed
-        self._chosen = _subset(len(self._store), *self._subset)
+        self._chosen = subset(len(self._store), *self._subset)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -51,6 +53,8 @@ class StoredSamples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """The items of a whole batch at once, several times faster than one by one."""
+        import torch
+
         records = [self._store[int(self._chosen[i])] for i in indices]
         x, y = (torch.from_numpy(np.stack([record[field] for record in records])) for field in ("x", "y"))
         x, y = self._decoded(x, y)
@@ -68,6 +72,9 @@ class StoredSamples:
                 return x[:, None], y
 
     def _normalised(self, x: Tensor) -> Tensor:
+        import torch
+        from torch.nn.functional import interpolate
+
         x = x.float()
         size = self._image_size
         if size is not None and x.shape[-2:] != (size, size):
@@ -81,54 +88,62 @@ class StoredSamples:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._chosen = _subset(len(self._store), *self._subset)
+        self._chosen = subset(len(self._store), *self._subset)
 
 
 def stored(
-    name: str,
+    source: Source,
     request: SourceRequest,
     records: Callable[[], Iterable[Record]],
     *,
-    uses: Sequence[ModuleType] = (),
+    beside: Callable[[Path], None] | None = None,
     **parts: Any,
 ) -> Path:
-    """The store of source `name`, made from `records` if it is not there yet.
+    """The store of `source`, made from `records` if it is not there yet.
 
     Args:
-        records: yields x and y; the code of its module is part of the fingerprint.
-        uses: other modules whose code decides the content.
-        parts: whatever else decides it: sizes, seeds, the files read.
+        records: yields x and y.
+        beside: writes what else is worth keeping into the store's folder.
+        parts: what decides the content beside the code: sizes, seeds, the files read.
 
     Raises:
         StorageError: the cache folder cannot be written, or the disk is full.
     """
-    modules = (sys.modules[records.__module__], store, *uses)
-    key = fingerprint(code=[inspect.getsource(module) for module in modules], **parts)
 
     def make(folder: Path) -> None:
+        if beside is not None:
+            beside(folder)
         write_store(folder / "samples.arrow", records())
 
-    return prepared(request.cache / "sources", f"{name}-{key}", make) / "samples.arrow"
+    key = f"{source.name}-{code_of(source)}-{fingerprint(**parts)}"
+    return prepared(request.cache / FOLDER, key, make) / "samples.arrow"
 
 
-def find_release(request: SourceRequest, name: str, homepage: str, candidates: Sequence[str]) -> Path:
-    """The first of `candidates`, paths below the request's root, that is there.
+def code_of(source: Source) -> str:
+    """Digest of the code that decides what is stored of `source`."""
+    modules = (sys.modules[source.open.__module__], store, *source.uses)
+    return fingerprint(code=[inspect.getsource(module) for module in modules])
+
+
+def find_release(request: SourceRequest, source: Source) -> Path:
+    """The release of `source` below the request's root: the first of `source.releases` that is there.
 
     Raises:
-        DataError: no folder was given, or none of `candidates` is in it.
+        DataError: no folder was given, or the release is not in it.
     """
-    wanted = " or ".join(candidates)
+    wanted = " or ".join(source.releases)
     if request.root is None:
         raise DataError(
-            f"source {name} is read from a folder and none was given; get it from {homepage} and give the "
-            f"folder that holds {wanted}"
+            f"source {source.name} is read from a folder and none was given; get it from {source.homepage} and "
+            f"give the folder that holds {wanted} with --source-data"
         )
-    for candidate in candidates:
-        if (request.root / candidate).exists():
-            return request.root / candidate
-    raise DataError(
-        f"source {name}: {request.root} holds no {wanted}; get it from {homepage} and unpack it there"
-    )
+    found = source.find(request.root)
+    if found is None:
+        raise DataError(
+            f"source {source.name}: {request.root} holds no {wanted}; get it from {source.homepage} and unpack it "
+            f"there"
+        )
+    return found
 
 
 def inventory(paths: Iterable[Path], homepage: str) -> list[str]:
@@ -165,7 +180,8 @@ def num_tokens(request: SourceRequest) -> int:
     return request.num_tokens
 
 
-def _subset(total: int, size: int | None, seed: int) -> npt.NDArray[np.int64]:
+def subset(total: int, size: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Indices, rising, of a fixed choice of `size` out of `total`; all for None or more than there are."""
     if size is None or size >= total:
         return np.arange(total)
     if size < 1:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pare_tune.data import images
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
@@ -35,7 +36,7 @@ def read_pair(
     Raises:
         DataError: a file is missing or cut short, the two differ in size, or the mask holds no class numbers.
     """
-    image, mask = _load(image_path), _load(mask_path)
+    image, mask = (images.open_image(path, homepage=VOC.homepage) for path in (image_path, mask_path))
     if mask.mode not in ("P", "L"):
         raise DataError(
             f"{mask_path}: a mask is a palette or grey PNG of class numbers, this one is {mask.mode}; take "
@@ -50,16 +51,6 @@ def read_pair(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)), resized
 
 
-def _load(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises each of these for damaged files, SyntaxError for broken PNG chunks.
-        raise DataError(f"{path} is not a whole image ({error}); get it again ({VOC.homepage})") from error
-
-
 def _names(path: Path) -> list[str]:
     names = path.read_text(encoding="utf-8", errors="replace").split()
     odd = next((name for name in names if not _NAME.fullmatch(name)), None)
@@ -71,19 +62,18 @@ def _names(path: Path) -> list[str]:
 
 def _open(request: SourceRequest) -> SourceData:
     size = image_size(request)
-    homes = ("VOCdevkit/VOC2012", "VOC2012", ".")
-    folder = find_release(request, VOC.name, VOC.homepage, [f"{home}/{_LIST}" for home in homes]).parents[2]
+    folder = find_release(request, VOC).parents[2]
 
     names = _names(folder / _LIST)
-    images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
+    photos = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
     masks = [folder / "SegmentationClass" / f"{name}.png" for name in names]
 
     def records() -> Iterator[Record]:
-        for image, mask in zip(images, masks, strict=True):
+        for image, mask in zip(photos, masks, strict=True):
             x, y = read_pair(image, mask, size)
             yield {"x": x, "y": y}
 
-    path = stored("voc", request, records, files=inventory([*images, *masks], VOC.homepage), size=size)
+    path = stored(VOC, request, records, files=inventory([*photos, *masks], VOC.homepage), size=size)
     return SourceData(
         name=VOC.name,
         kind=VOC.kind,
@@ -98,8 +88,10 @@ VOC = Source(
     name="voc",
     title="PASCAL VOC 2012: 1,464 photographs with foreground masks",
     kind=SourceKind.MASKED_IMAGES,
+    classes=1,
     embedded=False,
     open=_open,
     homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-    files=("JPEGImages", "SegmentationClass", _LIST),
+    releases=tuple(home + _LIST for home in ("VOCdevkit/VOC2012/", "VOC2012/", "")),
+    uses=(images,),
 )

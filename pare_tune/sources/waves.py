@@ -363,7 +363,7 @@ def _open(request: SourceRequest) -> SourceData:
         for x, y in zip(waves[:, :length], labels, strict=True):
             yield {"x": x, "y": y}
 
-    path = stored("waves", request, records, length=length, seed=request.seed)
+    path = stored(WAVES, request, records, length=length, seed=request.seed)
     return SourceData(
         name=WAVES.name,
         kind=WAVES.kind,
@@ -378,6 +378,7 @@ WAVES = Source(
     name="waves",
     title="formula-driven waveforms, labelled by formula",
     kind=SourceKind.WAVES,
+    classes=len(GENERATORS),
     embedded=True,
     open=_open,
 )

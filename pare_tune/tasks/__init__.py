@@ -8,20 +8,72 @@ from importlib import import_module
 from pare_tune.errors import UnknownName
 from pare_tune.tasks.base import Modality, Task
 
+_TABLES = (
+    "balance-scale",
+    "mfeat-fourier",
+    "breast-w",
+    "mfeat-karhunen",
+    "mfeat-morphological",
+    "mfeat-zernike",
+    "cmc",
+    "credit-approval",
+    "credit-g",
+    "diabetes",
+    "tic-tac-toe",
+    "vehicle",
+    "eucalyptus",
+    "analcatdata-authorship",
+    "analcatdata-dmft",
+    "pc4",
+    "pc3",
+    "kc2",
+    "pc1",
+    "banknote-authentication",
+    "blood-transfusion",
+    "ilpd",
+    "qsar-biodeg",
+    "wdbc",
+    "cylinder-bands",
+    "dresses-sales",
+    "miceprotein",
+    "car",
+    "steel-plates-fault",
+    "climate-model",
+)
+"""OpenML-CC18 as the paper has it, by number."""
+
 _MODULES: Mapping[str, str] = {
+    "cifar100": "cifar100",
+    "spherical": "spherical",
+    "darcy": "darcy",
     "psicov": "psicov",
+    "cosmic": "cosmic",
     "ninapro": "ninapro",
     "ecg": "ecg",
     "advection": "advection",
-    "wdbc": "wdbc",
+    "pde-burgers": "pde_burgers",
+    "pde-reaction-diffusion": "pde_reaction_diffusion",
+    "pde-diffusion-sorption": "pde_diffusion_sorption",
+    "pde-navier-stokes-1d": "pde_navier_stokes_1d",
+    "pde-darcy": "pde_darcy",
+    "pde-shallow-water": "pde_shallow_water",
+    "pde-reaction-diffusion-2d": "pde_reaction_diffusion_2d",
+    **dict.fromkeys(_TABLES, "openml"),
+    **dict.fromkeys(("clipart", "painting", "real", "sketch"), "domainnet"),
 }
 """Task name → module of `pare_tune.tasks` that holds it, as a constant: `pde-burgers` is PDE_BURGERS. Imported on
-first use, since a task brings its metric's and its loader's libraries with it."""
+first use, since a task brings its metric's and its loader's libraries with it. Tables are told by `openml.TABLES`."""
+
+_ALIASES: Mapping[str, str] = {"pde-advection": "advection"}
+"""Other names, which `get_task` knows as well; the table of tasks lists each task once."""
 
 
 class _Registry(Mapping[str, Task]):
     def __getitem__(self, name: str) -> Task:
         module = import_module(f"pare_tune.tasks.{_MODULES[name]}")
+        if name in _TABLES:
+            table: Task = module.TABLES[name]
+            return table
         task: Task = getattr(module, name.upper().replace("-", "_"))
         return task
 
@@ -36,10 +88,18 @@ TASKS: Mapping[str, Task] = _Registry()
 
 
 def get_task(name: str) -> Task:
-    """The task of that name. Raises UnknownName, with the nearest names."""
-    if name not in _MODULES:
+    """The task of that name; also `openml:ID`, a table of OpenML, and a table's `NAME@official` layout.
+
+    Raises:
+        UnknownName: there is none; the message has the nearest names.
+    """
+    name = _ALIASES.get(name, name)
+    if name in _MODULES:
+        return TASKS[name]
+    table: Task | None = import_module("pare_tune.tasks.openml").task_named(name)
+    if table is None:
         raise UnknownName("task", name, TASKS)
-    return TASKS[name]
+    return table
 
 
 __all__ = ["TASKS", "Modality", "Task", "get_task"]

@@ -51,6 +51,7 @@ class Point:
     """One class a sample: predictions are (B, num_classes) logits, y is (B,) int64."""
 
     num_classes: int
+    """0: as many as the training split has, for data that nobody knows before they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,13 @@ class Task:
     """Files or folders of the release, relative to its root, for messages and `data status`."""
     read: Callable[[Path, int], Mapping[Split, Iterable[Record]]]
     """(root of the release, seed) → records of each split; the splits are disjoint and fixed by the seed."""
-    make: Callable[[Path, int], None] | None = None
+    make: Callable[..., None] | None = None
     """(empty folder, seed) → writes the sample, or the solved or bundled data, in the release's own format.
 
     None where a release must be given."""
+    release_size: Mapping[str, int] = field(default_factory=dict)
+    """Keyword arguments of `make` that solve as many samples, at as many points, as the release has; empty where data
+    are not solved."""
     item: Callable[[Record, Canvas, np.random.Generator | None], dict[str, npt.NDArray[Any]]] = _no_resize
     """(stored record, canvas, rng) → model-ready arrays: x float32 channels first, y, others.
 
@@ -165,8 +169,12 @@ class Task:
     canvas: Mapping[Preset, Canvas] = field(default_factory=lambda: {"paper": None, "embedded": None})
     embedded: Mapping[str, Any] = field(default_factory=dict)
     """Where this task departs from its modality's embedded preset: dotted settings, {"train.epochs": 12}."""
-    scale_target: bool = False
-    """Dense regression: the head's output is mapped by the mean and spread of the training targets."""
+    scale_target: bool | Literal["pointwise"] = False
+    """Dense regression: the head's output is mapped by the mean and spread of the training targets, one of each for
+    all positions (True) or for every position (outputs whose positions mean the same in every sample)."""
+    raw: Mapping[str, Any] | None = None
+    """How a user's raw samples become x, in plain values that are kept with a model's weights; None where `predict`
+    takes samples as the model does."""
     version: int = 1
     """Raised when `read`, `make` or the stored fields change, so that prepared stores are made anew."""
 

@@ -6,32 +6,42 @@ the final training and its evaluation call.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-import pare_tune.data
 from pare_tune.data.cache import prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Output, Point, Provenance, Split, Task
 from pare_tune.tasks.losses import LossFn, build_loss
+from pare_tune.tasks.stores import (
+    PREPARED,
+    SAMPLES,
+    default_cache,
+    provenance_of,
+    sample_key,
+    store_key,
+    write_mark,
+)
 
 DATA_SEED = 0
 """Splits and samples are the same for every run, whatever seed the training takes."""
 
+TargetScaling: TypeAlias = tuple[Tensor, Tensor]
+"""Mean and spread, float32; each () for all positions, or of a target's shape."""
+
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SCALE_ITEMS = 64
+_POINTWISE_ITEMS = 1024
+_SPREAD_FLOOR = 1e-3
 
 
 class TaskDataset:
@@ -79,18 +89,9 @@ class TaskData:
     """One sample as the embedder gets it."""
     output: Output
     """As the head must produce it on this canvas."""
-    target_scale: tuple[float, float]
-    """(mean, spread) of the training targets for dense regression, (0, 1) elsewhere."""
+    target_scale: TargetScaling | None
+    """(mean, spread) of the training targets, in their unit; None where the task does not scale them."""
     loss: LossFn
-
-
-def default_cache() -> Path:
-    """Where prepared data go: $PARE_TUNE_CACHE, else $XDG_CACHE_HOME/pare-tune, else ~/.cache/pare-tune."""
-    chosen = os.environ.get("PARE_TUNE_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "pare-tune"
 
 
 def load_task(
@@ -108,6 +109,7 @@ def load_task(
     """
     folder = _prepare(task, data, cache or default_cache())
     canvas = canvas or task.canvas["embedded" if data is None else "paper"]
+    task = _with_classes(task, Store(folder / "train.arrow"))
     train = TaskDataset(task, Store(folder / "train.arrow"), canvas)
     first = train.item(0)
     return TaskData(
@@ -118,7 +120,7 @@ def load_task(
         val=TaskDataset(task, Store(folder / "val.arrow"), canvas),
         input_shape=tuple(first["x"].shape),
         output=_output_of(task, first["y"]),
-        target_scale=_target_scale(train) if task.scale_target else (0.0, 1.0),
+        target_scale=_target_scale(train, task.scale_target),
         loss=build_loss(task, Store(folder / "train.arrow")),
     )
 
@@ -132,24 +134,29 @@ def open_test(
     return TaskDataset(task, Store(folder / "test.arrow"), canvas)
 
 
-def provenance_of(task: Task, data: Path | None) -> Provenance:
-    """What the data are: the release's, or what the task brings itself."""
-    return "real" if data is not None else task.embedded_provenance
-
-
-def sample_folder(task: Task, cache: Path | None = None) -> Path:
-    """The task's own data in the release's format, made on first use.
+def sample_folder(task: Task, cache: Path | None = None, *, full: bool = False) -> Path:
+    """The task's own data in the release's format, made on first use; as many as the release holds if `full`.
 
     Raises:
-        DataError: the task has none; a release must be given.
+        DataError: the task has none; a release must be given. Or they are not solved, and `full` has no meaning.
     """
     if task.make is None:
         raise DataError(
             f"{task.name} has no data of its own; get the release from {task.homepage} and give it with --data FOLDER"
         )
-    make = task.make
-    key = f"{task.name}-release-{_digest(_sources_of(make), task.version)}"
-    return prepared((cache or default_cache()) / "samples", key, lambda folder: make(folder, DATA_SEED))
+    if full and not task.release_size:
+        raise DataError(
+            f"the data of {task.name} are not solved but {task.embedded_provenance}, of one size; for more, get the "
+            f"release from {task.homepage} and give it with --data FOLDER"
+        )
+    write = task.make
+    size = task.release_size if full else {}
+
+    def make(folder: Path) -> None:
+        write(folder, DATA_SEED, **size)
+        write_mark(folder, task.embedded_provenance)
+
+    return prepared((cache or default_cache()) / SAMPLES, sample_key(task, full=full), make)
 
 
 def _prepare(task: Task, data: Path | None, cache: Path) -> Path:
@@ -157,13 +164,6 @@ def _prepare(task: Task, data: Path | None, cache: Path) -> Path:
         raise DataError(
             f"no folder {data}; --data takes the folder of the public release of {task.name} ({task.homepage})"
         )
-    code = _digest(_sources_of(task.read), _sources_of_data(), task.version, sorted(task.ragged))
-    if data is None:
-        key = f"{task.name}-{task.embedded_provenance}-{code}"
-        if task.make is not None:
-            key += f"-{_digest(_sources_of(task.make))}"
-    else:
-        key = f"{task.name}-real-{code}-{_digest(str(data.resolve()), *_inventory(task, data))}"
 
     def make(folder: Path) -> None:
         root = data
@@ -174,7 +174,7 @@ def _prepare(task: Task, data: Path | None, cache: Path) -> Path:
             records = _checked(task, split, splits[split])
             write_store(folder / f"{split}.arrow", records, ragged=task.ragged)
 
-    return prepared(cache / "prepared", key, make)
+    return prepared(cache / PREPARED, store_key(task, data), make)
 
 
 def _checked(task: Task, split: Split, records: Iterable[Record]) -> Iterator[Record]:
@@ -186,12 +186,19 @@ def _checked(task: Task, split: Split, records: Iterable[Record]) -> Iterator[Re
                     f"{task.name}, {split} sample {index}: {name} holds NaN or infinity; clean the file"
                 )
         if isinstance(task.output, Point) and "y" in record:
-            label = int(record["y"])
-            if not 0 <= label < task.output.num_classes:
+            label, limit = int(record["y"]), task.output.num_classes or math.inf
+            if not 0 <= label < limit:
                 raise DataError(
-                    f"{task.name}, {split} sample {index}: label {label} is outside 0..{task.output.num_classes - 1}"
+                    f"{task.name}, {split} sample {index}: label {label} is outside 0..{limit - 1}"
                 )
         yield record
+
+
+def _with_classes(task: Task, train: Store) -> Task:
+    """`task`, which counts its classes in the data if it does not know them."""
+    if task.output != Point(0):
+        return task
+    return replace(task, output=Point(int(train.column("y").max()) + 1))
 
 
 def _output_of(task: Task, y: Tensor) -> Output:
@@ -202,13 +209,34 @@ def _output_of(task: Task, y: Tensor) -> Output:
             return task.output
 
 
-def _target_scale(train: TaskDataset) -> tuple[float, float]:
+def _target_scale(train: TaskDataset, kind: bool | Literal["pointwise"]) -> TargetScaling | None:
+    if kind == "pointwise":
+        return _pointwise_scale(train)
+    if not kind:
+        return None
     step = max(1, len(train) // _SCALE_ITEMS)
-    values = torch.cat(
-        [train.item(i, np.random.default_rng(i))["y"].reshape(-1) for i in range(0, len(train), step)]
-    ).double()
-    spread = float(values.std(correction=0))
-    return float(values.mean()), spread if spread > 0 else 1.0
+    values = torch.cat([_target(train, i).reshape(-1) for i in range(0, len(train), step)])
+    spread = values.std(correction=0)
+    return values.mean().float(), (spread if spread > 0 else torch.ones(())).float()
+
+
+def _pointwise_scale(train: TaskDataset) -> TargetScaling:
+    mean = squares = torch.zeros_like(_target(train, 0))
+    step = math.ceil(len(train) / _POINTWISE_ITEMS)
+    for count, i in enumerate(range(0, len(train), step), start=1):
+        y = _target(train, i)
+        before = y - mean
+        mean = mean + before / count  # Welford 1962: one pass, no difference of large sums
+        squares = squares + before * (y - mean)
+    spread = (squares / max(1, len(range(0, len(train), step)) - 1)).sqrt()
+    # Where targets never vary, as on a fixed boundary, predictions should hardly vary either. (Published normalisers
+    # add 1e-5, whose effect depends on the unit.)
+    floor = _SPREAD_FLOOR * float(spread.max())
+    return mean.float(), (spread.clamp_min(floor) if floor > 0 else torch.ones_like(spread)).float()
+
+
+def _target(train: TaskDataset, index: int) -> Tensor:
+    return train.item(index, np.random.default_rng(index))["y"].double()
 
 
 def _tensor(value: npt.NDArray[Any]) -> Tensor:
@@ -218,32 +246,3 @@ def _tensor(value: npt.NDArray[Any]) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # the store's pages are read-only, tensors are not
     return torch.from_numpy(array) if array.ndim else torch.tensor(array.item())
-
-
-def _inventory(task: Task, root: Path) -> list[str]:
-    """Names, sizes and times of the release's files: a changed release is prepared anew."""
-    named = [root / name for name in task.files]
-    entries: list[str] = []
-    # A loader may accept other names for a folder of the release; then everything under the root counts.
-    for top in named if named and all(path.exists() for path in named) else [root]:
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file():
-                stat = path.stat()
-                entries.append(f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}")
-    return entries
-
-
-def _sources_of(function: Callable[..., Any]) -> str:
-    module = sys.modules[function.__module__]
-    return inspect.getsource(module)
-
-
-def _sources_of_data() -> str:
-    """The readers and the store: what a loader is built on."""
-    return "".join(
-        path.read_text(encoding="utf-8") for path in sorted(Path(pare_tune.data.__path__[0]).glob("*.py"))
-    )
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:12]

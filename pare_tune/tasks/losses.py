@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -75,9 +74,19 @@ def bce_with_logits(
     return ((loss_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
 
 
-def mse(prediction: Tensor, batch: Batch) -> Tensor:
-    """Mean square error of predictions (B, ...) against y (B, ...)."""
-    return functional.mse_loss(prediction.float(), _same_shape(prediction, batch))
+def mse(prediction: Tensor, batch: Batch, *, ignore: str | None = None) -> Tensor:
+    """Mean square error of predictions (B, ...) against y (B, ...).
+
+    Args:
+        ignore: field of the batch, (B, ...), that is 1 where a position must not count; each sample is then the mean
+            over its positions that do (0 when there is none).
+    """
+    target = _same_shape(prediction, batch)
+    if ignore is None:
+        return functional.mse_loss(prediction.float(), target)
+    keep_BP = 1.0 - batch[ignore].float().flatten(1)
+    square_BP = (prediction.float() - target).square().flatten(1)
+    return ((square_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
 
 
 def rmse(prediction: Tensor, batch: Batch) -> Tensor:
@@ -111,7 +120,7 @@ def _same_shape(prediction: Tensor, batch: Batch) -> Tensor:
 
 
 def _build_cross_entropy(
-    task: Task, train_store: Store, class_weights: Literal["balanced"] | None = None
+    task: Task, train_store: Store, class_weights: str | Sequence[float] | None = None
 ) -> LossFn:
     if not isinstance(task.output, Point):
         raise ConfigError(
@@ -119,9 +128,14 @@ def _build_cross_entropy(
         )
     if class_weights is None:
         return cross_entropy
-    if class_weights != "balanced":
-        raise ConfigError(f"class_weights is 'balanced' or left out, got {class_weights!r}")
-    return partial(cross_entropy, weight_K=_balanced_weights(train_store, task.output.num_classes))
+    if class_weights == "balanced":
+        return partial(cross_entropy, weight_K=_balanced_weights(train_store, task.output.num_classes))
+    if isinstance(class_weights, str) or len(class_weights) != task.output.num_classes:
+        raise ConfigError(
+            f"class_weights is 'balanced', one number for each of {task.output.num_classes} classes, or left out; "
+            f"got {class_weights!r}"
+        )
+    return partial(cross_entropy, weight_K=torch.tensor(class_weights, dtype=torch.float32))
 
 
 def _balanced_weights(train_store: Store, num_classes: int) -> Tensor:
@@ -148,6 +162,11 @@ def _build_bce_with_logits(
     return partial(bce_with_logits, pos_weight=pos_weight, ignore=ignore)
 
 
+def _build_mse(task: Task, train_store: Store, ignore: str | None = None) -> LossFn:
+    loss = partial(mse, ignore=ignore) if ignore is not None else mse
+    return _without_options(loss)(task, train_store)
+
+
 def _without_options(loss: LossFn) -> LossBuilder:
     def build(task: Task, _train_store: Store) -> LossFn:
         if isinstance(task.output, Point):
@@ -160,7 +179,7 @@ def _without_options(loss: LossFn) -> LossBuilder:
 LOSSES: dict[str, LossBuilder] = {
     "cross_entropy": _build_cross_entropy,
     "bce_with_logits": _build_bce_with_logits,
-    "mse": _without_options(mse),
+    "mse": _build_mse,
     "rmse": _without_options(rmse),
     "relative_l2": _without_options(relative_l2),
     # √mean(e²)/√mean(y²) = ‖e‖₂/‖y‖₂: the same function under PDEBench's name.

@@ -91,6 +91,49 @@ def multilabel_map_error(prediction: Tensor, batch: Batch) -> float:
 
 
 @_nan_unless_finite
+def clip_map_error(prediction: Tensor, batch: Batch) -> float:
+    """`multilabel_map_error` of clips: the logits of a clip are the mean over its chunks.
+
+    Args:
+        prediction: (B, L) logits of chunks.
+        batch: clip (B,) int64, the clip that a chunk is cut from; y (B, L), the same for all chunks of a clip.
+    """
+    import torch
+
+    clip = batch["clip"].to(prediction.device)
+    clips, clip_B, chunks = torch.unique(clip, return_inverse=True, return_counts=True)
+    logits = prediction.new_zeros((len(clips), prediction.shape[1]), dtype=torch.float64)
+    logits.index_add_(0, clip_B, prediction.double())
+    y = batch["y"].new_zeros((len(clips), batch["y"].shape[1]))
+    y[clip_B.to(y.device)] = batch["y"]
+    return multilabel_map_error(logits / chunks[:, None], {"y": y})
+
+
+@_nan_unless_finite
+def pixel_auroc_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − AUROC over all pixels of the split, of logits (B, ...) against y (B, ...) in {0, 1}.
+
+    Args:
+        batch: y, and where pixels must not count `ignore` (B, ...), 1 there. (NAS-Bench-360 counts them as rightly
+            negative, and scores logits cut at 0: that is `balanced_error`.)
+    """
+    return 1.0 - _auroc(*_kept_pixels(prediction, batch))
+
+
+@_nan_unless_finite
+def balanced_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − mean of the rates of true positives and true negatives, over pixels as `pixel_auroc_error`, cut at 0.
+
+    NaN when all pixels are of one class.
+    """
+    positive_P, score_P = _kept_pixels(prediction, batch)
+    if positive_P.all() or not positive_P.any():
+        return float("nan")
+    found, refused = (score_P[positive_P] > 0).mean(), (score_P[~positive_P] <= 0).mean()
+    return 1.0 - float(found + refused) / 2
+
+
+@_nan_unless_finite
 def nrmse(prediction: Tensor, batch: Batch) -> float:
     """Mean over samples of √mean((ŷ − y)²) / √mean(y²), for predictions and y (B, ...)."""
     rmse_B, scale_B = _rms_errors(prediction, batch)
@@ -121,6 +164,19 @@ def _rms_errors(prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return error_BP.square().mean(dim=1).sqrt(), target.double().flatten(1).square().mean(dim=1).sqrt()
 
 
+def _kept_pixels(prediction: Tensor, batch: Batch) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+    """(is positive, logit) of each pixel that counts, (P,)."""
+    if prediction.shape != batch["y"].shape:
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and y {tuple(batch['y'].shape)} must have one shape"
+        )
+    positive_P, score_P = _numpy(batch["y"]).ravel() > 0.5, _numpy(prediction.float()).ravel()
+    if "ignore" not in batch:
+        return positive_P, score_P
+    kept_P = _numpy(batch["ignore"]).ravel() == 0
+    return positive_P[kept_P], score_P[kept_P]
+
+
 def _pair_auroc(scores_BK: Float64, y_B: npt.NDArray[np.int64], a: int, b: int) -> float:
     in_pair_B = (y_B == a) | (y_B == b)
     of_a = _auroc(y_B[in_pair_B] == a, scores_BK[in_pair_B, a])
@@ -128,7 +184,7 @@ def _pair_auroc(scores_BK: Float64, y_B: npt.NDArray[np.int64], a: int, b: int) 
     return (of_a + of_b) / 2
 
 
-def _auroc(positive_B: npt.NDArray[np.bool_], score_B: Float64) -> float:
+def _auroc(positive_B: npt.NDArray[np.bool_], score_B: npt.NDArray[Any]) -> float:
     from sklearn.metrics import roc_auc_score
 
     if positive_B.all() or not positive_B.any():
@@ -155,6 +211,15 @@ MULTILABEL_AUROC_ERROR = Metric(
 MULTILABEL_MAP_ERROR = Metric(
     name="multilabel_map_error", direction="min", unit="1", citation=NAS_BENCH_360, score=multilabel_map_error
 )
+CLIP_MAP_ERROR = Metric(
+    name="clip_map_error", direction="min", unit="1", citation=NAS_BENCH_360, score=clip_map_error
+)
+PIXEL_AUROC_ERROR = Metric(
+    name="pixel_auroc_error", direction="min", unit="1", citation=NAS_BENCH_360, score=pixel_auroc_error
+)
+BALANCED_ERROR = Metric(
+    name="balanced_error", direction="min", unit="1", citation=NAS_BENCH_360, score=balanced_error
+)
 NRMSE = Metric(name="nrmse", direction="min", unit="1", citation=PDE_BENCH, score=nrmse)
 RELATIVE_L2 = Metric(name="relative_l2", direction="min", unit="1", citation=NAS_BENCH_360, score=relative_l2)
 RMSE = Metric(name="rmse", direction="min", unit="unit of y", citation=PDE_BENCH, score=rmse)
@@ -167,6 +232,9 @@ METRICS: dict[str, Metric] = {
         AUROC_ERROR,
         MULTILABEL_AUROC_ERROR,
         MULTILABEL_MAP_ERROR,
+        CLIP_MAP_ERROR,
+        PIXEL_AUROC_ERROR,
+        BALANCED_ERROR,
         NRMSE,
         RELATIVE_L2,
         RMSE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import load_npy, require_finite, require_range
+from pare_tune.data.arrays import load_npy, require_finite, require_range, to_float32
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task, release_at
@@ -57,7 +57,7 @@ def _load(folder: Path, split: Split) -> tuple[npt.NDArray[np.generic], npt.NDAr
 
 def _records(data: npt.NDArray[np.generic], label: npt.NDArray[np.int64]) -> Iterator[Record]:
     for window, y in zip(data, label, strict=True):
-        yield {"x": np.ascontiguousarray(window.T[None], dtype=np.float32), "y": np.asarray(y)}
+        yield {"x": np.ascontiguousarray(to_float32(window.T[None])), "y": np.asarray(y)}
 
 
 NINAPRO = Task(

@@ -218,8 +218,9 @@ def _read_distances(path: Path, length: int) -> npt.NDArray[np.float16]:
         raise DataError(
             f"{path}: its length is {said!r}, the features of that protein have {length} residues"
         )
-    dist = require_array(dist, "distances", path, shape=(length, length), kinds="f").astype(np.float32)
+    dist = require_array(dist, "distances", path, shape=(length, length), kinds="f")
     require_range(dist, "distances", path, low=0, high=_LONGEST_DISTANCE)
+    dist = dist.astype(np.float32)
     np.maximum(dist, 1.0, out=dist)
     inner = np.arange(1, length - 1)
     dist[inner, inner] = (dist[inner, inner - 1] + dist[inner, inner + 1]) / 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,24 @@ import torch
 from torch import nn
 
 from pare_tune.backbones import Backbone, load_backbone
-from pare_tune.config import MIXING_METHODS, TrialConfig
+from pare_tune.config import MIXING_METHODS, SOURCE_METHODS, TrialConfig
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.method import (
+    CutMixer,
     Gate,
     GateMixer,
     GridDenseHead,
     GridEmbedder,
     Mixer,
+    MixupMixer,
     PareModel,
     PointHead,
     RandomMixer,
     SequenceDenseHead,
     SequenceEmbedder,
     TableEmbedder,
+    TargetMaskMixer,
+    TargetMixupMixer,
     TargetScale,
     stack_size,
     start_from,
@@ -31,7 +36,7 @@ from pare_tune.method import (
 from pare_tune.sources import SOURCES, open_source
 from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
 from pare_tune.tasks.base import Dense, Modality, MultiLabel, Output, Point
-from pare_tune.tasks.load import TaskData, default_cache
+from pare_tune.tasks.load import TargetScaling, TaskData, default_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +47,12 @@ class ModelShape:
     input_shape: tuple[int, ...]
     output_kind: str
     output_shape: tuple[int, ...]
-    target_scale: tuple[float, float]
+    target_scale: TargetScaling | None = field(compare=False)
+    """Maps the head's output to the target's unit. JSON keeps its shape alone: the values are among the weights."""
     source_kind: str | None
     source_classes: int
+    raw: Mapping[str, Any] | None = None
+    """How a user's raw samples become the model's input (`Task.raw`)."""
 
     @classmethod
     def of(cls, data: TaskData, source: SourceData | None) -> ModelShape:
@@ -58,17 +66,24 @@ class ModelShape:
             target_scale=data.target_scale,
             source_kind=None if source is None else source.kind.value,
             source_classes=0 if source is None else source.num_classes,
+            raw=data.task.raw,
         )
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> ModelShape:
-        """From JSON."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
-        return cls(**fields)
+        """From JSON; a target scale is the identity until the weights are loaded."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+        scale = values["target_scale"]
+        if scale is not None:
+            values["target_scale"] = (torch.zeros(scale), torch.ones(scale))
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        tree = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.target_scale is not None:
+            tree["target_scale"] = tuple(self.target_scale[0].shape)
+        return tree
 
 
 def open_backbone(config: TrialConfig, cache: Path | None = None) -> Backbone:
@@ -109,11 +124,16 @@ def open_trial_source(
         UnknownName: there is no such source.
         ConfigError: the source is of a kind that the backbone has no embedder for.
     """
-    if config.method not in MIXING_METHODS:
+    if config.method not in SOURCE_METHODS:
         return None
     spec = backbone.spec
     if config.source.name not in SOURCES:
         raise UnknownName("source", config.source.name, SOURCES)
+    if config.task in _HELD_BY.get(config.source.name, ()):
+        raise ConfigError(
+            f"source {config.source.name!r} holds validation images of task {config.task}, with their labels; choose "
+            f"another source.name"
+        )
     kind = SOURCES[config.source.name].kind
     if kind.value not in spec.source_kinds:
         raise ConfigError(
@@ -158,25 +178,44 @@ def count_tokens(
     return num_tokens
 
 
+def without_idle_mixing(config: TrialConfig, num_tokens: int) -> TrialConfig:
+    """`config`, by `finetune` where it would mix samples of one token: K could only be none or all of it."""
+    if num_tokens > 1 or config.method not in MIXING_METHODS:
+        return config
+    return config.model_copy(update={"method": "finetune"})
+
+
 def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> PareModel:
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
     check_backbone(Modality(shape.modality), backbone)
     target_head: nn.Module = _target_head(shape, backbone, num_tokens)
-    if shape.target_scale != (0.0, 1.0):
+    if shape.target_scale is not None:
         target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
     return PareModel(
         encoder=backbone,
         target_embedder=_target_embedder(config, shape, backbone, num_tokens),
         target_head=target_head,
-        mixer=_mixer(config, backbone.spec.width) if shape.source_kind else None,
-        source_head=_source_head(shape, backbone) if shape.source_kind else None,
+        mixer=_mixer(config, backbone, num_tokens),
+        source_head=_source_head(config, shape, backbone),
     )
 
 
-def _mixer(config: TrialConfig, width: int) -> Mixer:
-    if config.method == "random":
-        return RandomMixer()
-    return GateMixer(Gate(width, config.gate), config.gate)
+def _mixer(config: TrialConfig, backbone: Backbone, num_tokens: int) -> Mixer | None:
+    match config.method:
+        case "pare" | "pare_no_source_loss":
+            return GateMixer(Gate(backbone.spec.width, config.gate), config.gate)
+        case "random":
+            return RandomMixer()
+        case "mixup":
+            return MixupMixer()
+        case "cutmix":
+            return CutMixer(backbone.spec.token_grid or (1, num_tokens))
+        case "target_mixup":
+            return TargetMixupMixer()
+        case "target_mask":
+            return TargetMaskMixer()
+        case "finetune" | "layernorm" | "scratch":
+            return None
 
 
 def _target_embedder(
@@ -221,7 +260,9 @@ def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.M
     return SequenceDenseHead(width, num_tokens, shape.output_shape)
 
 
-def _source_head(shape: ModelShape, backbone: Backbone) -> nn.Module:
+def _source_head(config: TrialConfig, shape: ModelShape, backbone: Backbone) -> nn.Module | None:
+    if shape.source_kind is None or config.method == "pare_no_source_loss":
+        return None
     spec = backbone.spec
     if shape.source_kind == SourceKind.MASKED_IMAGES:
         assert spec.image_size is not None
@@ -246,6 +287,10 @@ def _output_shape(output: Output) -> tuple[str, tuple[int, ...]]:
             return "multilabel", (output.num_labels,)
         case Dense():
             return "dense", output.shape
+
+
+_HELD_BY = {"cifar100": ("cifar100", "spherical")}
+"""Source → tasks whose validation split is cut from the same images."""
 
 
 def pick_device() -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import torch.distributed as dist
 
 from pare_tune.config import TrialConfig
-from pare_tune.tasks import get_task
 from pare_tune.tasks.load import JoinedDataset, open_test
 from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import BEST, LAST, save_weights
 from pare_tune.train.export import METRICS, export_model, plain_json
 from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
+from pare_tune.train.patches import PATCHES
 from pare_tune.train.trial import open_trial
 
 CURVE = "curve.jsonl"
@@ -39,6 +40,7 @@ def run_final(
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
     opened = open_trial(config, cache=cache)
+    config = opened.config
     model = opened.build()
     told = _already_told(folder)
 
@@ -64,7 +66,7 @@ def run_final(
     if context.world_size > 1:
         dist.barrier()
     kept_epoch = load_best(folder, model)
-    task = get_task(config.task)
+    task = opened.data.task
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
     score = evaluate(model, test, task.metric, batch_size=config.train.batch_size, context=context)
     if not context.is_main:
@@ -84,9 +86,12 @@ def run_final(
         "workers": context.world_size,
         "seconds": sum(r.seconds for r in result.curve),
     }
+    if task.raw is not None and task.raw["target"]["names"]:
+        metrics["outputs"] = list(task.raw["target"]["names"])
     export_model(folder, folder / BEST, config, metrics)
     for leftover in (BEST, LAST):
         (folder / leftover).unlink(missing_ok=True)
+    shutil.rmtree(folder / PATCHES, ignore_errors=True)
     return metrics
 
 

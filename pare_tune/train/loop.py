@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pare_tune.backbones import Backbone
 from pare_tune.config import TrialConfig
 from pare_tune.errors import TrialFailed
 from pare_tune.method import LossParts, Mixed, PareModel, PareOutput, pare_loss, source_loss
@@ -35,6 +38,7 @@ from pare_tune.train.checkpoint import (
     set_rng_state,
 )
 from pare_tune.train.optim import learning_rate, make_optimizer
+from pare_tune.train.patches import picture_epochs, record_patches
 
 CHECK_EVERY = 16
 """Forward passes between looks at the loss; each look waits for the device."""
@@ -70,6 +74,8 @@ class EpochReport:
     """Training and validation."""
     samples_per_s: float
     """Target samples trained on, over training time."""
+    memory_mb: float
+    """Most memory of this process so far: of the accelerator where there is one, else resident. MB of 1e6 bytes."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, Ray and the study."""
@@ -189,6 +195,16 @@ def evaluate(
     return score[0]
 
 
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory that this process has had: of `device` if it is an accelerator, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    # Kilobytes on Linux, bytes on macOS.
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    )
+
+
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 on CUDA; elsewhere full precision."""
     if device.type == "cuda":
@@ -271,6 +287,7 @@ class _Fit:
             lr = self._optimizer_step(group, k, epoch, sums)
         totals = sums.means(context)
         self._require_finite(totals["total"], epoch, lr, k)
+        self._record_patches(epoch, k)
         trained = time.perf_counter() - started
         score = float("nan")
         if self.validate:
@@ -299,6 +316,7 @@ class _Fit:
             **gate_statistics(sums.mixed),
             seconds=time.perf_counter() - started,
             samples_per_s=len(self.train) / trained,
+            memory_mb=peak_memory_mb(context.device),
         )
 
     def _optimizer_step(self, group: Sequence[StepBatch], k: int, epoch: int, sums: _Sums) -> float:
@@ -348,21 +366,41 @@ class _Fit:
     ) -> tuple[Tensor, LossParts]:
         loss_t = self.data.loss(output.target, target)
         loss_mt = loss_ms = None
-        lam = 0.0
+        lam, weight = 0.0, 1.0
         if output.mixed is not None and output.mixed_target is not None:
-            lam = output.mixed.lam
+            lam, weight = output.mixed.lam, output.mixed.target_weight
             loss_mt = self.data.loss(output.mixed_target, target)
-            if output.mixed_source is not None and source_y is not None:
+            if output.mixed.partner_B is not None:
+                partner = {name: t[output.mixed.partner_B] for name, t in target.items()}
+                loss_ms = self.data.loss(output.mixed_target, partner)
+            elif output.mixed_source is not None and source_y is not None:
                 loss_ms = source_loss(output.mixed_source, source_y)
-        elif self.source is not None:
+        elif self.model.mixer is not None:
             # K fell to 0: the mixed sample is the target sample, and its loss needs no second pass.
             loss_mt = loss_t
-        return pare_loss(loss_t, loss_mt, loss_ms, lam, self.config.loss.beta1, self.config.loss.beta2)
+        weights = self.config.loss
+        return pare_loss(loss_t, loss_mt, loss_ms, lam, weights.beta1, weights.beta2, target_weight=weight)
 
     def _k(self, epoch: int) -> int:
-        if self.source is None:
+        if self.model.mixer is None:
             return 0
         return self.config.k.k_at(epoch, self.config.train.epochs, self.num_tokens, seed=self.config.seed)
+
+    def _record_patches(self, epoch: int, k: int) -> None:
+        folder = self.context.folder
+        if folder is None or not self.context.is_main or self.source is None:
+            return
+        if epoch + 1 in picture_epochs(self.config.train.epochs):
+            record_patches(
+                folder,
+                self.model,
+                self.train,
+                self.source.dataset,
+                source_kind=self.shape.source_kind,
+                k=k,
+                epoch=epoch + 1,
+                grid=cast("Backbone", self.model.encoder).spec.token_grid,
+            )
 
     def _note(self, report: EpochReport) -> bool:
         improved = not math.isnan(report.score) and (

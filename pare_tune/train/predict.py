@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pare_tune.config import TrialConfig, load_trial
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel
 from pare_tune.tasks.base import Modality
+from pare_tune.tasks.own.predict import prepare
 from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
 from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.export import CONFIG, MODEL
@@ -44,6 +46,29 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
     except RuntimeError as error:
         raise DataError(f"{folder / MODEL} does not fit {folder / CONFIG}: {error}") from error
     return model.to(device).eval(), shape, config
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Samples as the model takes them."""
+
+    x: npt.NDArray[np.float32]
+    restore: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    """Outputs → as they fit the samples that were given."""
+
+
+def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: TrialConfig) -> Inputs:
+    """Samples that are model-ready, or, for a user's own task, raw as those it was trained on.
+
+    Raises:
+        DataError: they are missing, damaged, not finite or of another shape.
+    """
+    if shape.raw is not None:
+        ready = prepare(inputs, shape.raw, config.input.canvas)
+        return Inputs(ready.x, ready.restore)
+    if isinstance(inputs, Path):
+        return Inputs(read_inputs(inputs, shape), lambda outputs: outputs)
+    return Inputs(check_inputs(inputs, shape, "inputs"), lambda outputs: outputs)
 
 
 def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
@@ -96,10 +121,10 @@ def predict_array(
 
 
 def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt.NDArray[np.float32]:
-    """Softmax for point tasks, sigmoid for multilabel tasks.
+    """Softmax for point tasks, sigmoid for multilabel tasks and masks.
 
     Raises:
-        DataError: the task is dense; its outputs are no logits.
+        DataError: the task predicts values; its outputs are no logits.
     """
     logits = torch.from_numpy(outputs)
     match shape.output_kind:
@@ -107,4 +132,6 @@ def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt
             return logits.softmax(dim=-1).numpy()
         case "multilabel":
             return logits.sigmoid().numpy()
+    if shape.raw is not None and shape.raw["target"]["kind"] == "mask":
+        return logits.sigmoid().numpy()
     raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")

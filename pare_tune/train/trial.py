@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pare_tune.backbones import Backbone
-from pare_tune.config import TrialConfig
+from pare_tune.config import TrialConfig, task_of
 from pare_tune.method import PareModel
 from pare_tune.sources.base import SourceData
-from pare_tune.tasks import get_task
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.train.build import (
     ModelShape,
@@ -18,6 +17,7 @@ from pare_tune.train.build import (
     count_tokens,
     open_backbone,
     open_trial_source,
+    without_idle_mixing,
 )
 from pare_tune.train.checkpoint import seed_everything
 from pare_tune.train.loop import Context, FitResult, fit
@@ -28,6 +28,7 @@ class OpenedTrial:
     """Everything a config names, ready to train."""
 
     config: TrialConfig
+    """As asked for; `finetune` in place of a mixing method where a sample is one token."""
     data: TaskData
     source: SourceData | None
     backbone: Backbone
@@ -45,11 +46,12 @@ def open_trial(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    task = get_task(config.task)
+    task = task_of(config, cache)
     data = load_task(task, data=config.data, canvas=config.input.canvas, cache=cache)
     backbone = open_backbone(config, cache)
     check_backbone(task.modality, backbone)
     num_tokens = count_tokens(config, task.modality, data.input_shape, backbone)
+    config = without_idle_mixing(config, num_tokens)
     source = open_trial_source(config, backbone, num_tokens, cache)
     return OpenedTrial(config=config, data=data, source=source, backbone=backbone, num_tokens=num_tokens)
 
@@ -61,4 +63,6 @@ def run_trial(config: TrialConfig, context: Context, *, cache: Path | None = Non
         TrialFailed: it diverged or ran out of memory; `cause` says which.
     """
     opened = open_trial(config, cache=cache)
-    return fit(config, opened.build(), opened.data, opened.source, context, num_tokens=opened.num_tokens)
+    return fit(
+        opened.config, opened.build(), opened.data, opened.source, context, num_tokens=opened.num_tokens
+    )

@@ -9,6 +9,8 @@ whose metric is NaN as RUNNING for ever, and cannot extend a search that has end
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,13 +27,15 @@ from pare_tune.errors import ConfigError, PareTuneError, StorageError, StudyFail
 from pare_tune.train.export import write_text
 from pare_tune.train.loop import EpochReport
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.study import Study
+from pare_tune.tune.study import Ask, Study
 from pare_tune.tune.trial import LOG, halve
 
 METRIC = "best_score"
 _FIELDS = tuple(f.name for f in fields(EpochReport))
 _HOPELESS = 3
 """So many first trials that crash before their first epoch mean that something else is wrong."""
+_SLACK = 1.2
+"""Full trials take so much longer than those seen, to be safe of a deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Desk:
         budget: over all sessions.
         ended: called with the number of each trial that got its final state.
         tick: called between Ray's events, about every 0.1 s.
+        confirm: fresh seeds of the confirmation at the end of the budget.
+        concurrency: trials at a time.
     """
 
     def __init__(
@@ -60,8 +66,11 @@ class Desk:
         *,
         ended: Callable[[int], None],
         tick: Callable[[], None],
+        confirm: int = 0,
+        concurrency: int = 1,
     ) -> None:
         self.study, self.folder, self.budget = study, folder, budget
+        self.confirm, self.concurrency = confirm, concurrency
         self.tick = tick
         self.error: BaseException | None = None
         self.interrupted = False
@@ -90,15 +99,17 @@ class Desk:
                     self.error.__cause__ = error
             raise
 
-    def next(self, tune_id: str) -> dict[str, Any] | None:
-        """What to run next; None when there is nothing more."""
+    def next(self, tune_id: str) -> dict[str, Any] | Literal["later"] | None:
+        """What to run next; "later" while that depends on trials that run, None when there is nothing more."""
         while not self.stopping:
             if self._is_exhausted() and self.study.has_orphans:
                 self._close(self.study.ask().number, _Outcome("pruned", "budget"))
                 continue
             if not self.study.has_orphans and self._is_spent():
                 return None
-            ask = self.study.ask()
+            ask = self._ask()
+            if ask == "later":
+                return "later"
             if self.study.epochs_of(ask.number) >= self.study.epochs:
                 # The driver died between the last epoch and the verdict.
                 self._close(ask.number, _Outcome("complete"))
@@ -186,21 +197,55 @@ class Desk:
                 f"{outcome.message}; see {self._trial_folder(number) / LOG}"
             )
 
+    def _ask(self) -> Ask | Literal["later"]:
+        seeds = 0 if self.study.has_orphans else self.seeds
+        if seeds and self.study.num_trials and self._left() <= self._need(seeds):
+            again = self.study.ask_repeat(seeds)
+            if again is not None:
+                return again
+        return self.study.ask()
+
+    @property
+    def seeds(self) -> int:
+        """Fresh seeds of the confirmation, as many as a quarter of the budget pays for."""
+        fits = (s for s in range(self.confirm, 0, -1) if self._cost(3 * s) <= self.budget.amount / 4)
+        return next(fits, 0)
+
+    def _need(self, seeds: int) -> float:
+        """What confirming trial 0 and two others still takes of the budget, at most."""
+        default = sum(t.repeats == 0 for t in self.study.views())
+        return self._cost(3 * seeds - min(default, seeds))
+
+    def _cost(self, trials: int) -> float:
+        """What so many whole trials take, in the budget's unit."""
+        match self.budget.unit:
+            case "trials":
+                return trials
+            case "epochs":
+                return trials * self.study.epochs
+            case "seconds":
+                lengths = [t.seconds for t in self.study.views() if t.state == "complete"]
+                if not lengths:
+                    return math.inf
+                return math.ceil(trials / self.concurrency) * statistics.median(lengths) * _SLACK
+
+    def _left(self) -> float:
+        """What is left of the budget."""
+        match self.budget.unit:
+            case "trials":
+                return self.budget.amount - self.study.num_trials
+            case "epochs":
+                return self.budget.amount - self.study.num_epochs
+            case "seconds":
+                return self.budget.amount - self.study.elapsed
+
     def _is_exhausted(self) -> bool:
         """Whether running trials must stop, too."""
-        match self.budget.unit:
-            case "seconds":
-                return self.study.elapsed >= self.budget.amount
-            case "epochs":
-                return self.study.num_epochs >= self.budget.amount
-            case "trials":
-                return False
+        return self.budget.unit != "trials" and self._left() <= 0
 
     def _is_spent(self) -> bool:
         """Whether no new trial may start."""
-        return self._is_exhausted() or (
-            self.budget.unit == "trials" and self.study.num_trials >= self.budget.amount
-        )
+        return self._left() <= 0
 
     def _trial_folder(self, number: int) -> Any:
         path = self.folder.trial(number)
@@ -219,6 +264,8 @@ class StudySearcher(Searcher):
         """Ray Tune's question for a trial."""
         with self._desk.guard():
             assignment = self._desk.next(trial_id)
+        if assignment == "later":
+            return None
         return Searcher.FINISHED if assignment is None else assignment
 
     def on_trial_complete(

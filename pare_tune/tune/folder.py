@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ import psutil
 from pare_tune.errors import ConfigError, RunBusy, StorageError
 from pare_tune.train.checkpoint import BEST, LAST
 from pare_tune.train.export import environment, refused, write_text
+from pare_tune.train.patches import PATCHES
 
 LOCK = ".lock"
 _FREE_BYTES = 32 * 2**20
@@ -119,14 +121,15 @@ class RunFolder:
         except psutil.Error:
             return False
 
-    def keep_weights(self, finished: Iterable[int], keep: set[int | None]) -> None:
-        """Delete the checkpoints of finished trials, and their best weights unless they are in `keep`."""
+    def keep_weights(self, finished: Iterable[int], keep: AbstractSet[int]) -> None:
+        """Delete the checkpoints of finished trials; of those not in `keep` also best weights and recorded patches."""
         for number in finished:
             trial = self.trial(number)
             (trial / LAST).unlink(missing_ok=True)
             (trial / LOCK).unlink(missing_ok=True)
             if number not in keep:
                 (trial / BEST).unlink(missing_ok=True)
+                shutil.rmtree(trial / PATCHES, ignore_errors=True)
 
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
         """Make trial `number` the run's best: replace `best/` and `best.yaml`.

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial
 class RungPruner(BasePruner):
     """Stops a trial at a rung unless it is among the best 1/`reduction` of those that got there.
 
-    Trial 0 is never stopped: what the search is worth is measured against its score.
+    Trial 0 is never stopped: what the search is worth is measured against its score. Nor are trials that repeat one to
+    confirm it, and they are nobody's rivals.
 
     Args:
         epochs: full length of a trial; the last epoch is no rung.
@@ -34,7 +35,7 @@ class RungPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
         step = trial.last_step
-        if step not in self.rungs or trial.number == 0:
+        if step not in self.rungs or trial.number == 0 or "repeats" in trial.user_attrs:
             return False
         value = trial.intermediate_values[step]
         if math.isnan(value):
@@ -42,7 +43,7 @@ class RungPruner(BasePruner):
         rivals = [
             t.intermediate_values[step]
             for t in study.get_trials(deepcopy=False)
-            if step in t.intermediate_values and t.number != trial.number
+            if step in t.intermediate_values and t.number != trial.number and "repeats" not in t.user_attrs
         ]
         return not _among_best([*rivals, value], value, self._reduction, study.direction)
 

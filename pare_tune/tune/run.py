@@ -13,9 +13,9 @@ from typing import Any
 
 from ray import tune
 
-from pare_tune.config import Budget, RunConfig, load_run
+from pare_tune.config import Budget, RunConfig, load_run, task_of
 from pare_tune.errors import StorageError
-from pare_tune.tasks import Task, get_task
+from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
 from pare_tune.train.export import write_text
 from pare_tune.tune.bridge import (
@@ -66,7 +66,7 @@ def search(
     Args:
         observe: called with the state of the search about four times a second, and at its end.
         notify: called with one-line notes: what is not searched and why.
-        task: None takes the registered one of that name.
+        task: None takes the one that the config names.
         runner: trains one configuration; None trains for real. Must be picklable.
         cache: folder of prepared data.
         dashboard: start Ray's dashboard with a local cluster.
@@ -76,7 +76,7 @@ def search(
         StudyFailed: no trial can run.
         SearchInterrupted: after SIGINT or SIGTERM.
     """
-    task = task or get_task(config.trial.task)
+    task = task or task_of(config.trial, cache)
     config = _absolute(config)
     space = open_space(config, task)
     check_writable(config.runs)
@@ -115,7 +115,7 @@ def resume(
     """
     folder = RunFolder.existing(run)
     config = load_run(folder.run_yaml)
-    task = task or get_task(config.trial.task)
+    task = task or task_of(config.trial, cache)
     space = Space.load(folder.space_yaml).bind(config.trial)
     with folder.owned():
         if budget is not None and budget != config.search.budget:
@@ -184,6 +184,7 @@ class _Session:
         self._folder, self._config, self._space, self._cluster = folder, config, space, cluster
         self._observe, self._notify = observe, notify or (lambda line: None)
         self._last_best: int | None = None
+        self._kept: set[int] = set()
         self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
 
     def run(self, about: Mapping[str, Any], job: Job) -> Result:
@@ -191,6 +192,7 @@ class _Session:
         for line in (*self._space.warnings, *self._space.notes):
             self._notify(line)
         self._about = about
+        self._concurrency = self._cluster.capacity(config.search)
         self._study = Study(
             folder.journal,
             self._space,
@@ -199,7 +201,15 @@ class _Session:
             direction=about["direction"],
             about=about,
         )
-        self._desk = Desk(self._study, folder, config.search.budget, ended=self._ended, tick=self._tick)
+        self._desk = Desk(
+            self._study,
+            folder,
+            config.search.budget,
+            ended=self._ended,
+            tick=self._tick,
+            confirm=config.search.confirm,
+            concurrency=self._concurrency,
+        )
         self._tidy()
         try:
             with _stop_on_signal(self._desk):
@@ -215,7 +225,6 @@ class _Session:
         return result
 
     def _fit(self, job: Job) -> None:
-        concurrency = self._cluster.capacity(self._config.search)
         several = job.num_workers > 1
         resources = DRIVER if several else {"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker}
         trainable = tune.with_resources(_trainable(job), resources)
@@ -228,7 +237,7 @@ class _Session:
                 search_alg=StudySearcher(self._desk, self._about["direction"]),
                 scheduler=StudyScheduler(self._desk),
                 num_samples=-1,
-                max_concurrent_trials=concurrency,
+                max_concurrent_trials=self._concurrency,
                 reuse_actors=not several,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -256,17 +265,25 @@ class _Session:
 
     def _ended(self, number: int) -> None:
         best = self._study.best
-        if best == number:
+        keep = self._to_keep(best)
+        if best is not None and (best in (number, self._repeated(number)) or best != self._last_best):
             self._publish(best)
-        # The one that was best until now keeps nothing either.
-        ended = {number} if self._last_best is None else {number, self._last_best}
-        self._last_best = best
-        self._folder.keep_weights(ended, keep={0, best})
+        # Those that were candidates until now keep nothing either.
+        self._folder.keep_weights({number, *self._kept} - keep, keep=keep)
+        self._last_best, self._kept = best, keep
+
+    def _to_keep(self, best: int | None) -> set[int]:
+        """Trials whose weights may still be wanted."""
+        keep = self._study.candidates if self._desk.seeds else {0}
+        return keep if best is None else keep | {best}
+
+    def _repeated(self, number: int) -> int | None:
+        return self._study.views()[number].repeats
 
     def _publish(self, best: int) -> None:
-        trial = self._snapshot().trials[best]
-        default = self._snapshot().trials[0]
-        metrics = {
+        state = self._snapshot()
+        trial, default, confirmed = state.trials[best], state.trials[0], state.confirmed(best)
+        metrics: dict[str, object] = {
             "metric": self._about["metric"],
             "unit": self._about["unit"],
             "direction": self._about["direction"],
@@ -275,6 +292,8 @@ class _Session:
             "default_score": default.best_score if default.state == "complete" else None,
             "data": self._about["provenance"],
         }
+        if confirmed is not None:
+            metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.scores)}
         self._folder.publish_best(best, self._desk.config_of(best).to_yaml(), metrics)
 
     def _tidy(self) -> None:
@@ -283,8 +302,9 @@ class _Session:
         if best is not None and self._folder.best_number() != best:
             self._publish(best)
         self._last_best = best
+        self._kept = self._to_keep(best)
         finished = (n for n in self._study.numbers() if self._study.is_finished(n))
-        self._folder.keep_weights(finished, keep={0, best})
+        self._folder.keep_weights(finished, keep=self._kept)
 
     def _leave(self) -> None:
         shutil.rmtree(self._folder.ray, ignore_errors=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,8 @@ class TrialView:
     """Why it failed: "diverged", "out_of_memory", "crashed", "invalid" (settings that do not go together)."""
     message: str | None = None
     retries: int = 0
+    repeats: int | None = None
+    """Number of the trial that this one repeats with a fresh seed, to confirm it; None for trials of the search."""
 
     @property
     def epoch(self) -> int:
@@ -40,6 +44,77 @@ class TrialView:
     def k(self) -> int | None:
         """Patches replaced in the last epoch."""
         return int(self.curve[-1]["k"]) if self.curve else None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A trial of the search, trained again at full length with seeds that it was not chosen by."""
+
+    number: int
+    scores: tuple[float, ...]
+    """One a fresh seed; the search's own score is not among them, since it was the luckiest of many."""
+
+    @property
+    def mean(self) -> float:
+        """Over the fresh seeds."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the fresh seeds; 0 for a single one."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a search ends with."""
+
+    number: int | None
+    """The trial that is exported; None before one is complete."""
+    leader: int | None
+    """The trial of the best single score."""
+    confirmed: tuple[Confirmed, ...] = ()
+    """Best mean first; empty while the leader is not confirmed."""
+    spread: float | None = None
+    """Seeds' spread, pooled over `confirmed`; a gain that is not larger is none."""
+
+
+Better = Callable[[float, float], bool]
+
+
+def choose(trials: Sequence[TrialView], better: Better) -> Choice:
+    """The best trial: by its mean over fresh seeds once these are in, by its own score until then.
+
+    A confirmed winner that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A
+    trial that fails with a fresh seed is out.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.best_score is not None]
+    broken = {t.repeats for t in trials if t.state == "failed" and t.repeats is not None}
+    leader = None
+    for trial in (t for t in complete if t.repeats is None and t.number not in broken):
+        if leader is None or better(_score(trial), _score(leader)):
+            leader = trial
+    if leader is None:
+        return Choice(None, None)
+    groups: dict[int, list[float]] = {}
+    for trial in (t for t in complete if t.repeats is not None):
+        groups.setdefault(trial.repeats or 0, []).append(_score(trial))
+    is_open = any(t.repeats is not None and t.state in ("waiting", "running") for t in trials)
+    seeds = max(map(len, groups.values()), default=0)
+    whole = [Confirmed(n, tuple(s)) for n, s in groups.items() if len(s) == seeds]
+    if is_open or leader.number not in {c.number for c in whole}:
+        return Choice(leader.number, leader.number)
+    ranked = sorted(whole, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)
+    spread = math.sqrt(statistics.fmean(c.spread**2 for c in ranked))
+    winner, default = ranked[0], next((c for c in ranked if c.number == 0), None)
+    if default is not None and abs(winner.mean - default.mean) <= spread:
+        winner = default
+    return Choice(winner.number, leader.number, tuple(ranked), spread)
+
+
+def _score(trial: TrialView) -> float:
+    assert trial.best_score is not None
+    return trial.best_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +147,24 @@ class Snapshot:
         return a < b if self.direction == "min" else a > b
 
     @property
+    def searched(self) -> tuple[TrialView, ...]:
+        """Trials of the search, without those that only repeat one."""
+        return tuple(t for t in self.trials if t.repeats is None)
+
+    @property
+    def choice(self) -> Choice:
+        """Which trial is the best, and how sure that is."""
+        return choose(self.trials, self.better)
+
+    @property
     def best(self) -> TrialView | None:
-        """The best complete trial."""
-        best: TrialView | None = None
-        for trial in self.trials:
-            if trial.state != "complete" or trial.best_score is None:
-                continue
-            if best is None or best.best_score is None or self.better(trial.best_score, best.best_score):
-                best = trial
-        return best
+        """The best complete trial: what `best.yaml` holds."""
+        number = self.choice.number
+        return next((t for t in self.trials if t.number == number), None)
+
+    def confirmed(self, number: int) -> Confirmed | None:
+        """How trial `number` did with fresh seeds; None if it was not confirmed."""
+        return next((c for c in self.choice.confirmed if c.number == number), None)
 
     @property
     def default(self) -> TrialView | None:

@@ -32,7 +32,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pare_tune.config import (
+    GATED_METHODS,
     MIXING_METHODS,
+    SOURCE_METHODS,
     OptimizerConfig,
     RunConfig,
     SourceConfig,
@@ -52,8 +54,12 @@ _KINDS: tuple[Kind, ...] = ("float", "int", "choice")
 _FIELDS = frozenset({*_KINDS, "log", "step", "default", "relative", "times", "when"})
 
 # A setting that the method ignores would only add noise to the search.
-_MIXING_ONLY = ("k.", "gate.", "loss.", "source.")
-_GATE_ONLY = ("gate.",)
+_ONLY = (
+    (("k.", "loss."), MIXING_METHODS, "mixes nothing"),
+    (("source.",), SOURCE_METHODS, "mixes no source data"),
+    (("gate.",), GATED_METHODS, "has no gate"),
+)
+"""(settings, methods that have them, why others do not)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,9 +327,10 @@ def source_problem(name: str, base: TrialConfig) -> str | None:
         root = base.source.data
         if root is None:
             return "it needs files and no folder is given (source.data)"
-        missing = [f for f in source.files if not (root / f).exists()]
-        if missing:
-            return f"{missing[0]} is not in {root}"
+        if not source.releases:
+            return "it reads data of your own, which --source and --source-data choose together"
+        if source.find(root) is None:
+            return f"{source.releases[0]} is not in {root}"
     known = SOURCES.get(base.source.name)
     if known is None or known.kind == source.kind:
         return None
@@ -456,12 +463,10 @@ def _when(p: Parameter, when: Any, earlier: Mapping[str, Parameter]) -> dict[str
 
 
 def _bind(p: Parameter, base: TrialConfig, usable: Usable | None, notes: list[str]) -> Parameter | None:
-    if base.method not in MIXING_METHODS and p.key.startswith(_MIXING_ONLY):
-        notes.append(f"{p.key} is not searched: method {base.method} mixes no source data")
-        return None
-    if base.method == "random" and p.key.startswith(_GATE_ONLY):
-        notes.append(f"{p.key} is not searched: method random has no gate")
-        return None
+    for prefixes, methods, why in _ONLY:
+        if base.method not in methods and p.key.startswith(prefixes):
+            notes.append(f"{p.key} is not searched: method {base.method} {why}")
+            return None
     if p.key == "source.name" and usable is not None:
         problems = {c: usable(c) for c in p.choices}
         notes += [f"source {c} is not tried: {why}" for c, why in problems.items() if why is not None]

@@ -8,6 +8,7 @@ What is kept beside Optuna's own fields, all of it readable by any Optuna tool:
     trial user attrs   settings      dotted setting → value; written last when a trial is asked for
                        epoch 7       the `EpochReport` of epoch 7, and `elapsed`, seconds since the search began
                        cause, message, stopped, retries, halved
+                    repeats, seed    of a trial that confirms another: its number, and a fresh seed
     study user attrs   about         task, metric, unit, direction, ...
                        elapsed       seconds used by finished sessions; session: when the running one began
     constraint failed  1 for trials that diverged, ran out of memory or crashed
@@ -21,9 +22,10 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +39,7 @@ from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
 from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.snapshot import TrialView, choose
 from pare_tune.tune.space import BoundSpace
 
 NAME = "pare-tune"
@@ -111,11 +113,31 @@ class Study:
         settings = trial.user_attrs.get("settings")
         if settings is None:
             # Also an orphan that died between two parameters: the sampler repeats what it drew.
-            is_base = trial.number == 0
+            is_base = 0 in (trial.number, trial.user_attrs.get("repeats"))
             settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
-        return Ask(trial.number, settings, bool(trial.user_attrs.get("halved", False)))
+        return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))
+
+    def ask_repeat(self, seeds: int) -> Ask | Literal["later"] | None:
+        """A finished trial once more with a fresh seed, to confirm it: the best, trial 0, the second best, and so on.
+
+        "later" while trials run that may change the order; None when everything complete is confirmed.
+        """
+        trials = self.views()
+        if any(t.state == "running" and t.repeats is None for t in trials):
+            return "later"
+        leaders = self._leaders(trials)
+        default = [0] if trials[0].state == "complete" else []
+        begun = {(t.user_attrs.get("repeats"), t.user_attrs.get("seed")) for t in self._trials()}
+        for number in [*leaders[:1], *default, *leaders[1:]]:
+            for index in range(seeds):
+                seed = (self.space.base.seed + 1 + index) % 2**31
+                if (number, seed) not in begun:
+                    attrs = {"repeats": number, "seed": seed}
+                    self._study.enqueue_trial(self._frozen(number).params, user_attrs=attrs)
+                    return self.ask()
+        return None
 
     def record(self, number: int, report: Mapping[str, Any]) -> Decision:
         """Note one epoch; repeated ones change nothing. What should become of the trial, in the pruner's eyes."""
@@ -168,8 +190,9 @@ class Study:
         return len(self._frozen(number).intermediate_values)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """What the trial was asked to be."""
-        return dict(self._frozen(number).user_attrs["settings"])
+        """What the trial was asked to be; a repeated one's with its own seed."""
+        attrs = self._frozen(number).user_attrs
+        return {**attrs["settings"], **({"seed": attrs["seed"]} if "seed" in attrs else {})}
 
     def halved(self, number: int) -> bool:
         """Whether the trial ran with half the batch."""
@@ -197,11 +220,20 @@ class Study:
 
     @property
     def best(self) -> int | None:
-        """Number of the best complete trial."""
-        complete = [(t.value, t.number) for t in self._trials(TrialState.COMPLETE) if t.value is not None]
-        if not complete:
-            return None
-        return min(complete, key=lambda c: (c[0] if self._minimize else -c[0], c[1]))[1]
+        """Number of the best complete trial, as `choose` has it."""
+        return choose(self.views(), operator.lt if self._minimize else operator.gt).number
+
+    @property
+    def candidates(self) -> set[int]:
+        """Trials that may still become the best: trial 0, the best two, and what was repeated."""
+        trials = self.views()
+        return {0, *self._leaders(trials)[:2], *(t.repeats for t in trials if t.repeats is not None)}
+
+    def _leaders(self, trials: Sequence[TrialView]) -> list[int]:
+        """Complete trials of the search other than trial 0, best first."""
+        complete = [t for t in trials if t.state == "complete" and t.repeats is None and t.number != 0]
+        sign = 1 if self._minimize else -1
+        return [t.number for t in sorted(complete, key=lambda t: sign * (t.best_score or 0.0))]
 
     @property
     def elapsed(self) -> float:
@@ -296,6 +328,7 @@ def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
         cause=trial.user_attrs.get("cause"),
         message=trial.user_attrs.get("message"),
         retries=int(trial.user_attrs.get("retries", 0)),
+        repeats=trial.user_attrs.get("repeats"),
     )
 
 

@@ -103,11 +103,12 @@ def trials_table(trials: Sequence[TrialView]) -> pa.Table:
             t.cause,
             t.message,
             t.retries,
+            t.repeats,
         ]
         for t in trials
     ]
     columns: dict[str, Any] = {
-        name: _column([row[i] for row in rows]) for i, name in enumerate([*fixed, "retries"])
+        name: _column([row[i] for row in rows]) for i, name in enumerate([*fixed, "retries", "repeats"])
     }
     columns |= {key: _column([t.params.get(key) for t in trials]) for key in keys}
     return pa.table(columns)

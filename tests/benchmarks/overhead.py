@@ -34,6 +34,7 @@ def train_nothing(config: TrialConfig, context: Context) -> FitResult:
                 epoch=epoch, epochs=EPOCHS, score=score, best_score=score, train_loss=score, loss_target=score,
                 loss_mixed_target=score, loss_mixed_source=score, k=1, lam=0.1, lr=config.optimizer.lr, grad_norm=1.0,
                 gate_target=0.5, gate_source=0.5, gate_entropy=0.6, seconds=0.0, samples_per_s=1.0,
+                memory_mb=1.0,
             )
         )  # fmt: skip
     return FitResult((), EPOCHS, 0.0)

@@ -42,7 +42,7 @@ class TakeSource(Mixer):
     """The floor: the second half of the batch is the source as it is."""
 
     def mix(self, target_BND: Tensor, source_BND: Tensor, k: int) -> Mixed:
-        return Mixed(tokens_BND=source_BND, lam=0.5, target_mask=None, source_mask=None)
+        return Mixed(tokens_BND=source_BND, lam=0.5, target_weight=0.5)
 
 
 def step_of(name: str, batch: int, shape: tuple[int, ...], n: int, mixer: str) -> Callable[[], float]:

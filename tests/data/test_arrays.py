@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pare_tune.data.arrays import load_npy, load_npz, require_array, require_finite, require_range
+from pare_tune.data import arrays
+from pare_tune.data.arrays import (
+    load_npy,
+    load_npz,
+    require_array,
+    require_finite,
+    require_range,
+    stream_npz,
+)
 from pare_tune.errors import DataError, UnsafePickle
 
 NUMBERS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -115,6 +123,41 @@ class TestNpy:
         with pytest.raises(DataError, match=r"cut short|impossible shape"):
             load_npy(tmp_path / "a.npy")
 
+    @pytest.mark.parametrize(
+        ("shape", "descr"),
+        [("(100000000000,)", "<U0"), (f"(0, {2**62})", "<f4"), (f"({2**70}, 0)", "<f4"), ("(3,)", "|V0")],
+    )
+    def test_nothing_of_any_size_is_still_impossible(self, tmp_path: Path, shape: str, descr: str) -> None:
+        (tmp_path / "a.npy").write_bytes(header(shape, descr) + bytes(8))
+        with pytest.raises(DataError, match="impossible shape"):
+            load_npy(tmp_path / "a.npy", kinds="fUV")
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_numbers_that_stand_for_no_character_are_refused(self, tmp_path: Path, order: str) -> None:
+        text = np.array([["abc", "d"], ["", "é"]], f"{order}U3")
+        np.testing.assert_array_equal(
+            load_npy(saved(tmp_path / "a.npy", np.asfortranarray(text)), kinds="U"), text
+        )
+        path = saved(tmp_path / "a.npy", text)
+        code = struct.pack(f"{order}I", 0x110000)
+        path.write_bytes(
+            path.read_bytes().replace("d".encode(f"utf-32-{'le' if order == '<' else 'be'}"), code)
+        )
+        with pytest.raises(DataError, match=r"a\.npy: text holds 0x110000, which is no character"):
+            load_npy(path, kinds="U")
+        np.savez(tmp_path / "a.npz", x=text)
+        assert load_npz(tmp_path / "a.npz", ["x"], kinds="U")["x"].tolist() == text.tolist()
+        with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+            archive.writestr("x.npy", path.read_bytes())
+        with pytest.raises(DataError, match=r"array 'x': text holds 0x110000"):
+            load_npz(tmp_path / "b.npz", ["x"], kinds="U")
+
+    def test_brackets_that_exhaust_the_parser_say_so(self, tmp_path: Path) -> None:
+        text = b"(" * 9000
+        (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+        with pytest.raises(DataError, match=r"is not a \.npy array"):
+            load_npy(tmp_path / "a.npy")
+
     def test_a_header_by_python_2_is_read_without_a_warning(self, tmp_path: Path) -> None:
         (tmp_path / "a.npy").write_bytes(header("(2L, 1L)") + np.array([1.0, 2.0]).tobytes())
         np.testing.assert_array_equal(load_npy(tmp_path / "a.npy"), [[1.0], [2.0]])
@@ -193,6 +236,71 @@ class TestNpz:
             DataError, match=r"array 'x' is cut short: float64 .* needs 8,000,000,000,128 bytes"
         ):
             load_npz(tmp_path / "a.npz", ["x"])
+
+    def test_an_archive_that_claims_any_size_is_refused_before_anything_is_allocated(
+        self, tmp_path: Path
+    ) -> None:
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.npy", header("(100000000,)") + bytes(1000))
+        content = bytearray((tmp_path / "a.npz").read_bytes())
+        at = content.index(b"PK\x01\x02") + 24  # the member's length in the list at the end
+        content[at : at + 4] = struct.pack("<I", 800_000_128)
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"cut short: float64 .* needs 800,000,128 bytes"):
+            load_npz(tmp_path / "a.npz", ["x"])
+
+    @pytest.mark.parametrize(
+        ("offset", "value", "said"), [(6, 103, "version"), (8, 1, "encrypted"), (10, 99, "")]
+    )
+    def test_archives_that_numpy_does_not_write_say_so(
+        self, tmp_path: Path, offset: int, value: int, said: str
+    ) -> None:
+        np.savez_compressed(tmp_path / "a.npz", x=NUMBERS)
+        content = bytearray((tmp_path / "a.npz").read_bytes())
+        content[content.index(b"PK\x01\x02") + offset] = value
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(DataError, match=rf"is not a whole \.npz file .*{said}"):
+            load_npz(tmp_path / "a.npz", ["x"])
+
+
+class TestNpzStream:
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_the_slabs_of_an_array_are_its_rows_in_order(
+        self, tmp_path: Path, save: object, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = np.arange(70, dtype=np.int16).reshape(7, 5, 2)
+        save(tmp_path / "a.npz", x=rows, f=np.asfortranarray(rows), none=rows[:0])  # type: ignore[operator]
+        monkeypatch.setattr(arrays, "_SLAB", 45)  # two rows of ten numbers of two bytes, and no third
+        slabs = list(stream_npz(tmp_path / "a.npz", "x", shape=(None, 5, 2), kinds="i"))
+        assert [len(slab) for slab in slabs] == [2, 2, 2, 1]
+        assert slabs[0].dtype == rows.dtype
+        np.testing.assert_array_equal(np.concatenate(slabs), rows)
+        np.testing.assert_array_equal(np.concatenate(list(stream_npz(tmp_path / "a.npz", "f"))), rows)
+        assert list(stream_npz(tmp_path / "a.npz", "none")) == []
+
+    def test_two_arrays_are_read_side_by_side(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        np.savez_compressed(tmp_path / "a.npz", x=np.arange(9), y=-np.arange(9))
+        monkeypatch.setattr(arrays, "_SLAB", 8)
+        pairs = zip(stream_npz(tmp_path / "a.npz", "x"), stream_npz(tmp_path / "a.npz", "y"), strict=True)
+        assert [int(x[0] + y[0]) for x, y in pairs] == [0] * 9
+
+    def test_what_the_header_says_is_checked_before_the_first_slab_is_taken(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", x=NUMBERS)
+        with pytest.raises(DataError, match=r"x must have shape \(any, 4\), found \(2, 3, 4\)"):
+            stream_npz(tmp_path / "a.npz", "x", shape=(None, 4))
+        with pytest.raises(DataError, match="x must be int, found float32"):
+            stream_npz(tmp_path / "a.npz", "x", kinds="i")
+        with pytest.raises(DataError, match="no array 'y'; it has x"):
+            stream_npz(tmp_path / "a.npz", "y")
+
+    def test_damage_further_in_says_so(self, tmp_path: Path) -> None:
+        np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(0).random(1000))
+        whole = bytearray((tmp_path / "a.npz").read_bytes())
+        whole[len(whole) // 2] ^= 0xFF
+        (tmp_path / "a.npz").write_bytes(whole)
+        slabs = stream_npz(tmp_path / "a.npz", "x")
+        with pytest.raises(DataError, match=r"a\.npz is not a whole \.npz file"):
+            list(slabs)
 
 
 class TestRequirements:

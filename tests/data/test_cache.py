@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +35,42 @@ def make(partial):
 print(prepared(folder, "thing", make) / "whole")
 """
 
+# A task that stops in the middle of its validation split for as long as `hold` exists, training already written.
+SLOW_TASK = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from pare_tune.tasks import Modality, Task, get_task
+from pare_tune.tasks.base import Point
+from pare_tune.tasks.load import load_task
+from pare_tune.tasks.metrics import METRICS
+
+def read(root, seed):
+    here = root.parent
+    with (here / "reads").open("a") as log:
+        log.write("read\\n")
+
+    def records(split):
+        for i in range(40):
+            if split == "val" and i == 20:
+                (here / "began").touch()
+                deadline = time.monotonic() + 60
+                while (here / "hold").exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            yield {"x": np.full((1, 8, 8), i, np.float32), "y": np.int64(i % 2)}
+
+    return {split: records(split) for split in ("train", "val", "test")}
+
+TASK = Task(
+    name="slow", title="", modality=Modality.GRID_2D, input_shape=(1, 8, 8), output=Point(2), loss="cross_entropy",
+    metric=METRICS["error_rate"], paper=get_task("ninapro").paper, embedded_provenance="sample",
+    homepage="https://example.org", read=read,
+)
+
+if __name__ == "__main__":
+    load_task(TASK, data=Path(sys.argv[1]), cache=Path(sys.argv[2]))
+"""
+
 
 def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -41,7 +79,7 @@ def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.01)
@@ -73,6 +111,72 @@ def test_a_killed_maker_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -
     assert (folder / "thing" / "whole").read_text() == "whole"
     assert (tmp_path / "made").read_text() == "made\n" * 2
     assert leftovers(folder) == []
+
+
+def test_a_process_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    with start(folder, 60) as killed:
+        wait_for(tmp_path / "began")
+        with start(folder, 0) as waiting:
+            time.sleep(0.3)  # time to reach the lock; should it be late, the outcome is the same
+            assert waiting.poll() is None
+            killed.kill()
+            assert waiting.wait(timeout=60) == 0
+    assert (folder / "thing" / "whole").read_text() == "whole"
+    assert leftovers(folder) == []
+
+
+@pytest.fixture
+def slow_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The task beside an empty release, about to be prepared and held there."""
+    path = tmp_path / "slow_task.py"
+    path.write_text(SLOW_TASK)
+    (tmp_path / "release").mkdir()
+    (tmp_path / "hold").touch()
+    spec = importlib.util.spec_from_file_location("slow_task", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "slow_task", module)  # a store's name depends on the source of its task
+    spec.loader.exec_module(module)
+    return module
+
+
+def prepare_elsewhere(tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A process that is in the middle of preparing the task."""
+    command = [sys.executable, tmp_path / "slow_task.py", tmp_path / "release", tmp_path / "cache"]
+    process = subprocess.Popen(command)
+    wait_for(tmp_path / "began")
+    return process
+
+
+def test_a_task_whose_preparation_was_killed_is_prepared_again_and_whole(
+    tmp_path: Path, slow_task: ModuleType
+) -> None:
+    cache = tmp_path / "cache"
+    with prepare_elsewhere(tmp_path) as killed:
+        assert list(cache.rglob("train.arrow"))  # one split whole, the next half written
+        killed.kill()
+    assert list(cache.glob("prepared/[!.]*")) == []
+
+    (tmp_path / "hold").unlink()
+    data = slow_task.load_task(slow_task.TASK, data=tmp_path / "release", cache=cache)
+    assert [len(data.train), len(data.val)] == [40, 40]
+    assert [int(data.val.item(i)["x"][0, 0, 0]) for i in range(40)] == list(range(40))
+    assert (tmp_path / "reads").read_text() == "read\n" * 2
+    assert list(cache.rglob("*.partial")) == []
+
+
+def test_a_task_that_two_processes_want_is_prepared_once(
+    tmp_path: Path, slow_task: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    with prepare_elsewhere(tmp_path) as first, caplog.at_level(logging.INFO, logger="pare_tune.data.cache"):
+        threading.Timer(0.3, (tmp_path / "hold").unlink).start()
+        data = slow_task.load_task(slow_task.TASK, data=tmp_path / "release", cache=tmp_path / "cache")
+        assert first.wait(timeout=60) == 0
+    assert "another process is preparing slow-real-" in caplog.text
+    assert [len(data.train), len(data.val)] == [40, 40]
+    assert (tmp_path / "reads").read_text() == "read\n"
 
 
 def test_threads_make_it_once_and_say_that_they_wait(

@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -255,10 +256,37 @@ def test_random_damage_never_escapes_as_another_error() -> None:
     rng = np.random.default_rng(0)
     for _ in range(2000):
         damaged = bytearray(whole)
-        # Memo indices of four bytes are left out: they make the unpickler allocate, not fail.
-        damaged[rng.integers(len(damaged))] = int(rng.integers(32, 113))
+        damaged[rng.integers(len(damaged))] = int(rng.integers(256))
         with contextlib.suppress(DataError):
             loads_pickle(bytes(damaged), "damaged")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"\x80\x02Nr\xff\xff\xff\xff.",  # None under number 4,294,967,295
+        b"Np99999999999999\n.",
+        b"\x80\x05\x96" + struct.pack("<Q", 1 << 36) + b"x.",  # a bytearray of 64 GiB
+        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 36) + b"x.",
+        b"\x80\x04\x95" + struct.pack("<Q", 1 << 36) + b"N.",  # a frame of 64 GiB
+    ],
+)
+def test_numbers_that_a_file_claims_take_no_memory(hostile: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(DataError):
+            assert loads_pickle(hostile, "hostile") is None
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_that_stand_for_no_character_are_refused() -> None:
+    whole = pickle.dumps(np.array(["abc", "d"]), 4)
+    for code in (0x110000, 0xFFFFFFFF, 0xD800):
+        damaged = whole.replace("a".encode("utf-32-le"), struct.pack("<I", code))
+        with pytest.raises(DataError, match=f"text holds {code:#x}, which is no character"):
+            loads_pickle(damaged, "part.pkl")
 
 
 class TestFiles:

@@ -4,7 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from pare_tune.method import Gate, GateConfig, GateMixer, Mixer, RandomMixer, patch_replace
+from pare_tune.method import (
+    CutMixer,
+    Gate,
+    GateConfig,
+    GateMixer,
+    Mixer,
+    MixupMixer,
+    RandomMixer,
+    TargetMaskMixer,
+    TargetMixupMixer,
+    patch_replace,
+)
+from pare_tune.method.mixers.cutmix import block_size
 
 B, N, D = 2, 12, 6
 
@@ -131,3 +143,82 @@ def test_refuses_impossible_k(k: int, tokens: tuple[Tensor, Tensor]) -> None:
 def test_refuses_token_counts_that_differ(tokens: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"\(2, 12, 6\) and \(2, 11, 6\)"):
         RandomMixer()(tokens[0], tokens[1][:, 1:], 3)
+
+
+def test_mixup_is_the_weighted_mean_token_by_token(tokens: tuple[Tensor, Tensor]) -> None:
+    target, source = tokens
+    mixed = MixupMixer()(target, source, 3)
+    assert (mixed.lam, mixed.target_weight) == (0.25, 0.75)
+    for b in range(B):
+        for i in range(N):
+            expected = 0.75 * target[b, i] + 0.25 * source[b, i]
+            torch.testing.assert_close(mixed.tokens_BND[b, i], expected)
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (1, N)])
+@pytest.mark.parametrize("k", [1, 4, 7, N])
+def test_cutmix_replaces_one_block_in_place_and_lam_is_its_share(
+    k: int, grid: tuple[int, int], tokens: tuple[Tensor, Tensor]
+) -> None:
+    target, source = tokens
+    torch.manual_seed(k)
+    mixed = CutMixer(grid)(target, source, k)
+    assert mixed.source_mask is not None
+    for b in range(B):
+        cut = mixed.source_mask[b].reshape(grid)
+        rows, columns = cut.any(1).nonzero().flatten(), cut.any(0).nonzero().flatten()
+        block = cut[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert block.all(), "the cut tokens are not one rectangle"
+        assert cut.sum() == block.numel() == round(mixed.lam * N)
+        for i in range(N):
+            origin = source if mixed.source_mask[b, i] else target
+            assert torch.equal(mixed.tokens_BND[b, i], origin[b, i])
+    assert abs(round(mixed.lam * N) - k) <= 2
+
+
+def test_cutmix_blocks_reach_every_place() -> None:
+    torch.manual_seed(0)
+    zeros, ones = torch.zeros(64, N, D), torch.ones(64, N, D)
+    share = CutMixer((3, 4))(zeros, ones, 4).tokens_BND[..., 0].mean(0)
+    assert share.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("k", "grid", "size"),
+    [(1, (16, 16), (1, 1)), (64, (16, 16), (8, 8)), (128, (16, 16), (11, 12)), (256, (16, 16), (16, 16))],
+)
+def test_the_block_has_the_grids_proportions(k: int, grid: tuple[int, int], size: tuple[int, int]) -> None:
+    assert block_size(k, *grid) == size
+
+
+def test_target_mixup_mixes_each_sample_with_another_and_says_which(tokens: tuple[Tensor, Tensor]) -> None:
+    target = torch.randn(7, N, D)
+    mixed = TargetMixupMixer()(target, None, 6)
+    assert mixed.partner_B is not None
+    assert sorted(mixed.partner_B.tolist()) == list(range(7))
+    for b, partner in enumerate(mixed.partner_B.tolist()):
+        assert partner != b
+        torch.testing.assert_close(mixed.tokens_BND[b], 0.5 * target[b] + 0.5 * target[partner])
+
+
+def test_target_mask_zeroes_k_random_tokens_and_keeps_the_label_whole() -> None:
+    target = torch.randn(2000, N, D)
+    mixed = TargetMaskMixer()(target, None, 3)
+    gone = (mixed.tokens_BND == 0).all(-1)
+    assert gone.sum(-1).tolist() == [3] * 2000
+    assert torch.equal(mixed.tokens_BND[~gone], target[~gone])
+    assert (gone.float().mean(0) - 3 / N).abs().max() < 0.05
+    assert mixed.target_weight == 1.0
+
+
+@pytest.mark.parametrize("mixer", [TargetMixupMixer(), TargetMaskMixer()])
+def test_methods_without_a_source_do_not_look_at_one(mixer: Mixer, tokens: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(1)
+    alone = mixer(tokens[0], None, 5).tokens_BND
+    torch.manual_seed(1)
+    assert torch.equal(alone, mixer(tokens[0], torch.full_like(tokens[1], torch.nan), 5).tokens_BND)
+
+
+def test_methods_with_a_source_refuse_to_go_without(tokens: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match="None"):
+        MixupMixer()(tokens[0], None, 3)

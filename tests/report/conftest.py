@@ -47,6 +47,7 @@ def trial(
                 "lr": 1e-3 * (1 - e / (epochs + 1)), "grad_norm": 1.5 + rng.random(),
                 "gate_target": 0.5 + 0.02 * e, "gate_source": 0.5 - 0.01 * e if k else math.nan,
                 "gate_entropy": math.log(2) - 0.02 * e, "seconds": 4.0, "samples_per_s": 120.0 + rng.random(),
+                "memory_mb": 300.0,
             }
         )  # fmt: skip
     best_epoch = min(curve, key=lambda r: r["score"])["epoch"] if curve else 0

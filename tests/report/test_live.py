@@ -90,7 +90,7 @@ def test_json_tells_the_same_events(story) -> None:
         "event": "trial_finished", "task": "psicov", "provenance": "sample", "metric": "mae_8", "unit": "Å",
         "direction": "min", "trial": 2, "state": "complete", "score": best.best_score,
         "best_epoch": best.best_epoch, "epoch": 9, "epochs": 9,
-        "seconds": 36.0, "params": {"k.start": 0.5}, "cause": None, "message": None, "retries": 0,
+        "seconds": 36.0, "params": {"k.start": 0.5}, "cause": None, "message": None, "retries": 0, "repeats": None,
         "spent": 0.75, "remaining_s": 18.0,
     }  # fmt: skip
     assert events[5]["default_score"] == story[-1].default.best_score

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from pare_tune.report import TaskRow, snapshot_json, status_text, summary, task_table
+from pare_tune.report import snapshot_json, status_text, summary
 from pare_tune.report.summary import settings
 
 
@@ -110,23 +110,3 @@ def test_the_snapshot_as_json_has_no_nan(make_search) -> None:
     assert found["trials"][0]["curve"][0]["score"] == make_search(8).trials[0].curve[0]["score"]
     gaps = [r["gate_source"] for r in found["trials"][0]["curve"] if r["k"] == 0]
     assert all(g is None for g in gaps)
-
-
-TASKS = [
-    TaskRow(name=name, modality=modality, input=inside, output=out, metric=metric, paper=paper, data=data)
-    for name, modality, inside, out, metric, paper, data in [
-        ("psicov", "dense_2d", "57×512×512", "512×512", "mae_8, Å", "0.990", "sample"),
-        ("diffusion-sorption", "dense_1d", "1×1024", "1024", "nrmse", "0.0016", "solved"),
-        ("deepsea", "sequence_1d", "4×1000", "36 labels", "multilabel_auroc_error", "0.280", "sample"),
-        ("car", "table", "6", "4 classes", "auroc_error", "–", "real"),
-    ]
-]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_tasks_fit_eighty_columns(encoding: str) -> None:
-    text = draw(task_table(TASKS), 80, encoding)
-    assert max(cell_len(line) for line in text.splitlines()) <= 80
-    for task in TASKS:
-        assert task.name in text
-        assert task.data in text

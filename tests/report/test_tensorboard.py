@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from pare_tune.report import TensorBoardWriter
 from pare_tune.report.tensorboard import incumbents
+from pare_tune.train.patches import PATCHES, PatchRecord, _write
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -164,3 +166,25 @@ def test_a_torn_state_file_is_no_obstacle(tmp_path: Path, make_search) -> None:
     with TensorBoardWriter(tmp_path) as writer:
         writer.update(s)
     assert points(tmp_path / "tensorboard/trial-0000", "schedule/k") == expected(s.trials[0], "k")
+
+
+def test_kept_trials_have_pictures_of_their_patches(tmp_path: Path, make_search, make_trial) -> None:
+    none = np.zeros((0, 0), np.float16)
+    for epoch in (1, 3):
+        mask = np.eye(1, 4, epoch, dtype=np.uint8)
+        _write(
+            tmp_path / "trials" / "0000" / PATCHES / f"{epoch:05d}.npz",
+            PatchRecord(
+                epoch=epoch, k=1, grid=(2, 2), target_x=np.zeros((1, 1, 4, 4), np.float16),
+                source_x=np.zeros((1, 3, 4, 4), np.float16), target_mask=1 - mask, source_mask=mask,
+                target_score=none, source_score=none,
+            ),
+        )  # fmt: skip
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(make_trial(0), make_trial(1))))
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "trial-0000"), size_guidance={"images": 0})
+    events.Reload()
+    assert [e.step for e in events.Images("patches/target, source")] == [1, 3]
+    other = EventAccumulator(str(tmp_path / "tensorboard" / "trial-0001"))
+    other.Reload()
+    assert not other.Tags()["images"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,14 +30,23 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SourceRequest:
 
 def test_the_registry_is_keyed_by_name() -> None:
     assert all(name == source.name for name, source in SOURCES.items())
-    assert sorted(SOURCES) == sorted(
-        ["photographs", "digits", "shapes", "docs", "waves", "cifar10", "voc", "conll2003"]
-    )
+    assert list(SOURCES) == [
+        *("photographs", "digits", "shapes", "docs", "waves"),
+        *("cifar10", "cifar100", "tiny-imagenet", "caltech101", "voc", "conll2003"),
+        *("imagefolder", "textfile"),
+    ]
 
 
-def test_sources_that_need_files_say_which_and_from_where() -> None:
+def test_sources_that_need_a_release_say_where_it_is_found() -> None:
     for source in SOURCES.values():
-        assert source.embedded or (source.files and source.homepage.startswith("http"))
+        released = source.homepage.startswith("http") and bool(source.releases)
+        assert source.embedded or released or source.classes is None
+
+
+def test_listing_the_sources_does_not_load_torch() -> None:
+    code = "import sys, pare_tune.sources; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_an_unknown_source_names_the_nearest() -> None:
@@ -49,6 +60,7 @@ def test_embedded_sources_give_what_their_kind_promises(name: str, request_: Sou
     assert (source.name, source.kind) == (name, SOURCES[name].kind)
     assert len(source.dataset) == 25
     assert len(source.class_names) == source.num_classes
+    assert source.num_classes == (len(docs.GROUPS) if name == "docs" else SOURCES[name].classes)
     assert source.provenance
     x, y = source.dataset[24]["x"], source.dataset[24]["y"]
     match source.kind:

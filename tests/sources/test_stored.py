@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 
 from pare_tune.data.store import Record, write_store
 from pare_tune.errors import DataError, StorageError
-from pare_tune.sources.base import SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, chunk_seed, stored
+from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
+from pare_tune.sources.stored import StoredSamples, chunk_seed, code_of, stored
 
 N = 200
 
@@ -21,6 +22,15 @@ def images() -> Iterator[Record]:
     rng = np.random.default_rng(0)
     for i in range(N):
         yield {"x": rng.integers(0, 256, (3, 4, 4), dtype=np.uint8), "y": np.asarray(i)}
+
+
+def never_opened(request: SourceRequest) -> SourceData:
+    raise AssertionError
+
+
+SOURCE = Source(
+    name="pictures", title="", kind=SourceKind.IMAGES, classes=N, embedded=True, open=never_opened
+)
 
 
 @pytest.fixture
@@ -89,7 +99,7 @@ def test_stores_are_made_once_for_each_set_of_parts(tmp_path: Path) -> None:
         return images()
 
     request = SourceRequest(cache=tmp_path)
-    paths = [stored("images", request, records, size=size) for size in (4, 4, 5)]
+    paths = [stored(SOURCE, request, records, size=size) for size in (4, 4, 5)]
     assert paths[0] == paths[1] != paths[2]
     assert len(made) == 2
 
@@ -97,9 +107,34 @@ def test_stores_are_made_once_for_each_set_of_parts(tmp_path: Path) -> None:
 def test_an_unusable_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
-        stored("images", SourceRequest(cache=tmp_path / "file"), images)
+        stored(SOURCE, SourceRequest(cache=tmp_path / "file"), images)
 
 
 def test_chunks_have_seeds_of_their_own() -> None:
     assert len({chunk_seed(seed, start) for seed in range(10) for start in range(10)}) == 100
     assert chunk_seed(1, 2) == chunk_seed(1, 2)
+
+
+def test_a_store_is_named_by_its_source_and_code(tmp_path: Path) -> None:
+    path = stored(SOURCE, SourceRequest(cache=tmp_path), images, size=4)
+    assert path.parent.name.startswith(f"pictures-{code_of(SOURCE)}-")
+    assert code_of(SOURCE) != code_of(replace(SOURCE, uses=(pickle,)))
+
+
+def test_what_is_written_beside_a_store_stays_with_it(tmp_path: Path) -> None:
+    def note(folder: Path) -> None:
+        (folder / "note").write_text("kept")
+
+    for _ in range(2):
+        path = stored(SOURCE, SourceRequest(cache=tmp_path), images, beside=note)
+        assert (path.parent / "note").read_text() == "kept"
+
+
+@pytest.mark.parametrize("home", ["b", "deep/a1"])
+def test_a_release_is_found_by_any_of_its_patterns(tmp_path: Path, home: str) -> None:
+    source = replace(SOURCE, releases=("deep/a*", "b"))
+    assert source.find(tmp_path) is None
+    (tmp_path / home).mkdir(parents=True)
+    assert source.find(tmp_path) == tmp_path / home
+    assert source.find(tmp_path / "absent") is None
+    assert replace(SOURCE, releases=()).find(tmp_path) == tmp_path

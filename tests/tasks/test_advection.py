@@ -11,6 +11,7 @@ import torch
 
 from pare_tune.data.store import Store, write_store
 from pare_tune.errors import DataError
+from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.advection import ADVECTION
 from pare_tune.tasks.metrics import NRMSE
 from pare_tune.tasks.samples.waves1d import BETA, FILE, SAMPLES, Waves, advect, write_solutions
@@ -35,6 +36,11 @@ def release(tmp_path: Path) -> Path:
         file["x-coordinate"] = np.linspace(0, 1, RELEASE_POINTS, dtype=np.float32)
         file["t-coordinate"] = np.linspace(0, 2.5, FRAMES + 1, dtype=np.float32)
     return tmp_path
+
+
+def test_it_is_listed_once_and_found_under_the_name_of_its_family_too() -> None:
+    assert get_task("pde-advection") is get_task("advection") is ADVECTION
+    assert "pde-advection" not in TASKS
 
 
 def read(root: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:

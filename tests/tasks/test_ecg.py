@@ -176,7 +176,7 @@ def test_a_bad_recording_is_named_with_what_was_expected(
         (pickle.dumps({"data": [], "labels": []}), r"found keys \['data', 'labels'\]"),
         (pickle.dumps({"data": "abc", "label": []}), r"data must be an array or a list, found str"),
         (pickle.dumps({"data": [np.zeros(3)], "label": []}), r"holds 1 recordings and 0 labels"),
-        (pickle.dumps({"data": [np.arange(2000)] * 9, "label": ["N"] * 9})[:-50], r"not a whole pickle"),
+        (pickle.dumps({"data": [np.arange(2000)] * 9, "label": ["N"] * 9})[:-50], r"not a (whole )?pickle"),
     ],
 )
 def test_another_pickle_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -12,10 +12,10 @@ import torch
 
 from pare_tune.data.store import Store, write_store
 from pare_tune.errors import ConfigError, DataError, UnknownName
+from pare_tune.tasks import get_task
 from pare_tune.tasks.advection import ADVECTION
 from pare_tune.tasks.base import Dense, MultiLabel, Point, Task
 from pare_tune.tasks.losses import LOSSES, build_loss
-from pare_tune.tasks.wdbc import WDBC
 
 B, K, P = 6, 3, 5
 LABELS = [0, 0, 0, 0, 0, 1, 1, 2]
@@ -78,6 +78,17 @@ def test_ignored_positions_have_no_part_in_bce(store: Store) -> None:
     assert float(nothing_left.detach()) == 0.0
 
 
+def test_ignored_positions_have_no_part_in_mse(store: Store) -> None:
+    loss = build_loss(task("mse", ignore="ignore"), store)
+    prediction, y = values(B, P), values(B, P, seed=1)
+    ignore = (values(B, P, seed=2) > 0).float()
+    expected = []
+    for p, t, i in zip(prediction.tolist(), y.tolist(), ignore.tolist(), strict=True):
+        kept = [(a - b) ** 2 for a, b, gone in zip(p, t, i, strict=True) if not gone]
+        expected.append(sum(kept) / len(kept))
+    assert float(loss(prediction, {"y": y, "ignore": ignore})) == pytest.approx(sum(expected) / B, rel=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(P,), (2, 3)])
 def test_dense_losses_equal_the_loops(store: Store, shape: tuple[int, ...]) -> None:
     prediction, y = values(B, *shape), values(B, *shape, seed=1)
@@ -137,14 +148,14 @@ def test_losses_travel_to_other_processes(store: Store, name: str) -> None:
 
 def test_an_unknown_loss_names_the_nearest(store: Store) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'cross_entropy'"):
-        build_loss(replace(WDBC, loss="crossentropy"), store)
+        build_loss(replace(get_task("wdbc"), loss="crossentropy"), store)
 
 
 def test_an_unknown_option_names_the_known_ones(store: Store) -> None:
     with pytest.raises(ConfigError, match=r"no option weights; its options: class_weights"):
         build_loss(task("cross_entropy", weights="balanced"), store)
     with pytest.raises(ConfigError, match=r"no option p; its options: none"):
-        build_loss(task("mse", p=2), store)
+        build_loss(task("rmse", p=2), store)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +163,7 @@ def test_an_unknown_option_names_the_known_ones(store: Store) -> None:
     [
         ("cross_entropy", Dense((P,)), {}),
         ("cross_entropy", Point(K), {"class_weights": "inverse"}),
+        ("cross_entropy", Point(K), {"class_weights": [1.0] * (K + 1)}),
         ("bce_with_logits", Point(K), {}),
         ("bce_with_logits", MultiLabel(K), {"pos_weight": 0.0}),
         ("nrmse", Point(K), {}),
@@ -162,6 +174,16 @@ def test_a_loss_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError):
         build_loss(task(name, output, **options), store)
+
+
+def test_classes_can_be_weighed_one_by_one(store: Store) -> None:
+    prediction, y = values(B, K), torch.arange(B) % K
+    weights = [float(1 + k) for k in range(K)]
+    nats = [-float(p.log_softmax(0)[t]) for p, t in zip(prediction, y.tolist(), strict=True)]
+    of_sample = [weights[t] for t in y.tolist()]
+    expected = sum(w * n for w, n in zip(of_sample, nats, strict=True)) / sum(of_sample)
+    loss = build_loss(task("cross_entropy", Point(K), class_weights=weights), store)
+    assert float(loss(prediction, {"y": y})) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_class_without_samples_cannot_be_balanced(store: Store) -> None:

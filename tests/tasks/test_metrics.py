@@ -188,3 +188,51 @@ def test_half_precision_predictions_are_scored() -> None:
     prediction, y = logits(B, K).bfloat16(), classes(B, K)
     for name in ("error_rate", "macro_f1_error", "auroc_error"):
         assert math.isfinite(METRICS[name].score(prediction, {"y": y}))
+
+
+def pixels(seed: int = 0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Logits of 4 maps of 5×6 with ties, masks, and pixels to ignore."""
+    y = (torch.rand(4, 5, 6, generator=generator(seed + 1)) < 0.3).float()
+    ignore = (torch.rand(4, 5, 6, generator=generator(seed + 2)) < 0.2).to(torch.uint8)
+    return logits(4, 5, 6, seed=seed), {"y": y, "ignore": ignore}
+
+
+def test_pixel_auroc_equals_counting_pairs_of_pixels_that_count() -> None:
+    prediction, batch = pixels()
+    kept = [i for i, out in enumerate(batch["ignore"].flatten().tolist()) if not out]
+    positive, score = batch["y"].flatten().tolist(), prediction.flatten().tolist()
+    expected = auroc_by_hand([positive[i] == 1 for i in kept], [score[i] for i in kept])
+    error = METRICS["pixel_auroc_error"].score
+    assert error(prediction, batch) == pytest.approx(1 - expected)
+    wild = torch.where(batch["ignore"] == 1, 1e6 * (1 - 2 * batch["y"]), prediction)
+    assert error(wild, batch) == pytest.approx(1 - expected)
+    everywhere = auroc_by_hand([p == 1 for p in positive], score)
+    assert error(prediction, {"y": batch["y"]}) == pytest.approx(1 - everywhere)
+    assert everywhere != pytest.approx(expected)
+
+
+def test_balanced_error_equals_the_loop() -> None:
+    prediction, batch = pixels()
+    right, count = {0: 0, 1: 0}, {0: 0, 1: 0}
+    for z, t, out in zip(
+        prediction.flatten().tolist(),
+        batch["y"].flatten().tolist(),
+        batch["ignore"].flatten().tolist(),
+        strict=True,
+    ):
+        if not out:
+            count[int(t)] += 1
+            right[int(t)] += (z > 0) == (t == 1)
+    expected = 1 - (right[0] / count[0] + right[1] / count[1]) / 2
+    assert METRICS["balanced_error"].score(prediction, batch) == pytest.approx(expected)
+    hard = (prediction > 0).float() - 0.5  # what the published AUROC is computed from
+    assert METRICS["pixel_auroc_error"].score(hard, batch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["pixel_auroc_error", "balanced_error"])
+def test_pixels_of_one_class_have_no_score(name: str) -> None:
+    prediction, batch = pixels()
+    assert math.isnan(METRICS[name].score(prediction, {"y": torch.zeros(4, 5, 6)}))
+    assert math.isnan(METRICS[name].score(prediction, {**batch, "ignore": batch["y"]}))
+    with pytest.raises(ValueError, match=r"\(4, 30\) and y \(4, 5, 6\)"):
+        METRICS[name].score(prediction.flatten(1), batch)

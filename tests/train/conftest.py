@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pare_tune.config import TrialConfig, default_trial
+from pare_tune.config import SOURCE_METHODS, TrialConfig, default_trial
 from pare_tune.data.store import Record
 from pare_tune.sources.base import SourceData, SourceKind
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task
@@ -93,7 +93,7 @@ class Toy:
         source = SourceData(
             name="tokens", kind=SourceKind.TEXT, dataset=Tokens(n), num_classes=2, provenance="toy"
         )
-        chosen = source if self.config.method in ("pare", "random") else None
+        chosen = source if self.config.method in SOURCE_METHODS else None
         model = build_model(self.config, ModelShape.of(self.data, chosen), backbone, n)
         context = Context(report=report, folder=folder, rank=rank, world_size=world_size)
         result = fit(self.config, model, self.data, chosen, context, num_tokens=n, validate=validate)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from pare_tune.config import TrialConfig, default_trial, load_trial
+from pare_tune.config import TrialConfig, default_trial, load_own, load_trial
 from pare_tune.errors import DataError
 from pare_tune.tasks import get_task
 from pare_tune.tasks.load import open_test
+from pare_tune.tasks.own.task import own_task
 from pare_tune.train.final import CURVE, run_final
 from pare_tune.train.loop import Context, EpochReport
-from pare_tune.train.predict import load_model, predict_array, read_inputs, to_probabilities
+from pare_tune.train.predict import load_model, predict_array, prepare_inputs, read_inputs, to_probabilities
 
 CPU = torch.device("cpu")
 
@@ -120,3 +121,53 @@ def test_a_damaged_model_is_named(final: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match="damaged"):
         load_model(tmp_path, CPU)
+
+
+# A task of the user's own
+
+
+@pytest.fixture(scope="module")
+def own_final(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 30 noisy series whose class is text, of different lengths and an odd unit; its data are gone."""
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    series = {f"s{i}": 1000 + 50 * rng.normal(size=(2, 20 + i)).astype(np.float32) for i in range(30)}
+    np.savez(folder / "series.npz", **series)
+    np.save(folder / "labels.npy", np.array(["walk", "run"] * 15))
+    (folder / "task.yaml").write_text("name: gait\nkind: point\ninput: series.npz:*\ntarget: labels.npy\n")
+    spec = load_own(folder / "task.yaml")
+    config = default_trial(own_task(spec), preset="embedded", method="finetune", own=spec)
+    config = config.with_values({"train.epochs": 1})
+    run_final(config, Context(report=lambda r: None, folder=folder / "final"), with_val=False)
+    return folder
+
+
+def test_an_own_model_carries_its_preprocessing(own_final: Path) -> None:
+    found = json.loads((own_final / "final" / "metrics.json").read_text())
+    assert (found["task"], found["data"], found["outputs"]) == ("gait", "real", ["run", "walk"])
+    config = load_trial(own_final / "final" / "config.yaml")
+    task = own_task(config.own)  # type: ignore[arg-type]
+    test = open_test(task)
+    model, shape, _ = load_model(own_final / "final", CPU)
+    ready = prepare_inputs(own_final / "series.npz", shape, config)
+    outputs = ready.restore(predict_array(model, ready.x, batch_size=7, device=CPU))
+    assert outputs.shape == (30, 2)
+    rows = [
+        int(np.flatnonzero((ready.x == test.item(i)["x"].numpy()).all(axis=(1, 2)))[0])
+        for i in range(len(test))
+    ]
+    batch = {"y": torch.stack([test.item(i)["y"] for i in range(len(test))])}
+    assert found["test"] == pytest.approx(task.metric.score(torch.from_numpy(outputs[rows]), batch), abs=1e-9)
+
+
+def test_an_own_model_predicts_where_its_data_are_not(own_final: Path, tmp_path: Path) -> None:
+    for path in (p for p in (own_final / "final").iterdir() if p.is_file()):
+        text = path.read_bytes()
+        (tmp_path / path.name).write_bytes(text.replace(str(own_final).encode(), b"/gone"))
+    model, shape, config = load_model(tmp_path, CPU)
+    raw = 1000 + 50 * np.random.default_rng(1).normal(size=(4, 2, 25))
+    ready = prepare_inputs(raw, shape, config)
+    assert abs(float(ready.x[:, :2, :25].mean())) < 0.5
+    assert predict_array(model, ready.x, batch_size=4, device=CPU).shape == (4, 2)
+    with pytest.raises(DataError, match="the model takes samples of 2 × any, got 4 of 3 × 25"):
+        prepare_inputs(np.zeros((4, 3, 25)), shape, config)

@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from pare_tune.config import GATED_METHODS, MIXING_METHODS, Method
 from pare_tune.errors import TrialFailed
 from pare_tune.train.loop import EpochReport
 
@@ -55,15 +57,18 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(toy: Toy, tmp_path: 
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", ["pare", "random", "finetune", "layernorm", "scratch"])
+@pytest.mark.parametrize("method", get_args(Method))
 def test_every_method_trains_what_it_should(toy: Toy, method: str) -> None:
     changed = toy.changed(method=method)
     torch.manual_seed(0)
     result, model = changed.run()
-    mixes = method in ("pare", "random")
-    assert (result.curve[0].k > 0) == mixes
-    assert (result.curve[0].loss_mixed_source > 0) == mixes
-    assert math.isnan(result.curve[0].gate_target) == (method != "pare")
+    first = result.curve[0]
+    assert (first.k > 0) == (method in MIXING_METHODS)
+    assert (first.loss_mixed_target > 0) == (method in MIXING_METHODS)
+    # The other sample's label: the source's, or another target's.
+    labelled = {"pare", "random", "mixup", "cutmix", "target_mixup"}
+    assert (first.loss_mixed_source > 0) == (method in labelled)
+    assert math.isnan(first.gate_target) == (method not in GATED_METHODS)
     if method == "layernorm":
         frozen = [n for n, p in model.named_parameters() if n.startswith("encoder.") and not p.requires_grad]
         assert frozen

@@ -103,6 +103,7 @@ def report_of(config: TrialConfig, epoch: int, score: float, curve: list[EpochRe
         gate_entropy=0.6,
         seconds=0.01,
         samples_per_s=100.0,
+        memory_mb=300.0,
     )
 
 

@@ -207,11 +207,12 @@ def test_what_the_method_ignores_is_not_searched(tmp_path: Path) -> None:
     )
     keys = {
         method: [p.key for p in Space.load(path).bind(base(method=method)).parameters]
-        for method in ("pare", "random", "finetune")
+        for method in ("pare", "random", "target_mask", "finetune")
     }
     assert keys == {
         "pare": ["k.start", "gate.tau", "optimizer.warmup"],
         "random": ["k.start", "optimizer.warmup"],
+        "target_mask": ["k.start", "optimizer.warmup"],
         "finetune": ["optimizer.warmup"],
     }
 
@@ -268,7 +269,9 @@ def test_shipped_spaces_have_a_reason_for_every_setting(path: Path) -> None:
         if parameter.key == "source.name":
             assert set(parameter.choices) <= set(SOURCES)
         if parameter.default is not None:
-            expected = base().value_of(parameter.key)
+            own = path.parent.name == "tasks"
+            of = default_trial(get_task(path.stem), preset="paper") if own else base()
+            expected = of.value_of(parameter.key)
             assert parameter.default == expected, (
                 f"{parameter.key}: the default documents the configuration's own"
             )
@@ -280,6 +283,6 @@ def test_any_point_of_a_shipped_space_builds_a_configuration(name: str, preset: 
     task = get_task(name)
     start = default_trial(task, preset=preset)  # type: ignore[arg-type]
     space = open_space(RunConfig(trial=start, search=SearchConfig()), task)
-    configs = [space.config(settings) for _, settings in sample(space, 40)]
-    assert len({c.to_yaml() for c in configs}) == 40
+    configs = [space.config(settings) for _, settings in sample(space, 8)]
+    assert len({c.to_yaml() for c in configs}) == 8
     assert space.config(space.base_settings()) == start

@@ -10,7 +10,7 @@ and few times instead of 1024 and 201.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ TIMES: Final = 11
 
 _WAVES, _MAX_WAVENUMBER = 2, 8
 _FOLDED, _WINDOWED = 0.1, 0.1  # shares of the samples
+_BLOCK = 500  # samples solved at once
 _WINDOW_EDGE = 0.01  # width of the window's tanh, in units of the interval
 
 
@@ -44,6 +45,7 @@ class Waves:
     windowed: npt.NDArray[np.bool_]
     window: Array
     """(B, 2), left and right edge in [0, 1]."""
+    edge: float = _WINDOW_EDGE
 
     @classmethod
     def draw(cls, rng: np.random.Generator, size: int) -> Waves:
@@ -58,6 +60,19 @@ class Waves:
             window=np.stack([rng.uniform(0.1, 0.45, size), rng.uniform(0.55, 0.9, size)], axis=1),
         )
 
+    def rows(self, low: int, high: int) -> Waves:
+        """Those from `low` to before `high`."""
+        return replace(
+            self,
+            wavenumber=self.wavenumber[low:high],
+            amplitude=self.amplitude[low:high],
+            phase=self.phase[low:high],
+            folded=self.folded[low:high],
+            sign=self.sign[low:high],
+            windowed=self.windowed[low:high],
+            window=self.window[low:high],
+        )
+
     def at(self, x_X: Array) -> Array:
         """u₀ at positions of any sign and size, (B, X); period 1."""
         x_X = np.mod(x_X, 1.0)  # the sines are periodic by themselves, the window is not
@@ -65,7 +80,7 @@ class Waves:
         u_BX = (self.amplitude[..., None] * np.sin(angle_BWX)).sum(axis=1)
         u_BX = self.sign[:, None] * np.where(self.folded[:, None], np.abs(u_BX), u_BX)
         left_B1, right_B1 = self.window[:, :1], self.window[:, 1:]
-        window_BX = np.tanh((x_X - left_B1) / _WINDOW_EDGE) - np.tanh((x_X - right_B1) / _WINDOW_EDGE)
+        window_BX = np.tanh((x_X - left_B1) / self.edge) - np.tanh((x_X - right_B1) / self.edge)
         return np.asarray(np.where(self.windowed[:, None], u_BX * window_BX / 2, u_BX))
 
 
@@ -74,15 +89,22 @@ def advect(waves: Waves, *, x_X: Array, t_T: Array, beta: float = BETA) -> Array
     return np.stack([waves.at(x_X - beta * t) for t in t_T], axis=1)
 
 
-def write_solutions(root: Path, seed: int) -> None:
-    """Write `root/1D_Advection_Sols_beta0.4.hdf5`: tensor (n, times, points) float32, x- and t-coordinate."""
+def write_solutions(
+    root: Path, seed: int, *, samples: int = SAMPLES, points: int = POINTS, times: int = TIMES
+) -> None:
+    """Write `root/1D_Advection_Sols_beta0.4.hdf5`: tensor (n, times, points) float32, x- and t-coordinate.
+
+    PDEBench's own has 10000 samples of 201 times at 1024 points.
+    """
     import h5py
 
-    waves = Waves.draw(np.random.default_rng([seed, 0x414456]), SAMPLES)
-    x_X = (np.arange(POINTS) + 0.5) / POINTS  # cell centres, as PDEBench's
-    t_T = np.linspace(0.0, END_TIME, TIMES)
+    waves = Waves.draw(np.random.default_rng([seed, 0x414456]), samples)
+    x_X = (np.arange(points) + 0.5) / points  # cell centres, as PDEBench's
+    t_T = np.linspace(0.0, END_TIME, times)
     root.mkdir(parents=True, exist_ok=True)
     with h5py.File(root / FILE, "w") as file:
-        file["tensor"] = advect(waves, x_X=x_X, t_T=t_T).astype(np.float32)
+        tensor = file.create_dataset("tensor", (samples, times, points), np.float32)
+        for low in range(0, samples, _BLOCK):
+            tensor[low : low + _BLOCK] = advect(waves.rows(low, low + _BLOCK), x_X=x_X, t_T=t_T)
         file["x-coordinate"] = x_X.astype(np.float32)
         file["t-coordinate"] = t_T.astype(np.float32)

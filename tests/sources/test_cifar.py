@@ -10,7 +10,7 @@ import torch
 
 from pare_tune.errors import DataError, UnsafePickle
 from pare_tune.sources.base import SourceData, SourceRequest
-from pare_tune.sources.cifar10 import CIFAR10
+from pare_tune.sources.cifar import CIFAR10, CIFAR100
 
 PER_BATCH = 4
 
@@ -88,7 +88,9 @@ def test_a_pickle_that_would_run_code_is_refused(root: Path, tmp_path: Path) -> 
 
 
 def test_no_folder_names_the_homepage(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none was given.*cs\.toronto\.edu.*cifar-10-batches-py"):
+    with pytest.raises(
+        DataError, match=r"none was given.*cs\.toronto\.edu.*cifar-10-batches-py with --source-data"
+    ):
         CIFAR10.open(SourceRequest(cache=tmp_path, image_size=32))
 
 
@@ -132,7 +134,7 @@ def test_garbled_batches_are_described(root: Path, field: bytes, value: object, 
 
 def test_a_batch_without_labels_is_named(root: Path) -> None:
     write(batch(root), {b"data": np.zeros((1, 3072), np.uint8)})
-    with pytest.raises(DataError, match="this file has no 'labels'"):
+    with pytest.raises(DataError, match="holds 'labels', and this file has none"):
         opened(root)
 
 
@@ -141,3 +143,48 @@ def test_changed_files_are_read_again(root: Path) -> None:
     content = pickle.loads(batch(root).read_bytes())
     write(batch(root), {**content, b"data": 255 - content[b"data"], b"note": b"longer"})
     assert not torch.equal(opened(root).dataset[0]["x"], before["x"])
+
+
+@pytest.fixture
+def hundred(tmp_path: Path) -> Path:
+    """CIFAR-100's layout: one file for training, fine and coarse labels."""
+    folder = tmp_path / "release" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(1).integers(0, 256, (3, 3072), dtype=np.uint8)
+    fine, coarse = [99, 0, 41], [13, 4, 5]
+    write(folder / "train", {b"fine_labels": fine, b"coarse_labels": coarse, b"data": images})
+    return folder.parent
+
+
+def test_cifar100_has_its_fine_labels(hundred: Path) -> None:
+    request = SourceRequest(root=hundred, cache=hundred.parent / "cache", image_size=32)
+    source = CIFAR100.open(request)
+    assert (source.num_classes, len(set(source.class_names)), len(source.dataset)) == (100, 100, 3)
+    assert list(source.class_names) == sorted(source.class_names), "labels are in the order of the names"
+    assert [source.class_names[int(source.dataset[i]["y"])] for i in range(3)] == [
+        "worm",
+        "apple",
+        "lawn_mower",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (b"fine_labels", [0, 1, 100], "fine_labels must be whole numbers from 0 to 99, found 100"),
+        (b"fine_labels", None, "3 images need one label each"),
+        (b"data", np.zeros((3, 3071), np.uint8), "found uint8"),
+    ],
+)
+def test_garbled_cifar100_is_described(hundred: Path, field: bytes, value: object, message: str) -> None:
+    path = hundred / "cifar-100-python" / "train"
+    write(path, {**pickle.loads(path.read_bytes()), field: value})
+    with pytest.raises(DataError, match=message):
+        CIFAR100.open(SourceRequest(root=hundred, cache=hundred.parent / "cache", image_size=32))
+
+
+def test_the_two_are_stored_apart(root: Path, hundred: Path) -> None:
+    opened(root)
+    CIFAR100.open(SourceRequest(root=hundred, cache=hundred.parent / "cache", image_size=32))
+    stores = sorted((hundred.parent / "cache" / "sources").glob("cifar*"))
+    assert [path.name.partition("-")[0] for path in stores] == ["cifar10", "cifar100"]

@@ -1,0 +1,372 @@
+"""Opens what a task file names: inputs, targets, groups and splits, sample by sample in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pare_tune.errors import DataError
+from pare_tune.tasks.base import Split
+from pare_tune.tasks.own.arrays import open_array, read_array
+from pare_tune.tasks.own.images import class_of, find_images, is_image, open_images, pair_masks
+from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
+from pare_tune.tasks.own.spec import TABLES, At, OwnData, Part
+from pare_tune.tasks.own.tables import Long, Table, image_files, read_table, texts, wide_samples
+
+_SHOWN = 30
+_WORDS: Final[dict[str, Split]] = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Opened:
+    """All samples of a task, in one order."""
+
+    inputs: Samples
+    is_table: bool
+    """Rows of features, whose order means nothing."""
+    is_images: bool
+    columns: tuple[str, ...]
+    """Of the inputs, where they come from a table."""
+    labels: Array | None
+    """(n,) or (n, labels), as they stand in the file; None for dense targets."""
+    label_names: tuple[str, ...]
+    """Column names of multilabel targets."""
+    dense: Samples | None
+    masks_are_images: bool
+    groups: list[str] | None
+    split: list[Split | None] | None
+    """What column or files say; None where nothing does, an entry None where val is to be cut from train."""
+
+
+def open_data(spec: OwnData) -> Opened:
+    """Open every file of `spec`; headers and tables are read, arrays are not.
+
+    Raises:
+        DataError: a file, key, column or image is missing or damaged, or inputs and targets differ in number.
+    """
+    files = _Files()
+    parts = [(split, _open_part(spec, part, files)) for split, part in spec.parts()]
+    if len(parts) == 1:
+        return parts[0][1]
+    return _joined([split for split, _ in parts if split is not None], [part for _, part in parts])
+
+
+def files_of(spec: OwnData) -> Iterator[Path]:
+    """Every file that the data are read from."""
+    for _, part in spec.parts():
+        refs = (part.input, part.target, part.group, spec.split.column)
+        for at in refs:
+            if at is None or at.file is None:
+                continue
+            yield from sorted(p for p in at.file.rglob("*") if p.is_file()) if at.file.is_dir() else [at.file]
+            if at.is_table and at.file.is_file():
+                yield from _listed_images(at.file, at.columns)
+
+
+def _listed_images(path: Path, columns: Sequence[str] | None) -> Iterator[Path]:
+    """The images that a table names; one that names none may be large, and is not read for that."""
+    first = read_table(path, rows=1).frame
+    names = [n for n in columns or first.columns if n in first.columns and is_image(first[n].iloc[0])]
+    if names:
+        table = read_table(path)
+        for name in names:
+            yield from image_files(table, name)
+
+
+class _Files:
+    """Tables of one task, each read once."""
+
+    def __init__(self) -> None:
+        self._tables: dict[Path, Table] = {}
+
+    def table(self, path: Path) -> Table:
+        if path not in self._tables:
+            self._tables[path] = read_table(path)
+        return self._tables[path]
+
+
+def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
+    source = _Inputs(spec, part, files)
+    labels, names, dense, are_masks = _targets(spec, part, source)
+    group, column = part.group, spec.split.column
+    inputs = source.samples
+    return Opened(
+        inputs=inputs,
+        is_table=source.is_features,
+        is_images=source.is_images,
+        columns=source.columns,
+        labels=labels,
+        label_names=names,
+        dense=dense,
+        masks_are_images=are_masks,
+        groups=None if group is None else [str(v) for v in source.per_sample(group, "group")],
+        split=None
+        if column is None
+        else [_split(v, column, i) for i, v in enumerate(source.per_sample(column, "split"))],
+    )
+
+
+def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
+    first = parts[0]
+    if len({p.groups is None for p in parts}) > 1:
+        raise DataError("give group in each of train, val and test, or in none")
+    said: list[Split | None] = []
+    for split, part in zip(splits, parts, strict=True):
+        # Without val, every sample of train may become one of val.
+        said += [None if split == "train" and "val" not in splits else split] * len(part.inputs)
+    dense = [p.dense for p in parts if p.dense is not None]
+    labels = [p.labels for p in parts if p.labels is not None]
+    if len({a.shape[1:] for a in labels}) > 1:
+        raise DataError(
+            f"targets of all splits have one shape, found {', '.join(str(a.shape) for a in labels)}"
+        )
+    return Opened(
+        inputs=Joined([p.inputs for p in parts]),
+        is_table=first.is_table,
+        is_images=first.is_images,
+        columns=first.columns,
+        labels=np.concatenate(labels) if labels else None,
+        label_names=first.label_names,
+        dense=Joined(dense) if dense else None,
+        masks_are_images=first.masks_are_images,
+        groups=None if first.groups is None else [g for p in parts for g in p.groups or []],
+        split=said,
+    )
+
+
+class _Inputs:
+    """The inputs of one part, and what else their file says of each sample."""
+
+    def __init__(self, spec: OwnData, part: Part, files: _Files) -> None:
+        self._at, self._files = part.input, files
+        assert part.input.file is not None
+        self.path = part.input.file
+        if not self.path.exists():
+            raise DataError(f"no file or folder {self.path}")
+        others = (part.target, part.group, spec.split.column)
+        self._served = frozenset(
+            name
+            for at in others
+            if at is not None and at.file in (None, self.path)
+            for name in (*(at.columns or ()), *([at.id] if at.id else []))
+        )
+        if self._at.id is not None and not self._at.is_table:
+            raise DataError(f"{self.path}: id goes with a table ({', '.join(TABLES)})")
+
+    @cached_property
+    def table(self) -> Table | None:
+        return self._files.table(self.path) if self._at.is_table else None
+
+    @cached_property
+    def long(self) -> Long | None:
+        """The rows of each sample, where a row is a time step."""
+        if self.table is None or self._at.id is None:
+            return None
+        return Long.of(self.table, self._at.id, self._at.time)
+
+    @cached_property
+    def images(self) -> list[Path] | None:
+        return find_images(self.path) if self.path.is_dir() else None
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Of the inputs, where they come from a table."""
+        if self.table is None:
+            return ()
+        served = set(self._served)
+        if self._at.columns is None:
+            served |= {c for c in (self._at.id, self._at.time) if c is not None}
+        return tuple(self.table.features(self._at, frozenset(served)))
+
+    @cached_property
+    def samples(self) -> Samples:
+        if self.long is not None:
+            return self.long.series(self.columns)
+        if self.table is not None:
+            return wide_samples(self.table, self.columns)
+        if self.images is not None:
+            return open_images(self.images, self.image_names, str(self.path))
+        return open_array(self._at, "inputs")
+
+    @cached_property
+    def image_names(self) -> list[str]:
+        return [p.relative_to(self.path).as_posix() for p in self.images or []]
+
+    @property
+    def is_images(self) -> bool:
+        names = self.samples.names
+        return self.images is not None or (
+            self.table is not None and names is not None and is_image(names[0])
+        )
+
+    @property
+    def is_features(self) -> bool:
+        return self.table is not None and isinstance(self.samples, Whole)
+
+    def per_sample(self, at: At, role: str) -> Sequence[Any]:
+        """One value a sample: of a column of the inputs' table, or of a file of its own."""
+        if at.file is None or (at.file == self.path and at.is_table):
+            return self._own_column(at, role)
+        if at.is_table:
+            table = self._files.table(at.file)
+            return self._aligned(table, at, _only_column(table, at, role), role)
+        values = read_array(at, role)
+        if values.ndim != 1:
+            raise DataError(f"{at.file}: {role} is one value a sample, found shape {values.shape}")
+        return self._counted(values.tolist(), str(at), role)
+
+    def each_column(self, at: At, role: str) -> list[Sequence[Any]]:
+        """Several columns, as `per_sample`."""
+        return [
+            self.per_sample(at.model_copy(update={"columns": (name,)}), role) for name in at.columns or ()
+        ]
+
+    def _own_column(self, at: At, role: str) -> Sequence[Any]:
+        if self.table is None or at.columns is None:
+            raise DataError(f"{self.path} is no table, so {role} needs a file of its own, not {at.columns}")
+        if self.long is not None:
+            return _filled(self.long.constant(at.columns[0]), at, role)
+        return _filled(self.table.column(at.columns[0]).tolist(), at, role)
+
+    def _aligned(self, table: Table, at: At, name: str, role: str) -> Sequence[Any]:
+        values = _filled(table.column(name).tolist(), at, role)
+        names = self.long.ids if self.long is not None else self.samples.names
+        if at.id is None:
+            if self.long is not None:
+                raise DataError(
+                    f"{table.path}: say which column holds the samples' id, as {role}: {{id: COLUMN}}"
+                )
+            return self._counted(values, str(at), role)
+        if names is None:
+            raise DataError(
+                f"{self.path}: its samples have no names, so the rows of {table.path} cannot go by {at.id}"
+            )
+        keys = texts(table, at.id)
+        found = dict(zip(keys, values, strict=True))
+        if len(found) < len(keys):
+            raise DataError(
+                f"{table.path}: {at.id} {next(k for k in keys if keys.count(k) > 1)} is there twice"
+            )
+        missing = [n for n in names if n not in found]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(names)} samples have no {role} in {table.path}; the first is {missing[0]}"
+            )
+        extra = found.keys() - set(names)
+        if extra:
+            raise DataError(
+                f"{table.path} names {len(extra)} samples that {self.path} lacks; one is {min(extra)}"
+            )
+        return [found[n] for n in names]
+
+    def _counted(self, values: Sequence[Any], where: str, role: str) -> Sequence[Any]:
+        require_as_many(len(self.samples), len(values), self.samples.where, where, role)
+        return values
+
+
+def require_as_many(inputs: int, others: int, where: str, other: str, role: str) -> None:
+    """Raise DataError unless there is one of `others` for each input."""
+    if inputs != others:
+        raise DataError(
+            f"{where} holds {inputs:,} samples and {other} {others:,} {role}s; each sample needs one"
+        )
+
+
+def _targets(
+    spec: OwnData, part: Part, source: _Inputs
+) -> tuple[Array | None, tuple[str, ...], Samples | None, bool]:
+    """(labels, names of label columns, dense targets, whether those are images)."""
+    at = part.target
+    if at is None:
+        if source.images is None or spec.kind != "point":
+            raise DataError(f"target is missing: what to learn of the samples in {source.path}")
+        return np.array(class_of(source.path, source.images)), (), None, False
+    if spec.kind == "dense":
+        dense, are_masks = _dense_target(at, source)
+        require_as_many(len(source.samples), len(dense), source.samples.where, dense.where, "target")
+        return None, (), dense, are_masks
+    if at.is_table or at.file is None:
+        columns = _label_columns(spec, at, source)
+        values = [_as_labels(v) for v in source.each_column(columns, "target")]
+        if spec.kind == "point" and len(values) > 1:
+            raise DataError(f"kind point has one target column, got {', '.join(columns.columns or ())}")
+        names = columns.columns or ()
+        return (
+            (np.stack(values, axis=1), names, None, False)
+            if spec.kind == "multilabel"
+            else (values[0], (), None, False)
+        )
+    labels = read_array(at, "target")
+    if labels.ndim == 2 and labels.shape[1] == 1 and spec.kind == "point":
+        labels = labels[:, 0]
+    require_as_many(len(source.samples), len(labels), source.samples.where, str(at), "target")
+    return labels, (), None, False
+
+
+def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
+    if at.columns is not None or at.file is None:
+        return at
+    table = source._files.table(at.file)
+    if spec.kind == "point":
+        return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
+    return at.model_copy(update={"columns": tuple(str(c) for c in table.frame.columns if str(c) != at.id)})
+
+
+def _only_column(table: Table, at: At, role: str) -> str:
+    if at.columns is not None and len(at.columns) == 1:
+        return at.columns[0]
+    names = [str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0")]
+    if at.columns is None and len(names) == 1:
+        return names[0]
+    raise DataError(
+        f"{table.path} has the columns {', '.join(names[:_SHOWN])}; say which one is the {role}: "
+        f"{role}: {{file: {table.path.name}, columns: NAME}}"
+    )
+
+
+def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
+    if at.file is not None and at.file.is_dir():
+        masks = pair_masks(at.file, source.image_names, str(source.path))
+        return open_images(masks, [m.name for m in masks], str(at.file), grey=True), True
+    if at.file is not None and not at.is_table:
+        return open_array(at, "target"), False
+    table = source.table if at.file in (None, source.path) else source._files.table(at.file)
+    if table is None:
+        raise DataError(f"{source.path} is no table, so the target needs a file of its own, not {at.columns}")
+    names = table.features(at, frozenset() if at.id is None else frozenset({at.id}))
+    if source.long is not None and table is source.table:
+        return source.long.series(names), False
+    if source.long is not None:
+        raise DataError("series of one row a time step have a dense target in a column of the same table")
+    if len(names) == 1 and is_image(table.column(names[0]).iloc[0]):
+        paths = image_files(table, names[0])
+        return open_images(paths, [p.name for p in paths], str(table.path), grey=True), True
+    return wide_samples(table, names), False
+
+
+def _filled(values: Sequence[Any], at: At, role: str) -> Sequence[Any]:
+    """Raise DataError where a value is missing."""
+    empty = next((i for i, v in enumerate(values) if v is None or v != v), None)
+    if empty is not None:
+        raise DataError(f"sample {empty} has no {role} ({at}); leave such samples out")
+    return values
+
+
+def _as_labels(values: Sequence[Any]) -> Array:
+    array = np.asarray(values)
+    return np.array([str(v) for v in values]) if array.dtype.kind == "O" else array
+
+
+def _split(value: Any, at: At, index: int) -> Split:
+    word = _WORDS.get(str(value).strip().lower())
+    if word is None:
+        raise DataError(f"{at}: a split is train, val or test, found {value!r} for sample {index}")
+    return word

@@ -1,0 +1,226 @@
+"""A score by name: one of `tasks.metrics`, or any scalar metric of torchmetrics over the whole split."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.tasks.base import Batch, Metric
+from pare_tune.tasks.metrics import METRICS
+from pare_tune.tasks.own.spec import MetricSpec
+from pare_tune.tasks.own.target import IGNORE, Target, TargetKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREFIX: Final = "torchmetrics:"
+
+_FITTING: Final[Mapping[TargetKind, tuple[str, ...]]] = {
+    "classes": ("error_rate", "macro_f1_error", "auroc_error"),
+    "labels": ("multilabel_auroc_error", "multilabel_map_error"),
+    "mask": ("jaccard_error",),
+    "numbers": ("rmse", "nrmse", "relative_l2"),
+}
+"""The default first."""
+
+_TASK: Final[Mapping[TargetKind, str]] = {"classes": "multiclass", "labels": "multilabel", "mask": "binary"}
+_MODULES: Final = ("torchmetrics", "torchmetrics.classification", "torchmetrics.regression")
+_CHUNK: Final = 1 << 22
+"""Values a torchmetrics update."""
+
+
+def jaccard_error(prediction: Tensor, batch: Batch) -> float:
+    """1 − |A ∩ B| / |A ∪ B| of predicted and true foreground over all positions of the split, padding left out.
+
+    Foreground is where a logit is above 0. NaN where neither has any, or a prediction is not finite.
+    """
+    import torch
+
+    found, truth = prediction > 0, batch["y"].to(prediction.device) > 0.5
+    if IGNORE in batch:
+        keep = batch[IGNORE].to(prediction.device) == 0
+        found, truth = found & keep, truth & keep
+    union = int((found | truth).sum())
+    if union == 0 or not bool(torch.isfinite(prediction).all()):
+        return math.nan
+    return 1.0 - int((found & truth).sum()) / union
+
+
+JACCARD_ERROR: Final = Metric(
+    name="jaccard_error", direction="min", unit="1",
+    citation="Jaccard 1912, https://doi.org/10.1111/j.1469-8137.1912.tb05611.x", score=jaccard_error,
+)  # fmt: skip
+
+
+def find_metric(spec: MetricSpec | None, target: Target) -> Metric:
+    """The metric that a task file names, or the kind's default.
+
+    Raises:
+        UnknownName: there is none of that name.
+        ConfigError: it does not fit the targets, lacks a direction, has no such option, or gives no single number.
+    """
+    fitting = _FITTING[target.kind]
+    spec = spec or MetricSpec(name=fitting[0])
+    if spec.name.startswith(PREFIX):
+        return _from_torchmetrics(spec, target)
+    known = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
+    if spec.name not in known:
+        raise UnknownName("metric", spec.name, [*known, f"{PREFIX}ClassName"])
+    if spec.name not in fitting:
+        raise ConfigError(
+            f"metric {spec.name} does not score {target.kind}; those that do: "
+            f"{', '.join((*fitting, f'{PREFIX}ClassName'))}"
+        )
+    metric = known[spec.name]
+    if spec.options or spec.direction is not None:
+        raise ConfigError(f"metric {spec.name} has no options and its own direction ({metric.direction})")
+    if target.kind != "numbers":
+        return metric
+    return Metric(
+        name=metric.name, direction=metric.direction, unit=metric.unit, citation=metric.citation,
+        score=_EachSample(metric.name),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _EachSample:
+    """A metric that is a mean over samples, with each sample's padding left out."""
+
+    name: str
+
+    def __call__(self, prediction: Tensor, batch: Batch) -> float:
+        score = METRICS[self.name].score
+        if IGNORE not in batch:
+            return score(prediction, batch)
+        real = batch[IGNORE] == 0
+        scores = [
+            score(p[keep][None], {"y": y[keep][None]})
+            for p, y, keep in zip(prediction, batch["y"], real, strict=True)
+        ]
+        return math.fsum(scores) / len(scores)
+
+
+@dataclass(frozen=True)
+class _TorchMetric:
+    """A torchmetrics class over probabilities (of classes, labels or masks) or values, padding left out."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+    kind: TargetKind
+    binary: bool
+    """Two classes, scored by the probability of the second."""
+
+    def __call__(self, prediction: Tensor, batch: Batch) -> float:
+        import torch
+
+        if not bool(torch.isfinite(prediction).all()):
+            return math.nan
+        values, truth = self._pairs(prediction.float(), batch)
+        metric = _find_class(self.name)(**dict(self.options))
+        step = max(1, _CHUNK // max(1, values[0].numel()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of classes that do not occur: the number says it
+            for start in range(0, len(values), step):
+                metric.update(values[start : start + step], truth[start : start + step])
+            score = metric.compute()
+        if not isinstance(score, torch.Tensor) or score.numel() != 1:
+            raise ConfigError(
+                f"metric {PREFIX}{self.name} gives several numbers, a search needs one (option average: macro?)"
+            )
+        return float(score)
+
+    def _pairs(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        truth = batch["y"].to(prediction.device)
+        match self.kind:
+            case "classes":
+                probabilities = prediction.softmax(dim=-1)
+                return (probabilities[:, 1] if self.binary else probabilities), truth
+            case "labels":
+                return prediction.sigmoid(), truth.long()
+            case _:
+                keep = batch[IGNORE].to(prediction.device) == 0 if IGNORE in batch else slice(None)
+                values, truth = prediction[keep].flatten(), truth[keep].flatten()
+                return (values.sigmoid(), truth.long()) if self.kind == "mask" else (values, truth)
+
+
+def _from_torchmetrics(spec: MetricSpec, target: Target) -> Metric:
+    name = spec.name.removeprefix(PREFIX)
+    kind = _find_class(name)
+    options = {**_implied(kind, name, target), **spec.options}
+    binary = target.kind == "classes" and (name.startswith("Binary") or options.get("task") == "binary")
+    if binary and len(target.names) != 2:
+        raise ConfigError(f"metric {spec.name} scores two classes, the targets have {len(target.names)}")
+    score = _TorchMetric(name, tuple(sorted(options.items())), target.kind, binary)
+    direction = spec.direction or _direction(kind, options, spec.name)
+    _try(score, target, spec.name)
+    return Metric(
+        name=name, direction=direction, unit=spec.unit, citation=f"torchmetrics.{name}", score=score
+    )
+
+
+def _find_class(name: str) -> Any:
+    import torchmetrics
+
+    for module in _MODULES:
+        found = getattr(import_module(module), name, None)
+        if inspect.isclass(found) and issubclass(found, torchmetrics.Metric):
+            return found
+    known = [n for module in _MODULES for n in import_module(module).__all__ if n[:1].isupper()]
+    raise UnknownName("torchmetrics class", name, known)
+
+
+def _implied(kind: Any, name: str, target: Target) -> dict[str, Any]:
+    """Options that follow from the targets."""
+    takes = inspect.signature(kind).parameters
+    found: dict[str, Any] = {}
+    if "task" in takes and target.kind in _TASK:
+        found["task"] = _TASK[target.kind]
+    if "num_classes" in takes and target.kind == "classes" and not name.startswith("Binary"):
+        found["num_classes"] = len(target.names)
+    if "num_labels" in takes and target.kind == "labels":
+        found["num_labels"] = len(target.names)
+    return found
+
+
+def _direction(kind: Any, options: Mapping[str, Any], name: str) -> Literal["min", "max"]:
+    higher = kind.higher_is_better
+    if higher is None:
+        try:
+            higher = kind(**options).higher_is_better
+        except (TypeError, ValueError):
+            higher = None
+    if higher is None:
+        raise ConfigError(
+            f"metric {name} does not say whether higher is better: add direction: min or direction: max"
+        )
+    return "max" if higher else "min"
+
+
+def _try(score: _TorchMetric, target: Target, name: str) -> None:
+    """Score four made-up samples, so that an option or kind that does not fit is found before anything trains."""
+    import torch
+
+    many = len(target.names)
+    ramp = torch.linspace(-1.0, 1.0, 4)
+    match target.kind:
+        case "classes":
+            prediction, y = ramp[:, None] * torch.arange(many), torch.arange(4) % many
+        case "labels":
+            prediction = ramp[:, None].expand(4, many).contiguous()
+            y = (torch.arange(4)[:, None] % 2).expand(4, many).float()
+        case _:
+            prediction, y = ramp.expand(4, 4).contiguous(), (torch.arange(16) % 2).reshape(4, 4).float()
+    try:
+        score(prediction, {"y": y})
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        raise ConfigError(
+            f"metric {name} does not score {target.kind} with these options: {error}"
+        ) from error

@@ -1,0 +1,351 @@
+"""One look at all of a user's data: what they are, what is wrong with them, which sample is in which split.
+
+A survey reads everything once (and the training samples twice, for their mean and spread), and is kept in the cache
+until a file or the task changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pare_tune.data.cache import fingerprint, prepared
+from pare_tune.errors import DataError
+from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
+from pare_tune.tasks.own.read import Opened, files_of, open_data
+from pare_tune.tasks.own.samples import Array, Samples
+from pare_tune.tasks.own.scan import Column, Scan, moments, scan_dense, scan_inputs
+from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.split import SPLITS, assign
+from pare_tune.tasks.own.target import Target, find_classes, find_labels
+
+_NATIVE: Final = 256
+"""Images up to this side keep their size."""
+_CANVAS: Final = {"paper": 224, "embedded": 64}
+_SHOWN = 5
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Everything that is known of a user's data; plain values, so that it lies in the cache as JSON."""
+
+    layout: Layout
+    target: Target
+    inputs: Column
+    targets: Column
+    samples: int
+    columns: tuple[str, ...] = ()
+    """Of a table that serve as inputs."""
+    counts: dict[Split, int] = field(default_factory=dict)
+    """Samples of each split; empty where the data cannot be split as they are."""
+    class_counts: dict[str, dict[Split, int]] = field(default_factory=dict)
+    """Of each class or label: samples that have it."""
+    lengths: tuple[int, int] | None = None
+    """Shortest and longest series, where they differ."""
+    constant: tuple[int, ...] = ()
+    """Channels (of a table: columns) with one value throughout."""
+    same: int = 0
+    """Samples that repeat another to the last bit."""
+    same_across: int = 0
+    """Samples of val that repeat one of train, and of test that repeat one of either."""
+    groups: int | None = None
+    weight: float = 1.0
+    """Masks: background per foreground among the training positions."""
+    zero_targets: int = 0
+    """Dense targets that are zero everywhere; a relative error has none of those."""
+    canvas: dict[str, int | None] = field(default_factory=lambda: {"paper": None, "embedded": None})
+    problems: tuple[str, ...] = ()
+    """What must change before anything can be trained."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_train(self) -> int:
+        """Training samples."""
+        return self.counts.get("train", 0)
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Survey:
+        """What `to_json` wrote."""
+        tree = json.loads(text)
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+        fields |= {"layout": Layout.from_dict(tree["layout"]), "target": Target.from_dict(tree["target"])}
+        return cls(**{**fields, "inputs": Column(**tree["inputs"]), "targets": Column(**tree["targets"])})
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """A survey and the split of each sample."""
+
+    survey: Survey
+    split: Int64
+    """(n,) positions in `SPLITS`; empty where there are problems."""
+    key: str
+    """Changes with the task, its files and the code that reads them."""
+
+    def rows(self, split: Split) -> Int64:
+        """The samples of a split, ascending."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+
+def survey(spec: OwnData, cache: Path) -> Surveyed:
+    """Look at the data of `spec`, or at what was found when nothing has changed since.
+
+    Raises:
+        DataError: a file, key or column is missing, or the samples cannot be told apart from their targets. What is
+            wrong inside of well-formed files comes back as `problems`.
+        StorageError: the cache cannot be written.
+    """
+    key = data_key(spec)
+
+    def make(folder: Path) -> None:
+        found, split = _look(spec)
+        (folder / "survey.json").write_text(found.to_json(), encoding="utf-8")
+        np.save(folder / "split.npy", split)
+
+    folder = prepared(cache / "surveys", f"{spec.name}-{key}", make)
+    text = (folder / "survey.json").read_text(encoding="utf-8")
+    return Surveyed(Survey.from_json(text), np.load(folder / "split.npy", allow_pickle=False), key)
+
+
+def data_key(spec: OwnData) -> str:
+    """16 digits that change with the task, with size or time of any of its files, and with this package's code."""
+    entries: list[str] = []
+    for path in files_of(spec):
+        if not path.exists():
+            raise DataError(f"no file or folder {path}")
+        stat = path.stat()
+        entries.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
+    code = [p.read_text(encoding="utf-8") for p in sorted(Path(__file__).parent.glob("*.py"))]
+    # What is scored and how it is weighted changes no sample.
+    tree = spec.model_dump(mode="json", exclude={"title", "metric", "class_weights"})
+    return fingerprint(spec=tree, files=entries, code=hashlib.sha256("".join(code).encode()).hexdigest())
+
+
+def _look(spec: OwnData) -> tuple[Survey, Int64]:
+    opened = open_data(spec)
+    layout = _layout(spec, opened)
+    target, targets, codes, problems = _targets(spec, opened, layout)
+    inputs = scan_inputs(opened.inputs, layout)
+    problems = [*inputs.problems, *problems]
+    warnings = list(inputs.warnings)
+    found = Survey(
+        layout=_sized(spec, layout, inputs, warnings),
+        target=target,
+        inputs=inputs.column,
+        targets=targets.column,
+        samples=len(opened.inputs),
+        columns=opened.columns,
+        lengths=inputs.lengths,
+        constant=inputs.constant,
+        same=len(inputs.same) - len(np.unique(inputs.same)),
+        groups=None if opened.groups is None else len(set(opened.groups)),
+        zero_targets=targets.zero,
+        canvas=_canvas(layout, inputs),
+    )
+    split = np.empty(0, np.int64)
+    if not problems:
+        try:
+            split = assign(
+                opened.split, opened.groups, inputs.same, codes if target.kind == "classes" else None,
+                names=target.names, fractions=spec.split.fractions, seed=spec.split.seed,
+            )  # fmt: skip
+        except DataError as error:
+            problems.append(str(error))
+    if len(split):
+        found = _with_splits(found, opened, split, inputs.same, codes, problems, warnings)
+    found = replace(found, problems=tuple(problems), warnings=tuple(warnings))
+    return found, split[:0] if problems else split
+
+
+def _layout(spec: OwnData, opened: Opened) -> Layout:
+    return find_layout(
+        opened.inputs.shape,
+        spec.kind,
+        target=None if opened.dense is None else opened.dense.shape,
+        modality=spec.modality,
+        channels=spec.channels,
+        normalise=spec.normalise,
+        is_table=opened.is_table,
+        is_images=opened.is_images,
+    )
+
+
+def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Scan, Int64 | None, list[str]]:
+    """(target, its scan, class or label codes, problems)."""
+    if opened.dense is not None:
+        target, scan = scan_dense(opened.inputs, opened.dense, layout, are_images=opened.masks_are_images)
+        return target, scan, None, scan.problems
+    labels = opened.labels
+    assert labels is not None
+    column = _label_column(spec, labels)
+    codes: Any
+    if spec.kind == "point":
+        names, codes = find_classes(spec, labels)
+        if len(np.unique(codes)) < 2:
+            raise DataError(
+                f"{column.where}: every sample is of class {names[int(codes[0])]!r}; there is nothing to learn"
+            )
+        return Target(kind="classes", names=names), Scan(column), codes, []
+    names, codes = find_labels(spec, labels, opened.label_names)
+    once = [n for n, count in zip(names, codes.sum(axis=0), strict=True) if count in (0, len(codes))]
+    problems = [f"label {n!r} is the same for every sample; leave it out" for n in once]
+    return Target(kind="labels", names=names), Scan(column), codes.astype(np.int64), problems
+
+
+def _label_column(spec: OwnData, labels: Array) -> Column:
+    where = ", ".join(str(part.target if part.target is not None else part.input) for _, part in spec.parts())
+    numbers = labels.dtype.kind in "biuf"
+    return Column(
+        where=where,
+        shape=" × ".join(f"{n:,}" for n in labels.shape),
+        dtype=str(labels.dtype) if numbers else "text",
+        low=float(labels.min()) if numbers else None,
+        high=float(labels.max()) if numbers else None,
+    )
+
+
+def _sized(spec: OwnData, layout: Layout, scan: Scan, warnings: list[str]) -> Layout:
+    """The layout with the length that series are padded to, None where they need none."""
+    is_series = layout.modality in (Modality.SEQUENCE_1D, Modality.DENSE_1D)
+    if spec.length is not None and not is_series:
+        raise DataError(f"length pads series; modality {layout.modality.value} has none")
+    if not is_series:
+        return layout
+    own = layout.shape[0 if layout.channels != "first" else -1]
+    longest = own if own is not None else (scan.lengths or (0, 0))[1]
+    length = friendly_length(spec.length or longest)
+    if scan.lengths is None and length == longest:
+        return layout
+    if longest > length:
+        warnings.append(
+            f"series longer than {length} steps are cut there (length); the longest has {longest}"
+        )
+    return replace(layout, length=length)
+
+
+def _canvas(layout: Layout, scan: Scan) -> dict[str, int | None]:
+    """Images that differ in size, or are large, are laid on a square."""
+    if layout.modality.is_grid and (None in layout.shape or scan.sides[0] > _NATIVE):
+        return dict(_CANVAS)
+    return {"paper": None, "embedded": None}
+
+
+def _with_splits(
+    found: Survey,
+    opened: Opened,
+    split: Int64,
+    same: Int64,
+    codes: Int64 | None,
+    problems: list[str],
+    warnings: list[str],
+) -> Survey:
+    counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
+    problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
+    of_class = {} if codes is None else _class_counts(found.target, codes, split)
+    lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
+    problems += [
+        f"class {n!r} has no training sample, but {sum(of_class[n].values())} to be scored" for n in lacking
+    ]
+    unscored = [n for n, c in of_class.items() if c["train"] and not (c["val"] and c["test"])]
+    if unscored:
+        warnings.append(
+            f"val or test has no sample of {', '.join(unscored[:_SHOWN])}: their score says nothing of it"
+        )
+    if codes is not None and (torn := _contradictions(same, codes)):
+        warnings.append(f"{torn:,} samples are the same to the last bit as another of a different target")
+    across, whole = _repeats(same, split)
+    if whole is not None:
+        problems.append(
+            f"every sample of {whole} is also one of the splits before it: they are the same file, or copies; it would "
+            f"test nothing"
+        )
+    elif across:
+        warnings.append(
+            f"{across:,} samples of val and test are, to the last bit, also in a split before: scores will flatter"
+        )
+    if problems:
+        return replace(found, counts=counts, class_counts=of_class, same_across=across)
+    train = np.flatnonzero(split == 0)
+    target, weight = _fit_target(found.target, opened.dense, train)
+    return replace(
+        found, counts=counts, class_counts=of_class, same_across=across, target=target, weight=weight,
+        layout=_fit_layout(found.layout, opened.inputs, train),
+    )  # fmt: skip
+
+
+def _class_counts(target: Target, codes: Int64, split: Int64) -> dict[str, dict[Split, int]]:
+    def has(code: int) -> npt.NDArray[np.bool_]:
+        return np.asarray(codes == code if target.kind == "classes" else codes[:, code] == 1)
+
+    return {
+        name: {s: int((has(code) & (split == i)).sum()) for i, s in enumerate(SPLITS)}
+        for code, name in enumerate(target.names)
+    }
+
+
+def _contradictions(same: Int64, codes: Int64) -> int:
+    """Samples that equal one with another target."""
+    told = np.unique(codes.reshape(len(codes), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    pairs = np.unique(np.stack([same, told]), axis=1)
+    both = np.flatnonzero(np.bincount(pairs[0]) > 1)
+    return int(np.isin(same, both).sum())
+
+
+def _repeats(same: Int64, split: Int64) -> tuple[int, Split | None]:
+    """(samples of val that are in train, and of test that are in either; a split of which all are)."""
+    inside = {
+        name: np.isin(same[split == i], same[split < i]) for i, name in enumerate(SPLITS) if name != "train"
+    }
+    whole: Sequence[Split] = [name for name, hits in inside.items() if len(hits) and hits.all()]
+    return sum(int(hits.sum()) for hits in inside.values()), whole[0] if whole else None
+
+
+def _fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
+    if layout.normalise != "channel":
+        return layout
+    axis = 2 if layout.modality is Modality.TABLE else 1
+    mean, std = moments(inputs, train, lambda block: layout.channels_first(block), axis)
+    return replace(layout, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
+
+
+def _fit_target(target: Target, dense: Samples | None, train: Int64) -> tuple[Target, float]:
+    """(target with the mean of its numbers, background per foreground of masks)."""
+    if dense is None:
+        return target, 1.0
+    if target.kind == "mask":
+        places = positive = 0
+        for block in dense.blocks(train):
+            places, positive = places + block.size, positive + int((block == target.levels[1]).sum())
+        return target, (places - positive) / positive if positive else 1.0
+    mean, _ = moments(dense, train, lambda block: block.reshape(1, -1), 0)
+    return replace(target, mean=float(mean[0])), 1.0
+
+
+def class_weights(spec: OwnData, found: Survey) -> Mapping[str, Any]:
+    """Options of the loss that `class_weights` amounts to. Raises DataError where there is not one a class."""
+    chosen = spec.class_weights
+    if chosen is None:
+        return {}
+    if found.target.kind not in ("classes", "mask"):
+        raise DataError("class_weights go with kind point and with masks; these targets are numbers")
+    wanted = len(found.target.names) if found.target.kind == "classes" else 2
+    if chosen != "balanced" and len(chosen) != wanted:
+        names = ", ".join(found.target.names) or "background, foreground"
+        raise DataError(f"class_weights has {len(chosen)} numbers, there are {wanted} classes: {names}")
+    if found.target.kind == "classes":
+        return {"class_weights": chosen}
+    return {"pos_weight": found.weight if chosen == "balanced" else chosen[1] / chosen[0]}

@@ -1,0 +1,220 @@
+"""What is learned of each sample: a class, labels, a mask or numbers; found in the data and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pare_tune.errors import DataError
+from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Output, Point
+from pare_tune.tasks.own.layout import Layout, resized
+from pare_tune.tasks.own.samples import Array, Samples, Shape, said
+from pare_tune.tasks.own.spec import OwnData
+
+TargetKind = Literal["classes", "labels", "mask", "numbers"]
+
+IGNORE: Final = "ignore"
+"""Field of an item that is 1 where a target is padding."""
+
+_FEW_VALUES: Final = 32
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a prediction is compared with."""
+
+    kind: TargetKind
+    names: tuple[str, ...] = ()
+    """Of classes or labels, in the order of the outputs."""
+    shape: Shape = ()
+    """Of one mask or series of numbers, without channels; None where samples differ."""
+    levels: tuple[float, float] = (0.0, 1.0)
+    """Values of background and foreground in the files of a mask."""
+    mean: float = 0.0
+    """Of the training targets; stands where numbers are padded, so that their scale stays theirs."""
+
+    def output(self, shape: tuple[int, ...]) -> Output:
+        """What the head must produce; `shape` is that of a dense target after padding or resizing."""
+        match self.kind:
+            case "classes":
+                return Point(len(self.names))
+            case "labels":
+                return MultiLabel(len(self.names))
+            case _:
+                return Dense(shape)
+
+    def ready(self, y: Array, layout: Layout, canvas: Canvas) -> dict[str, Array]:
+        """A stored target as the loss gets it: y, and `IGNORE` where series are padded."""
+        if self.kind == "classes":
+            return {"y": y}
+        values = y.astype(np.float64)
+        if self.kind == "mask":
+            values = (values == self.levels[1]).astype(np.float64)
+        ready = np.asarray(values, dtype=np.float32)
+        if self.kind == "labels":
+            return {"y": ready}
+        if layout.length is not None and self.is_as_long_as_input(layout):
+            return self._padded(ready, layout.length)
+        if layout.modality.is_grid and canvas is not None:
+            ready = resized(ready[None], canvas, nearest=self.kind == "mask")[0]
+        return {"y": ready}
+
+    def is_as_long_as_input(self, layout: Layout) -> bool:
+        """Whether positions of a series' target are those of its input, so that both are padded alike."""
+        return not layout.modality.is_grid and self.shape == (
+            layout.shape[0 if layout.channels != "first" else -1],
+        )
+
+    def _padded(self, y_L: npt.NDArray[np.float32], length: int) -> dict[str, Array]:
+        steps = min(len(y_L), length)
+        padded = np.full(length, self.mean, np.float32)
+        ignore = np.ones(length, np.float32)
+        padded[:steps], ignore[:steps] = y_L[:steps], 0.0
+        return {"y": padded, IGNORE: ignore}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Target:
+        """From JSON."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+        return cls(**fields)
+
+
+def find_classes(spec: OwnData, labels: Array) -> tuple[tuple[str, ...], Int64]:
+    """(names, code of each sample) of labels that are text or whole numbers.
+
+    Raises:
+        DataError: labels are no classes, or are not among `spec.classes`.
+    """
+    if labels.ndim != 1:
+        raise DataError(
+            f"kind point has one class a sample, found targets of shape {labels.shape}; one column a class is kind "
+            f"multilabel, a value at every position is kind dense"
+        )
+    values: Array = _whole(labels) if labels.dtype.kind == "f" else labels
+    if values.dtype.kind == "S":
+        values = np.array([v.decode("utf-8", "replace") for v in values.tolist()])
+    found, codes = np.unique(values, return_inverse=True)
+    if spec.classes is None and found.dtype.kind == "i" and found[0] < 0:
+        raise DataError(
+            f"label {found[0]} (sample {int(np.argmax(values == found[0]))}) is negative: leave samples without a "
+            f"label out, or list all labels under classes if it is one"
+        )
+    texts = [str(v) for v in found.tolist()] if found.dtype.kind != "b" else [str(int(v)) for v in found]
+    if spec.classes is None:
+        return tuple(texts), codes.astype(np.int64)
+    unknown = next((i for i, t in enumerate(texts) if t not in spec.classes), None)
+    if unknown is not None:
+        sample = int(np.argmax(codes == unknown))
+        raise DataError(
+            f"label {texts[unknown]!r} (sample {sample}) is not among classes: {', '.join(spec.classes)}"
+        )
+    place = np.array([spec.classes.index(t) for t in texts], dtype=np.int64)
+    return spec.classes, place[codes]
+
+
+def _whole(labels: Array) -> Int64:
+    if not np.isfinite(labels).all():
+        raise DataError(
+            f"sample {int(np.argmax(~np.isfinite(labels)))} has no label (NaN); leave such samples out"
+        )
+    whole = labels.astype(np.int64)
+    if (whole != labels).any():
+        odd = int(np.argmax(whole != labels))
+        raise DataError(
+            f"kind point needs classes (whole numbers or text), found {labels[odd]} (sample {odd}); for a value at "
+            f"every position of the input take kind dense, one number a sample is not supported"
+        )
+    return whole
+
+
+def find_labels(
+    spec: OwnData, labels: Array, names: Sequence[str]
+) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+    """(names, (n, labels) of 0 and 1). Raises DataError for anything but 0 and 1."""
+    if labels.ndim != 2:
+        raise DataError(
+            f"kind multilabel has a row of 0 and 1 a sample, found targets of shape {labels.shape}"
+        )
+    chosen = spec.classes or tuple(names) or tuple(f"label {i}" for i in range(labels.shape[1]))
+    if len(chosen) != labels.shape[1]:
+        raise DataError(f"classes names {len(chosen)} labels, the targets have {labels.shape[1]}")
+    if labels.dtype.kind not in "biuf":
+        raise DataError(f"kind multilabel has targets of 0 and 1, found {labels.dtype}")
+    odd = np.argwhere((labels != 0) & (labels != 1))
+    if len(odd):
+        row, column = odd[0].tolist()
+        raise DataError(
+            f"kind multilabel has targets of 0 and 1, found {labels[row, column]} (sample {row}, {chosen[column]})"
+        )
+    return chosen, labels.astype(np.uint8)
+
+
+def squeezed(shape: Shape, rank: int) -> Shape:
+    """`shape` with axes of size 1 left out until `rank` are left."""
+    sizes = list(shape)
+    while len(sizes) > rank and 1 in sizes:
+        sizes.remove(1)
+    return tuple(sizes)
+
+
+def find_dense(
+    dense: Samples, layout: Layout, values: frozenset[float] | None, *, are_images: bool
+) -> Target:
+    """A mask where the targets have two values that say so, else numbers.
+
+    Args:
+        values: all that occur, None where they are more than a few.
+
+    Raises:
+        DataError: they are neither, or of another shape than the modality has.
+    """
+    rank = 2 if layout.modality.is_grid else 1
+    shape = squeezed(dense.shape, rank)
+    if len(shape) != rank or shape == (1,):
+        raise DataError(
+            f"{dense.where}: a target of modality {layout.modality.value} has one value at each position of {rank} "
+            f"{'axis' if rank == 1 else 'axes'}, found {said(dense.shape)}"
+        )
+    whole = are_images or dense.dtype.kind in "iu"
+    if values is not None and len(values) == 1:
+        raise DataError(f"{dense.where}: every value is {min(values):g}; there is nothing to learn")
+    if values is not None and (values == {0.0, 1.0} or (whole and len(values) == 2)):
+        return Target(kind="mask", shape=shape, levels=(min(values), max(values)))
+    if are_images:
+        raise DataError(
+            f"{dense.where}: mask images have two values, for background and foreground, found "
+            f"{'many' if values is None else sorted(int(v) for v in values)}; save masks as PNG (JPEG blurs them), "
+            f"numbers at every pixel as .npy, and one task for each of several classes"
+        )
+    if whole and values is not None:
+        raise DataError(
+            f"{dense.where} takes the whole values {sorted(int(v) for v in values)}: if they are classes, make a task "
+            f"of two values for each; if they are amounts, save them as floats"
+        )
+    return Target(kind="numbers", shape=shape)
+
+
+class Values:
+    """The values that occur among dense targets, as long as they are few."""
+
+    def __init__(self) -> None:
+        self.found: set[float] | None = set()
+
+    def add(self, block: Array) -> None:
+        if self.found is None:
+            return
+        self.found |= {float(v) for v in np.unique(block)[: _FEW_VALUES + 1]}
+        if len(self.found) > _FEW_VALUES:
+            self.found = None
+
+    def few(self) -> frozenset[float] | None:
+        return None if self.found is None else frozenset(self.found)

@@ -1,0 +1,266 @@
+"""A user's own data as a `Task`, like any benchmark's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pare_tune.errors import ConfigError, DataError
+from pare_tune.tasks.base import Canvas, Metric, Modality, PaperSettings, Split, Task
+from pare_tune.tasks.own.layout import Layout
+from pare_tune.tasks.own.read import Opened, open_data
+from pare_tune.tasks.own.samples import Array, Shape, said
+from pare_tune.tasks.own.score import find_metric
+from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.split import SPLITS, Int64
+from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, survey
+from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels
+from pare_tune.tasks.stores import default_cache
+
+if TYPE_CHECKING:
+    from pare_tune.data.store import Record
+
+_RELATIVE: Final = ("nrmse", "relative_l2")
+
+_NOTES: Final = "The paper's settings of {} (ICML 2024, Table {}), the nearest of its tasks."
+PAPER: Final[Mapping[Modality, PaperSettings]] = {
+    Modality.GRID_2D: PaperSettings(
+        batch_size=32, accumulation=1, epochs=60, optimizer="adam", lr=1e-4, weight_decay=1e-5, clip=1.0,
+        decay_epochs=60, source="cifar10", notes=_NOTES.format("NinaPro", 12),
+    ),
+    Modality.DENSE_2D: PaperSettings(
+        batch_size=4, accumulation=1, epochs=100, optimizer="adamw", lr=1e-3, weight_decay=5e-3,
+        decay_epochs=100, source="voc", notes=_NOTES.format("Darcy", 12),
+    ),
+    Modality.SEQUENCE_1D: PaperSettings(
+        batch_size=16, accumulation=4, epochs=60, optimizer="adamw", lr=3e-5, weight_decay=3e-6,
+        decay_epochs=60, source="conll2003", notes=_NOTES.format("Satellite", 12),
+    ),
+    Modality.DENSE_1D: PaperSettings(
+        batch_size=4, accumulation=1, epochs=200, optimizer="adam", lr=1e-4, weight_decay=1e-5, clip=1.0,
+        decay_epochs=200, source="conll2003", notes=_NOTES.format("Advection", 13),
+    ),
+    Modality.TABLE: PaperSettings(
+        batch_size=64, accumulation=1, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-5, clip=0.1,
+        decay_epochs=60, source="conll2003", notes=_NOTES.format("its tables (wdbc)", 10),
+    ),
+}  # fmt: skip
+"""Trial 0 of a user's own task under the paper's preset."""
+
+_STEPS: Final[Mapping[Modality, tuple[int, int]]] = {
+    Modality.GRID_2D: (8, 1000),
+    Modality.DENSE_2D: (4, 500),
+    Modality.SEQUENCE_1D: (16, 800),
+    Modality.DENSE_1D: (8, 2500),
+    Modality.TABLE: (16, 400),
+}
+"""(batch, steps) of one training under the embedded preset: about what the benchmark tasks take, a minute or less."""
+_EPOCHS: Final = (3, 60)
+"""Fewest, so that k can fall, and most, where the samples are few."""
+
+
+def own_task(spec: OwnData, cache: Path | None = None) -> Task:
+    """The task that `spec` describes; looks at all of its data on first use.
+
+    Raises:
+        DataError: the data cannot be trained on, with every reason that was found.
+        ConfigError, UnknownName: the metric does not exist, or does not fit the targets.
+        StorageError: the cache cannot be written.
+    """
+    cache = cache or default_cache()
+    known = survey(spec, cache)
+    if known.survey.problems:
+        raise DataError("\n".join(known.survey.problems))
+    return build_task(spec, known, cache)
+
+
+def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
+    """The task of data without problems. Raises as `own_task`."""
+    found = known.survey
+    layout, target, canvas = found.layout, found.target, found.canvas["paper"]
+    metric = find_metric(spec.metric, target)
+    if metric.name in _RELATIVE and found.zero_targets:
+        raise ConfigError(
+            f"metric {metric.name} divides by each target's size, and {found.zero_targets:,} of them are zero "
+            f"everywhere; take rmse"
+        )
+    loss, options = _loss(spec, found, metric)
+    return Task(
+        name=spec.name,
+        title=spec.title or _title(found, len(target.names)),
+        modality=layout.modality,
+        input_shape=_input_shape(layout, canvas),
+        output=target.output(_dense_shape(layout, target, canvas)),
+        loss=loss,
+        loss_options=options,
+        metric=metric,
+        paper=_paper(layout),
+        embedded_provenance="real",
+        homepage="",
+        read=Reader(spec, cache, known.key).read,
+        make=_leave_where_they_are,
+        item=Item(layout, target),
+        ragged=_ragged(layout, target),
+        canvas={"paper": canvas, "embedded": found.canvas["embedded"]},
+        embedded=_short(layout.modality, found.num_train),
+        scale_target=target.kind == "numbers",
+        raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, found)},
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """A stored record as the model gets it: normalised, padded or resized, the same in training and evaluation."""
+
+    layout: Layout
+    target: Target
+
+    def __call__(self, record: Record, canvas: Canvas, rng: np.random.Generator | None) -> dict[str, Array]:
+        return {
+            "x": self.layout.ready(record["x"], canvas),
+            **self.target.ready(record["y"], self.layout, canvas),
+        }
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the records of a user's task; prepared stores go by its `key`."""
+
+    spec: OwnData = field(repr=False)
+    cache: Path = field(repr=False)
+    """Where the survey is."""
+    key: str
+    """Of the survey."""
+
+    def read(self, root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
+        """Records of each split: x (C, ...) and dense y as they are in the files, classes as int64 codes.
+
+        The files are where the task says, so `root` is not used, and the split has a seed of its own.
+
+        Raises:
+            DataError: a file was changed since the survey.
+        """
+        known = survey(self.spec, self.cache)
+        if known.key != self.key:
+            raise DataError(
+                f"the files of {self.spec.name} changed while they were read; run the command again"
+            )
+        opened = open_data(self.spec)
+        codes = None if opened.labels is None else _codes(self.spec, opened.labels, opened.label_names)
+        return {split: _records(opened, codes, known.survey, known.rows(split)) for split in SPLITS}
+
+
+def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) -> Iterator[Record]:
+    targets = (
+        _dense_records(opened, found, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
+    )
+    for x, y in zip(opened.inputs.each(rows), targets, strict=True):
+        yield {"x": np.ascontiguousarray(found.layout.channels_first(x[None])[0]), "y": y}
+
+
+def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array]:
+    assert opened.dense is not None
+    for y in opened.dense.each(rows):
+        yield y if y.ndim == len(found.target.shape) else y.reshape([n for n in y.shape if n != 1])
+
+
+def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
+    return find_classes(spec, labels)[1] if spec.kind == "point" else find_labels(spec, labels, names)[1]
+
+
+def _leave_where_they_are(folder: Path, seed: int) -> None:
+    """A user's files are read from their own place."""
+
+
+def _loss(spec: OwnData, found: Survey, metric: Metric) -> tuple[str, dict[str, Any]]:
+    """(name, options) of the loss that goes with the targets, and with a relative metric."""
+    options = dict(class_weights(spec, found))
+    layout, target = found.layout, found.target
+    if target.kind == "classes":
+        return "cross_entropy", options
+    if layout.length is not None and target.is_as_long_as_input(layout):
+        options["ignore"] = IGNORE
+    if target.kind != "numbers":
+        return "bce_with_logits", options
+    return (metric.name if metric.name in _RELATIVE and not options else "mse"), options
+
+
+def _input_shape(layout: Layout, canvas: Canvas) -> tuple[int, ...]:
+    places = tuple(n or 0 for n in _places(layout))
+    if layout.modality.is_grid:
+        return (layout.num_channels, *((canvas, canvas) if canvas is not None else places))
+    if layout.length is not None:
+        return (layout.num_channels + 1, layout.length)
+    return (layout.num_channels, *places)
+
+
+def _places(layout: Layout) -> Shape:
+    """The shape of a raw sample without its channels."""
+    match layout.channels:
+        case "none":
+            return layout.shape
+        case "first":
+            return layout.shape[1:]
+        case "last":
+            return layout.shape[:-1]
+
+
+def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, ...]:
+    if layout.modality.is_grid and canvas is not None:
+        return (canvas, canvas)
+    if layout.length is not None and target.is_as_long_as_input(layout):
+        return (layout.length,)
+    return tuple(n or 0 for n in target.shape)
+
+
+def _read_as(spec: OwnData, found: Survey) -> dict[str, Any]:
+    """What the inputs are called in their file, so that new ones are found under the same names."""
+    at = next(part.input for _, part in spec.parts())
+    return {"key": at.key, "columns": list(found.columns), "id": at.id, "time": at.time}
+
+
+def _ragged(layout: Layout, target: Target) -> frozenset[str]:
+    fields = {"x": layout.shape, "y": target.shape}
+    return frozenset(name for name, shape in fields.items() if None in shape)
+
+
+def _paper(layout: Layout) -> PaperSettings:
+    paper = PAPER[layout.modality]
+    if layout.modality is Modality.TABLE:
+        return replace(paper, target_tokens=layout.shape[0] or paper.target_tokens)
+    return paper
+
+
+def _short(modality: Modality, num_train: int) -> dict[str, Any]:
+    """Batch and epochs of the embedded preset: about as many steps, however many samples there are."""
+    batch, steps = _STEPS[modality]
+    fewest, most = _EPOCHS
+    epochs = math.ceil(steps / math.ceil(num_train / batch))
+    return {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
+
+
+def _title(found: Survey, target_names: int) -> str:
+    layout, target = found.layout, found.target
+    places = said(_places(layout))
+    what = {
+        Modality.TABLE: f"{places} columns",
+        Modality.SEQUENCE_1D: f"series of {places} steps",
+        Modality.DENSE_1D: f"series of {places} steps",
+        Modality.GRID_2D: f"images of {places}",
+        Modality.DENSE_2D: f"images of {places}",
+    }[layout.modality]
+    channels = f", {layout.num_channels} channels" if layout.num_channels > 1 else ""
+    comes = {
+        "classes": f"{target_names} classes",
+        "labels": f"{target_names} labels",
+        "mask": "a mask",
+        "numbers": "a number at every position",
+    }[target.kind]
+    return f"{what}{channels} → {comes}".replace("any steps", "different lengths").replace(
+        "any × any", "different sizes"
+    )

@@ -1,0 +1,58 @@
+"""Random periodic waves as PDEBench's generators really draw them (Takamoto et al. 2022).
+
+Each of `slots` wavenumbers 1, 2, … has a random amplitude and phase, and two picks, possibly the same, say which are
+waves: one that is picked twice has twice its wavenumber, one that is not picked has wavenumber 0 and is a constant.
+So the mean is random too, which is all that is left of a wave once diffusion is done with it. Some waves are folded by
+the absolute value, half of all flipped, some cut by a smooth window.
+"""
+# Shape suffixes: B = samples, S = slots.
+
+from __future__ import annotations
+
+import numpy as np
+
+from pare_tune.tasks.samples.waves1d import Array, Waves
+
+_PICKS = 2
+_FOLDED = 0.1  # share of the samples
+_LEFT, _RIGHT = (0.1, 0.45), (0.55, 0.9)  # where a window's edges lie
+_EDGE = 0.01  # width of a window's tanh
+
+
+def draw_waves(
+    rng: np.random.Generator,
+    size: int,
+    *,
+    slots: int,
+    windowed: float,
+    domain: tuple[float, float] = (0.0, 1.0),
+) -> Waves:
+    """`size` initial conditions on `domain`, which `Waves` sees as the unit interval.
+
+    Args:
+        windowed: share of the samples that are cut by a window; its edges are positions in `domain`.
+    """
+    start, length = domain[0], domain[1] - domain[0]
+    picks_BS = (rng.integers(slots, size=(size, _PICKS, 1)) == np.arange(slots)).sum(axis=1)
+    edges_B2 = np.stack([rng.uniform(*_LEFT, size), rng.uniform(*_RIGHT, size)], axis=1)
+    return Waves(
+        wavenumber=(picks_BS * np.arange(1, slots + 1)).astype(float),
+        amplitude=rng.random((size, slots)),
+        phase=2 * np.pi * rng.random((size, slots)),
+        folded=rng.random(size) < _FOLDED,
+        sign=rng.choice([-1.0, 1.0], size),
+        windowed=rng.random(size) < windowed,
+        window=(edges_B2 - start) / length,
+        edge=_EDGE / length,
+    )
+
+
+def to_unit_range(u_BX: Array) -> Array:
+    """Each sample shifted and scaled to span 0 to 1."""
+    u_BX = u_BX - u_BX.min(axis=1, keepdims=True)
+    return np.asarray(u_BX / u_BX.max(axis=1, keepdims=True))
+
+
+def cell_centres(points: int, domain: tuple[float, float] = (0.0, 1.0)) -> Array:
+    """Where PDEBench's grids have their points, (X,)."""
+    return domain[0] + (domain[1] - domain[0]) * (np.arange(points) + 0.5) / points

@@ -1,0 +1,131 @@
+"""`pare-tune data check`, as a person and as a script meet it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from pare_tune.check import check_data, check_lines, print_check
+from pare_tune.config import load_own
+from pare_tune.errors import DataError
+
+N = 60
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    x = RNG.normal(size=(N, 4, 100)).astype(np.float32)
+    x[:, 2] = 1.5
+    x[40] = x[0]
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", np.array(["idle", "walk", "run"])[[0, 0, 0, 1, 1, 2] * 10])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "task.yaml").write_text(f"name: gait\nkind: point\ninput: x.npy\ntarget: y.npy\n{text}")
+    return folder / "task.yaml"
+
+
+def printed(task: Path | None, *, as_json: bool = False, **options: Any) -> tuple[bool, str]:
+    out = io.StringIO()
+    ok = print_check(
+        Console(file=out, width=80), None if task is None else str(task), options, as_json=as_json
+    )
+    return ok, out.getvalue()
+
+
+def test_it_says_what_the_data_are_and_what_would_be_trained(folder: Path) -> None:
+    ok, shown = printed(written(folder, "split: {seed: 3}\n"))
+    assert ok
+    for part in (
+        "gait: series of 100 steps, 4 channels → 3 classes",
+        "x.npy: 60 × 4 × 100 float32",
+        "no NaN",
+        "y.npy: 60 text, 3 classes",
+        "sequence_1d, 4 channels (first); mean 0 and variance 1 a channel, fitted on train",
+        "70/15/15 %, seed 3, classes in proportion",
+        "idle  30 (50 %): train 2",
+        "constant  channels 2",
+        "1 samples repeat another; none is in two splits",
+        "1 of 4 channels are constant",
+        "would train micro-roberta on 50 tokens a sample (from 4 × 100), source docs",
+        "with --preset paper: roberta-base, 60 epochs in batches of 64, source conll2003 (--source-data FOLDER)",
+        "task.yaml --budget 20",
+    ):
+        assert part in shown, part
+
+
+def test_a_script_reads_the_same_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ok, _ = printed(written(folder, ""), as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert ok
+    assert told["ok"]
+    assert told["problems"] == []
+    assert told["constant"] == [2]
+    assert sum(told["counts"].values()) == N
+    assert sum(told["class_counts"]["run"].values()) == 10
+    assert told["inputs"]["nan"] == 0
+    training = told["training"]
+    assert training["tokens"] == 50
+    assert training["steps"] == -(-told["counts"]["train"] // training["batch_size"]) * training["epochs"]
+
+
+def test_problems_are_told_beside_what_was_seen(folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    x[5, 0, 0] = np.nan
+    np.save(folder / "x.npy", x)
+    ok, shown = printed(written(folder, ""))
+    assert not ok
+    assert "1 NaN or infinite" in shown
+    assert "problem: x.npy: 1 input values are NaN or infinite, in 1 samples (5)" in shown
+    assert "would train" not in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["metric: rmse\n", "class_weights: [1, 2]\n", "metric: torchmetrics:Recal\n"]
+)
+def test_what_does_not_fit_the_targets_is_a_problem_too(folder: Path, text: str) -> None:
+    check = check_data(load_own(written(folder, text)))
+    assert len(check.problems) == 1
+    assert check.training is None
+
+
+def test_options_do_instead_of_a_file(folder: Path) -> None:
+    ok, shown = printed(
+        None, data=Path("x.npy"), target="y.npy", kind="point", modality=None, channels="first"
+    )
+    assert ok
+    assert "next: pare-tune --data x.npy --target y.npy --kind point --channels first --budget 20" in shown
+
+
+def test_what_cannot_be_looked_at_is_one_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = written(folder, "")
+    (folder / "y.npy").unlink()
+    with pytest.raises(DataError, match="no file or folder"):
+        printed(task)
+    assert printed(task, as_json=True)[0] is False
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    assert "y.npy" in told["problems"][0]
+
+
+def test_a_table_with_masses_of_columns_and_classes_stays_readable(folder: Path) -> None:
+    frame = pd.DataFrame(RNG.normal(size=(200, 50)), columns=[f"c{i}" for i in range(50)])
+    frame.assign(y=np.arange(200) % 40, flat=0.0).to_csv(folder / "t.csv", index=False)
+    (folder / "task.yaml").write_text("name: wide\nkind: point\ninput: t.csv\ntarget: y\n")
+    check = check_data(load_own(folder / "task.yaml"))
+    lines = list(check_lines(check))
+    assert any("constant  columns flat" in line for line in lines)
+    assert any("and 20 more" in line for line in lines)
+    assert len(lines) < 40
+    assert len(json.dumps(check.to_json())) < 10_000

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from pare_tune.config import default_trial
+from pare_tune.data.store import Record
+from pare_tune.errors import ConfigError
+from pare_tune.method import TargetScale
+from pare_tune.tasks import get_task
+from pare_tune.tasks.base import Dense, Split
+from pare_tune.tasks.load import TaskData, load_task
+from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone, open_trial_source
+from pare_tune.train.checkpoint import save_weights
+from pare_tune.train.export import CONFIG, MODEL
+from pare_tune.train.predict import load_model, predict_array
+
+SIDE = 12
+
+
+def _read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
+    """Targets that differ in mean and spread from row to row; the last row never varies."""
+
+    def records(count: int, offset: int) -> Iterable[Record]:
+        for i in range(count):
+            rng = np.random.default_rng((seed, offset + i))
+            row = np.arange(SIDE, dtype=np.float32)[:, None]
+            y = 1e-3 * (10 + row + (SIDE - 1 - row) * rng.normal(size=(SIDE, SIDE)))
+            yield {"x": rng.normal(size=(1, SIDE, SIDE)).astype(np.float32), "y": y.astype(np.float32)}
+
+    return {"train": records(40, 0), "val": records(5, 100), "test": records(5, 200)}
+
+
+def _make(folder: Path, seed: int) -> None:
+    """The samples are made while they are read."""
+
+
+TASK = replace(
+    get_task("psicov"), name="rows", input_shape=(1, SIDE, SIDE), output=Dense((SIDE, SIDE)), read=_read, make=_make,
+    item=lambda record, canvas, rng: dict(record), ragged=frozenset(), canvas={"paper": None, "embedded": None},
+)  # fmt: skip
+
+
+def opened(kind: bool | Literal["pointwise"], cache: Path) -> TaskData:
+    return load_task(replace(TASK, scale_target=kind), cache=cache)
+
+
+def test_each_position_has_its_own_mean_and_spread(tmp_path: Path) -> None:
+    data = opened("pointwise", tmp_path)
+    assert data.target_scale is not None
+    mean, spread = data.target_scale
+    y = torch.stack([data.train.item(i)["y"] for i in range(len(data.train))])
+    torch.testing.assert_close(mean, y.mean(0))
+    torch.testing.assert_close(spread[:-1], y[:, :-1].std(0))
+    assert spread[-1].unique().tolist() == pytest.approx([1e-3 * float(spread.max())])
+
+
+def test_one_mean_and_spread_or_none(tmp_path: Path) -> None:
+    data = opened(True, tmp_path)
+    assert data.target_scale is not None
+    assert [part.shape for part in data.target_scale] == [(), ()]
+    assert opened(False, tmp_path).target_scale is None
+
+
+def test_targets_that_never_vary_are_only_shifted(tmp_path: Path) -> None:
+    def constant(record: Record, canvas: object, rng: object) -> dict[str, np.ndarray]:
+        return {"x": record["x"], "y": np.full((SIDE, SIDE), 7.0, np.float32)}
+
+    for kind in (True, "pointwise"):
+        task = replace(TASK, scale_target=kind, item=constant)  # type: ignore[arg-type]
+        scale = load_task(task, cache=tmp_path).target_scale
+        assert scale is not None
+        assert (scale[0] == 7).all()
+        assert (scale[1] == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["pointwise", True, False])
+def test_an_exported_model_predicts_in_the_targets_unit(
+    tmp_path: Path, kind: bool | Literal["pointwise"]
+) -> None:
+    data = opened(kind, tmp_path / "cache")
+    config = default_trial(TASK, preset="embedded", method="finetune")
+    backbone = open_backbone(config)
+    num_tokens = count_tokens(config, data.task.modality, data.input_shape, backbone)
+    shape = ModelShape.of(data, None)
+    model = build_model(config, shape, backbone, num_tokens).eval()
+    (tmp_path / CONFIG).write_text(config.to_yaml())
+    save_weights(tmp_path / MODEL, model, {**shape.to_dict(), "epoch": 1})
+    assert len(json.dumps(shape.to_dict())) < 500  # the values are among the weights, not in the metadata
+
+    again, about, _ = load_model(tmp_path, torch.device("cpu"))
+    assert about == shape
+    x = np.stack([data.val.item(i)["x"].numpy() for i in range(5)])
+    before, after = (predict_array(m, x, batch_size=5, device=torch.device("cpu")) for m in (model, again))
+    np.testing.assert_array_equal(before, after)
+    scales = [module for module in again.modules() if isinstance(module, TargetScale)]
+    if data.target_scale is None:
+        assert not scales
+        return
+    mean, spread = data.target_scale
+    torch.testing.assert_close(scales[0].mean, mean)
+    torch.testing.assert_close(scales[0].std, spread)
+    # A head that has learned nothing says the mean, give or take its small start.
+    assert (np.abs(after - mean.numpy()) < 3 * spread.numpy()).all()
+
+
+def test_a_source_that_holds_the_tasks_validation_images_is_refused(tmp_path: Path) -> None:
+    config = default_trial(get_task("spherical"), preset="embedded").with_values({"source.name": "cifar100"})
+    with pytest.raises(ConfigError, match="validation images of task spherical"):
+        open_trial_source(config, open_backbone(config), 256, tmp_path)
