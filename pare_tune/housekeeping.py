@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pare_tune.errors import StorageError, UnknownName
+from pare_tune.errors import PareTuneError, StorageError
 from pare_tune.listing import folder_bytes
 from pare_tune.sources import SOURCES
 from pare_tune.sources.stored import FOLDER as SOURCE_STORES
@@ -89,7 +89,7 @@ def _task_is_current(place: str, name: str) -> bool | None:
         return None
     try:
         return opened_by_this_code(get_task(known), place, name)
-    except UnknownName:
+    except PareTuneError:
         return None
 
 

@@ -114,7 +114,7 @@ def _stop(error: OSError) -> None:
 
 def _digest(images: LabelledFiles, homepage: str) -> str:
     """Of names, labels, sizes and times: changed files are read again."""
-    total = hashlib.sha256("\0".join(images.names).encode())
+    total = hashlib.sha256("\0".join(images.names).encode(errors="surrogateescape"))
     for line in _lines(images, homepage):
         total.update(line.encode(errors="surrogateescape"))
     return total.hexdigest()

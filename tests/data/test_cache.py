@@ -174,7 +174,7 @@ def test_a_task_that_two_processes_want_is_prepared_once(
         threading.Timer(0.3, (tmp_path / "hold").unlink).start()
         data = slow_task.load_task(slow_task.TASK, data=tmp_path / "release", cache=tmp_path / "cache")
         assert first.wait(timeout=60) == 0
-    assert "another process is preparing slow-real-" in caplog.text
+    assert "another process is preparing slow-given-" in caplog.text
     assert [len(data.train), len(data.val)] == [40, 40]
     assert (tmp_path / "reads").read_text() == "read\n"
 
