@@ -37,6 +37,7 @@ _FFT, _WINDOW, _HOP = 1920, 661, 220  # samples: 30 ms windows every 10 ms
 _QUIETEST = 1e-10
 _RANGE_DB = 80.0
 _STEP_DB = _RANGE_DB / 255
+_UNIT_DB = 20.0
 
 NOISES_PER_CLIP: Final = 2
 _NOISE_CHUNKS_PER_FILE = 8
@@ -47,7 +48,7 @@ _NOISY, _LOUDEST_NOISE = 0.75, 0.5
 
 Array = npt.NDArray[Any]
 Levels = npt.NDArray[np.uint8]
-"""Decibels below the loudest point of a chunk, in steps of 80/255: 255 is the loudest, 0 is 80 dB below it or less."""
+"""Mel spectrogram of a chunk in steps of 80/255 dB: 255 is its loudest point, 0 is 80 dB below that or less."""
 
 _TABLES: dict[Split, str] = {"train": "tr.csv", "val": "val.csv", "test": "eval.csv"}
 _COLUMNS: Final = ("files", "labels", "ext")
@@ -63,20 +64,26 @@ class _Clip:
 def read(root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
     """The release's own splits. A training record is a clip with all its chunks, an evaluation record one chunk.
 
-    Fields: chunks (n, 96, 101) uint8 and noise (m, 96, 101) uint8, see `Levels`; y (200,) uint8 in {0, 1}; clip ()
-    int64, the clip's place in its split. A step of 80/255 dB moves a value by 0.16 dB at most, far below the few dB by
-    which noise of the same power differs from frame to frame, and holds the 5 GB of the training split in a quarter of
-    what float32 takes. Training clips come with two random seconds of the release's noise files, drawn with `seed`.
+    Fields: chunks (n, 96, 101) and noise (m, 96, 101), both `Levels`; y (200,) uint8 in {0, 1}; clip () int64, the
+    clip's place in its split. A level is at most 0.16 dB off, where steady noise varies by several dB from frame to
+    frame, and takes a quarter of a float32: the training split is 6 GB. Each training clip comes with two random
+    seconds of the release's noise files, drawn with `seed`, where there are any; validation clips have none.
+
+    (When the final model is trained on both, each chunk of a validation clip counts as a clip.)
 
     Args:
-        root: the folder that holds `audio`, or `audio` itself.
+        root: the folder that holds `audio`.
 
     Raises:
         DataError: a table, the label map or a chunk is missing or not as the release documents it; a clip has unknown
             or contradictory labels, or is in two splits.
     """
     with release_at(HOMEPAGE):
-        folder = _audio_folder(root)
+        folder = root / "audio"
+        if not (folder / "chunks").is_dir():
+            raise DataError(
+                f"no folder {folder / 'chunks'}; it holds tr.csv, val.csv, eval.csv and lbl_map.json"
+            )
         index_of = _label_map(folder / "chunks" / "lbl_map.json")
         clips = {split: _clips(folder, name, index_of) for split, name in _TABLES.items()}
         _require_disjoint(clips)
@@ -93,17 +100,20 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
 def item(record: Record, _canvas: Canvas, rng: np.random.Generator | None) -> dict[str, Array]:
     """One chunk: a random one, augmented, in training; the first at evaluation.
 
+    A chunk is a second, 101 frames, so the benchmark's padding and cropping to 101 frames have nothing to do. Its
+    augmentation is masking, p = 0.5, and noise, p = 0.75: (1 − a)·x + a·noise of the log-mel, a up to 0.5.
+
     Returns:
-        x (1, 96, 102) float32: mel bands × frames in dB, mean 0, and a last frame of 0.
+        x (1, 96, 102) float32: mel bands × frames in units of 20 dB, mean 0, and a last frame of 0.
         y (200,) float32 in {0, 1}; clip () int64, by which `clip_map_error` puts the chunks of a clip together.
     """
     chunks, noise = record["chunks"], record["noise"]
-    x_MF = _decibels(chunks[0 if rng is None else rng.integers(len(chunks))])
+    x_MF = _normalised(chunks[0 if rng is None else rng.integers(len(chunks))])
     if rng is not None:
         x_MF = _masked(x_MF, rng)
         if len(noise) and rng.random() < _NOISY:
             share = rng.uniform(0.0, _LOUDEST_NOISE)
-            noise_MF = _masked(_decibels(noise[rng.integers(len(noise))]), rng)
+            noise_MF = _masked(_normalised(noise[rng.integers(len(noise))]), rng)
             x_MF = (1 - share) * x_MF + share * noise_MF
     x = np.zeros((1, NUM_MELS, NUM_FRAMES + 1), np.float32)
     x[0, :, :NUM_FRAMES] = x_MF
@@ -163,12 +173,15 @@ def _levels(waves_BT: npt.NDArray[np.int16]) -> Levels:
     return (255 - (below_BMF / _STEP_DB).round()).to(torch.uint8).numpy()
 
 
-def _decibels(levels_MF: Levels) -> Array:
-    """dB with mean 0, (M, F) float32. (The benchmark adds 75 before it subtracts the mean.)"""
+def _normalised(levels_MF: Levels) -> Array:
+    """Mel spectrogram with mean 0, (M, F) float32, in units of 20 dB.
+
+    The benchmark feeds plain decibels; ten times as large as the pixels that a pretrained patch embedding expects, they
+    would drown its bias, and with it the level, in the norm that follows.
+    """
     x_MF = levels_MF.astype(np.float32)
-    x_MF -= x_MF.mean(dtype=np.float64)
-    x_MF *= _STEP_DB / 20.0
-    return x_MF
+    x_MF -= x_MF.mean()
+    return np.multiply(x_MF, _STEP_DB / _UNIT_DB, dtype=np.float32)
 
 
 def _masked(x_MF: Array, rng: np.random.Generator) -> Array:
@@ -187,15 +200,6 @@ def _span(size: int, most: float, rng: np.random.Generator) -> slice:
     width = int(rng.uniform(0.0, most) * size)
     start = int(rng.uniform(0.0, size - width))
     return slice(start, start + width)
-
-
-def _audio_folder(root: Path) -> Path:
-    for folder in (root / "audio", root):
-        if (folder / "chunks").is_dir():
-            return folder
-    raise DataError(
-        f"no folder {root / 'audio' / 'chunks'}; it holds tr.csv, val.csv, eval.csv and lbl_map.json"
-    )
 
 
 def _label_map(path: Path) -> dict[str, int]:
@@ -225,7 +229,9 @@ def _clips(folder: Path, table: str, index_of: Mapping[str, int]) -> dict[str, _
                 )
             for number, row in enumerate(rows, start=2):
                 where = f"{path}, line {number}"
-                clip = clips.setdefault(row["ext"] or "", _Clip(row["labels"] or ""))
+                if not all(row[column] for column in _COLUMNS):
+                    raise DataError(f"{where}: files, labels and ext must all be given")
+                clip = clips.setdefault(row["ext"], _Clip(row["labels"]))
                 _require_labels(row, clip, index_of, where)
                 clip.chunks.append(_chunk_name(row["files"], where))
     except OSError as error:
@@ -250,9 +256,9 @@ def _require_labels(row: Mapping[str, str], clip: _Clip, index_of: Mapping[str, 
             raise DataError(f"{where}: label {name!r} is not in lbl_map.json")
 
 
-def _chunk_name(written: str | None, where: str) -> str:
+def _chunk_name(written: str, where: str) -> str:
     """The tables were written where the folder now called `audio` was called `data`."""
-    parts = PurePosixPath(written or "").parts
+    parts = PurePosixPath(written).parts
     if len(parts) < 2 or parts[0] != "data" or ".." in parts:
         raise DataError(f"{where}: files must be of the form data/FOLDER/CHUNK.wav, found {written!r}")
     return "/".join(parts[1:])

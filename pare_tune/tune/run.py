@@ -269,7 +269,7 @@ class _Session:
         if best is not None and (best in (number, self._repeated(number)) or best != self._last_best):
             self._publish(best)
         # Those that were candidates until now keep nothing either.
-        self._folder.keep_weights({number, *self._kept} - keep, keep=keep)
+        self._folder.keep_weights({number} | (self._kept - keep), keep=keep)
         self._last_best, self._kept = best, keep
 
     def _to_keep(self, best: int | None) -> set[int]:

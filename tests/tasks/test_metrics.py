@@ -139,6 +139,32 @@ def test_multilabel_scores_without_any_positive_are_nan() -> None:
     assert math.isnan(METRICS["multilabel_map_error"].score(logits(4, L), batch))
 
 
+def test_clips_are_scored_by_the_mean_logits_of_their_chunks() -> None:
+    prediction, num_clips = logits(B, L), 23
+    clip = torch.cat([torch.arange(num_clips), classes(B - num_clips, num_clips)])[
+        torch.randperm(B, generator=generator(3))
+    ]
+    y_of_clip = labels(num_clips, L)
+    y_of_clip[:, 2] = 0.0
+    scores = []
+    for c in range(num_clips):
+        chunks = [prediction.double()[i] for i in range(B) if clip[i] == c]
+        scores.append([sum(float(chunk[label]) for chunk in chunks) / len(chunks) for label in range(L)])
+    counted = [i for i in range(L) if i != 2]
+    ap = [ap_by_hand((y_of_clip[:, i] > 0).tolist(), [row[i] for row in scores]) for i in counted]
+    batch = {"y": y_of_clip[clip], "clip": 1000 + 7 * clip}
+    error = METRICS["clip_map_error"].score(prediction, batch)
+    assert error == pytest.approx(1 - sum(ap) / len(counted))
+    assert error != pytest.approx(METRICS["multilabel_map_error"].score(prediction, batch), abs=1e-3)
+
+
+def test_clips_of_one_chunk_are_scored_as_samples() -> None:
+    batch = {"y": labels(B, L), "clip": torch.randperm(B, generator=generator(3))}
+    scores = [METRICS[name].score(logits(B, L), batch) for name in ("clip_map_error", "multilabel_map_error")]
+    assert scores[0] == pytest.approx(scores[1])
+    assert math.isnan(METRICS["clip_map_error"].score(logits(B, L), {**batch, "y": torch.zeros(B, L)}))
+
+
 @pytest.mark.parametrize("shape", [(7,), (3, 5)])
 def test_dense_scores_equal_the_loops(shape: tuple[int, ...]) -> None:
     prediction, y = logits(B, *shape), logits(B, *shape, seed=2) + 0.1

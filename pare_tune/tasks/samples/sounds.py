@@ -1,9 +1,9 @@
 """Synthesised sounds in the files of NAS-Bench-360's FSD50K task: chunks of one second, tables, label map, noise.
 
-A clip is one to three events out of 24 kinds (tones, chirps, modulated and filtered noise, struck and plucked bodies,
-calls, engines), each at a pitch, speed, loudness and time of its own, over some hiss. As in FSD50K a clip carries its
-events' labels as a whole, with the families they belong to, so a chunk of it may hold less than its labels say.
-Of the 200 names that the label map needs 29 are used; the others are called `unused_…`.
+A clip is one or two events out of 16 kinds (tones, sweeps, modulated and filtered noise, struck bodies), each at a
+pitch, speed, loudness and time of its own, over some hiss. As in FSD50K a clip carries the labels of its events as a
+whole, and those of the families they belong to, so a chunk of it may hold less than its labels say. A kind may sound in
+any band, so that no band tells it. Of the 200 names that the label map has, 19 are used; the others are `unused_…`.
 """
 # Shape suffixes: T = samples at SAMPLING_HZ.
 
@@ -24,7 +24,7 @@ Generator = np.random.Generator
 
 SAMPLING_HZ: Final = 22_050
 NUM_LABELS: Final = 200
-SPLIT_SIZES: Final = {"tr": 640, "val": 180, "eval": 200}
+SPLIT_SIZES: Final = {"tr": 640, "val": 180, "eval": 180}
 """Clips of each table."""
 NUM_NOISES: Final = 12
 
@@ -131,7 +131,7 @@ def _band_noise(rng: Generator, size: int, low: float, high: float) -> Array:
 def _pulses(rng: Generator, t: Array, rate: float, jitter: float) -> list[int]:
     """Places of pulses that come `rate` times a second, more or less."""
     gaps = (1 + jitter * rng.normal(size=int(len(t) / SAMPLING_HZ * rate) + 4)).clip(0.2) / rate
-    places = (np.cumsum(gaps) - gaps[0] * rng.random()) * SAMPLING_HZ
+    places = (np.cumsum(gaps) - gaps[0] * rng.uniform(0.5, 1.0)) * SAMPLING_HZ
     return [int(p) for p in places if 0 <= p < len(t)]
 
 
