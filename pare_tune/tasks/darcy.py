@@ -180,4 +180,6 @@ DARCY = Task(
     release_size={"train": 1024, "test": 1024, "points": 421},
     item=item,
     scale_target="pointwise",
+    # At the modality's rate of 2e-3 it stays behind a linear model.
+    embedded={"optimizer.lr": 5e-4, "train.epochs": 10, "train.batch_size": 8},
 )

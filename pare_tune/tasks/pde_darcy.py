@@ -59,4 +59,5 @@ PDE_DARCY = Task(
     make=write_pdebench,
     release_size={"samples": 10_000, "points": 128},
     scale_target="pointwise",
+    embedded={"optimizer.lr": 1e-3, "train.epochs": 10, "train.batch_size": 8},
 )
