@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-FILTER: Final = "f435w"
-
-_READ_NOISE = 4.0  # electrons, as everything here
+_FILTER = "f435w"
+_READ_NOISE = 4.0  # electrons, as all charge and light here
 _FULL_WELL = 8e4
 _DETECTED = 3.0  # times the noise
 _STARS_PER_PIXEL = (0.015, 0.06)
@@ -65,7 +63,7 @@ def write_sample(
         names: list[str] = []
         for visit in range(visits):
             rng = np.random.default_rng([seed, 0x434F53, part, visit])
-            place = f"npy_{split}/{FILTER}/{90001 + part}/{visit + 1:02d}"
+            place = f"npy_{split}/{_FILTER}/{90001 + part}/{visit + 1:02d}"
             (folder / place).mkdir(parents=True)
             seeing = _draw_seeing(rng, exposures)
             np.save(folder / place / "sky.npy", seeing.sky.astype(np.float32))
