@@ -1,0 +1,64 @@
+"""What several commands share: options of the same meaning, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+INTERRUPTED = 130
+
+OWN = "Data of your own"
+SOURCES_ENV = ["PARE_TUNE_SOURCES", "PARE_TUNE_DATA"]
+FULL = typer.Option("--full", help="Solved data (PDEs) as many and as fine as the release; takes long.")
+
+TARGET = typer.Option(
+    help="What to learn of them: a file, a folder of masks, or a column of the inputs' table.",
+    rich_help_panel=OWN,
+)
+KIND = typer.Option(
+    help="point (one class a sample), multilabel, or dense (a value at every position).", rich_help_panel=OWN
+)
+MODALITY = typer.Option(
+    help="sequence_1d, grid_2d, table, dense_1d or dense_2d; default: seen from the shape.",
+    rich_help_panel=OWN,
+)
+CHANNELS = typer.Option(
+    help="Axis of a sample's channels: first, last or none; default: seen from the shape.",
+    rich_help_panel=OWN,
+)
+
+
+def shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def note(text: str) -> None:
+    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def from_environment(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        Console().print(draw(rows))
