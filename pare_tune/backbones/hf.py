@@ -81,6 +81,8 @@ class SequenceBackbone(Backbone):
         """The norm of the embedding layer and, with a wave embedder, its filters stretched to `steps` time steps.
 
         Patches shorter than half of the pretrained ones keep a new projection: cut to a point, a filter has no shape.
+        Every filter weighs the channels in its own way, drawn once for all; with equal weights, one-hot channels
+        (DNA) would all look the same.
         """
         if self.wave_embedder is None:
             norm = cast("Any", self.source_embedder.module).LayerNorm
@@ -90,7 +92,9 @@ class SequenceBackbone(Backbone):
         samples, weight, bias = projection.in_features, None, None
         if steps is not None and 2 * steps >= samples:
             stretched = nn.functional.interpolate(projection.weight[:, None], size=steps, mode="linear")
-            weight = stretched.repeat(1, in_channels, 1) * (samples / steps / in_channels) ** 0.5
+            weight = (
+                stretched * _channel_mix(len(stretched), in_channels) * (samples / steps / in_channels) ** 0.5
+            )
             bias = projection.bias.clone()
         return PatchStart(
             weight=weight, bias=bias, norm_weight=norm.weight.clone(), norm_bias=norm.bias.clone()
@@ -123,6 +127,16 @@ class SequenceBackbone(Backbone):
             raise ValueError(
                 f"{self.spec.name} takes at most {self.spec.max_tokens} tokens, got {num_tokens}"
             )
+
+
+def _channel_mix(num_filters: int, in_channels: int) -> Tensor:
+    """(filters, channels, 1) of unit variance; ones for a single channel."""
+    shape = (num_filters, in_channels, 1)
+    return (
+        torch.ones(shape)
+        if in_channels == 1
+        else torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def build_hf(

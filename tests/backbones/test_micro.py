@@ -123,7 +123,12 @@ def test_a_new_sequence_embedder_can_start_as_the_pretrained_one() -> None:
     tokens = nn.functional.conv1d(x, start.weight, start.bias, stride=POINTS_PER_TOKEN).transpose(1, 2)
     tokens = nn.functional.layer_norm(tokens, (160,), start.norm_weight, start.norm_bias)
     torch.testing.assert_close(tokens + backbone.positions[:5], backbone.embed_source(x, "waves"))
-    assert backbone.patch_start(4, steps=20).weight.shape == (160, 4, 20)
+    many = backbone.patch_start(4, steps=20).weight
+    assert many.shape == (160, 4, 20)
+    torch.testing.assert_close(many, backbone.patch_start(4, steps=20).weight)
+    bases = nn.functional.one_hot(torch.randint(4, (200,)), 4).float().T
+    tokens = nn.functional.conv1d(bases[None], many, start.bias, stride=20)
+    assert tokens.std(dim=2).mean() > 0.1 * tokens.std(), "one-hot channels are told apart"
     assert backbone.patch_start(1, steps=1).weight is None
     assert backbone.patch_start(1, steps=1).norm_weight is not None
 
