@@ -96,3 +96,13 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys, pare_tune.cli; print([m for m in ('torch', 'ray', 'optuna', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_functions_of_the_package_stay_functions_whatever_is_imported() -> None:
+    code = (
+        "import pare_tune, types; first = pare_tune.tune; import pare_tune.tune.run, pare_tune.train.loop;"
+        "from pare_tune import train, tune; from pare_tune.tune.run import search;"
+        "assert first is tune is pare_tune.tune and isinstance(tune, types.FunctionType), tune;"
+        "assert isinstance(pare_tune.train, types.FunctionType) and pare_tune.predict and pare_tune.load_task"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

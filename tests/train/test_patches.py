@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pare_tune.errors import StorageError
+from pare_tune.train import loop
 from pare_tune.train.patches import PATCHES, SAMPLES, picture_epochs, read_patches, record_patches
 
 from .conftest import Tokens, Toy
@@ -33,7 +34,7 @@ def test_recording_changes_nothing_of_the_training(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_pictures, _ = toy.run(folder=tmp_path)
-    monkeypatch.setattr("pare_tune.train.loop.record_patches", lambda *a, **k: None)
+    monkeypatch.setattr(loop, "record_patches", lambda *a, **k: None)
     without, _ = toy.run(folder=tmp_path / "other")
     assert [r.train_loss for r in with_pictures.curve] == [r.train_loss for r in without.curve]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pare_tune.tune
+from pare_tune.tune import run
 
-FILES = sorted(Path(pare_tune.tune.__path__[0]).rglob("*.py"))
+FILES = sorted(Path(run.__file__).parent.rglob("*.py"))
 
 
 def test_no_module_of_the_search_mentions_the_test_split() -> None:
