@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Test processes take whole files, which build their fixtures once; what needs the cluster goes to one of them."""
+    for item in items:
+        needs_ray = "ray_cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray")
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Prepared data of one test session, also for the processes it starts; the user's cache is left alone."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / "cache"  # the workers share it
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("PARE_TUNE_CACHE")
     os.environ["PARE_TUNE_CACHE"] = str(folder)
     yield folder

@@ -211,6 +211,7 @@ def test_solved_data_come_at_the_size_of_the_release(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.ray
 def test_search_train_predict(tmp_path: Path) -> None:
     """The whole path in processes of their own, as README shows it, on the smallest real task."""
     short = ["--set", "train.epochs=2", "--max-concurrent", "1"]
