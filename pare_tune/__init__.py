@@ -21,14 +21,15 @@ __version__ = "0.1.0"
 __all__ = ["load_task", "predict", "train", "tune"]
 
 
-class _Package(ModuleType):
-    """Keeps `pare_tune.tune` and `pare_tune.train` functions: the packages of these names stay what one imports from."""
+def __getattr__(name: str) -> Any:
+    # On first use: `pare-tune --help` must not wait for torch and Ray.
+    if name in __all__:
+        return getattr(import_module("pare_tune.api"), name)
+    raise AttributeError(f"module 'pare_tune' has no attribute {name!r}")
 
-    def __getattr__(self, name: str) -> Any:
-        # On first use: `pare-tune --help` must not wait for torch and Ray.
-        if name in __all__:
-            return getattr(import_module("pare_tune.api"), name)
-        raise AttributeError(f"module 'pare_tune' has no attribute {name!r}")
+
+class _Package(ModuleType):
+    """Keeps `pare_tune.tune` and `pare_tune.train` functions: the packages of these names are imported from."""
 
     def __setattr__(self, name: str, value: object) -> None:
         # An import of a package inside binds it here.
