@@ -17,13 +17,52 @@ PACKAGE = Path(pare_tune.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "data": {"data", "errors"},
     "method": {"method", "errors"},
+    "distance": {"distance", "errors"},
     "backbones": {"backbones", "errors"},
-    "tasks": {"tasks", "data", "errors"},
-    "sources": {"sources", "data", "errors"},
+    "tasks": {"tasks", "data", "errors", "steps"},
+    "sources": {"sources", "data", "errors", "steps"},
     "config": {"config", "errors", "method", "tasks"},
-    "train": {"train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
-    "tune": {"tune", "train", "config", "errors", "method", "tasks", "sources", "backbones", "data"},
-    "report": {"report", "tune", "train", "config", "errors", "tasks"},
+    "train": {
+        "train",
+        "config",
+        "errors",
+        "distance",
+        "method",
+        "tasks",
+        "sources",
+        "backbones",
+        "data",
+        "steps",
+    },
+    "tune": {"tune", "train", "config", "errors", "method", "tasks", "sources", "backbones", "data", "steps"},
+    "report": {"report", "tune", "train", "config", "errors", "tasks", "steps"},
+    "simulate": {"simulate", "tune", "train", "config", "errors", "tasks"},
+    "figures": {
+        "figures",
+        "report",
+        "tune",
+        "train",
+        "config",
+        "distance",
+        "errors",
+        "method",
+        "tasks",
+        "sources",
+        "backbones",
+        "steps",
+    },
+    "compare": {
+        "compare",
+        "figures",
+        "report",
+        "tune",
+        "train",
+        "config",
+        "errors",
+        "method",
+        "tasks",
+        "steps",
+    },
 }
 LIBRARIES_ABOVE = {"ray", "optuna", "typer", "rich", "plotly"}
 
@@ -53,7 +92,7 @@ def test_imports_go_one_way(package: str) -> None:
                 assert parts[1] in ALLOWED[package], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["data", "method", "backbones", "tasks", "sources"])
+@pytest.mark.parametrize("package", ["data", "distance", "method", "backbones", "tasks", "sources"])
 def test_the_lower_packages_know_no_engine(package: str) -> None:
     for path in modules(package):
         assert not {n.split(".")[0] for n in imports(path)} & LIBRARIES_ABOVE, path
