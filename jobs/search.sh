@@ -9,4 +9,13 @@
 set -euo pipefail
 # Local clusters ask for their token since Ray 2.60, but `ray job submit` sends it only when told to.
 export RAY_AUTH_MODE="${RAY_AUTH_MODE:-token}"
-exec ray job submit --runtime-env-json '{"env_vars": {"PYTHONUNBUFFERED": "1"}}' -- pare-tune "$@"
+# The dashboard lists the job under its task, or under the run that it resumes.
+what="${*: -1}" previous=""
+for argument in "$@"; do
+  case "$previous" in --task | resume) what="$(basename "$argument")" ;; esac
+  case "$argument" in --task=*) what="$(basename "${argument#--task=}")" ;; esac
+  previous="$argument"
+done
+metadata="$(printf '{"job_name": "pare-tune %s"}' "${what//[\"\\]/}")"
+exec ray job submit --metadata-json "$metadata" --runtime-env-json '{"env_vars": {"PYTHONUNBUFFERED": "1"}}' \
+  -- pare-tune "$@"

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,11 +28,13 @@ from pare_tune.config import (
     load_run,
     load_trial,
     own_of,
+    parse_size,
     task_of,
     validate,
 )
 from pare_tune.errors import ConfigError, RunBusy, StorageError
-from pare_tune.report import TensorBoardWriter, write_report
+from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, write_report
+from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
 from pare_tune.tasks.load import TaskData, provenance_of
@@ -42,6 +44,7 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
 from pare_tune.train.export import METRICS, plain_json, write_text
 from pare_tune.train.final import CURVE, is_finished
+from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.train.trial import open_trial
 from pare_tune.tune.cluster import connect
@@ -98,11 +101,11 @@ def tune(
         task: a benchmark's name, or the path of a task file; None for `data`, `target` and `kind` of your own.
         data: folder of the benchmark's release, or the file of your own inputs.
         target: your own targets: a file, or a column of the inputs' table.
-        kind: of your own task: point, multilabel or dense.
+        kind: of your own task: point, multilabel, regression or dense.
         budget: trials (50), wall time ("2h") or epochs ("600ep").
         settings: dotted settings of trial 0, {"train.epochs": 5}.
         observe: called with a `Snapshot` a few times a second.
-        search: fields of `SearchConfig` (max_concurrent, workers_per_trial, …).
+        search: fields of `SearchConfig` (max_concurrent, warm_start, max_disk, …).
 
     Raises:
         PareTuneError: what is wrong and what to do.
@@ -161,29 +164,33 @@ def train(
     if epochs is not None:
         trial = trial.with_values({"train.epochs": epochs})
     folder = Path(out).absolute()
-    task_data.load_task(
-        task_of(trial), data=trial.data, canvas=trial.input.canvas
-    )  # mistakes show before Ray
+    task = task_of(trial)
+    task_data.load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
     if is_finished(folder):
         raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
     with (
-        connect(workers=num_workers, gpus_per_worker=gpus_per_worker) as cluster,
+        connect(
+            workers=num_workers, gpus_per_worker=gpus_per_worker, name=f"pare-tune train {task.name}"
+        ) as cluster,
         _owned(folder),
-        _follow(folder, observe),
+        FinalWriter(folder, task.metric.name) as board,
     ):
         _check_continues(folder, trial, with_val)
         # Ray Train is slow to import, and predicting needs none of it.
         from pare_tune.train.worker import launch_final
 
-        launch_final(
-            trial,
-            folder,
-            with_val=with_val,
-            num_workers=num_workers,
-            cpus_per_worker=cluster.cpus_for(num_workers),
-            gpus_per_worker=cluster.gpus_for(gpus_per_worker),
-        )
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        with _follow(folder, [board.add] if observe is None else [board.add, observe]):
+            launch_final(
+                trial,
+                folder,
+                with_val=with_val,
+                num_workers=num_workers,
+                cpus_per_worker=cluster.cpus_for(num_workers),
+                gpus_per_worker=cluster.gpus_for(gpus_per_worker),
+            )
+        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        board.end(metrics)
+        shutil.rmtree(folder / PATCHES, ignore_errors=True)
     return {**metrics, "folder": str(folder)}
 
 
@@ -338,22 +345,49 @@ def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notif
 
 
 def resume_search(
-    run: Path, *, budget: str | None = None, observe: Observe | None = None, notify: Notify | None = None
+    run: Path,
+    *,
+    budget: str | None = None,
+    max_disk: str | None = None,
+    observe: Observe | None = None,
+    notify: Notify | None = None,
 ) -> Result:
-    """Go on with a search, perhaps with a larger budget."""
+    """Go on with a search, perhaps with a larger budget or another limit of its folder's size ("5GB")."""
     with _boards(observe) as watch:
         parsed = None if budget is None else Budget.parse(budget)
-        result = _resume(run, parsed, observe=watch, notify=notify)
+        size = None if max_disk is None else parse_size(max_disk)
+        result = _resume(run, parsed, max_disk=size, observe=watch, notify=notify)
     write_reports(result.path)
     return result
 
 
 def write_reports(run: Path) -> Path:
     """Bring the TensorBoard files of a run up to date and write its report.html; returns the report's path."""
-    found = snapshot(run)
-    with TensorBoardWriter(run) as writer:
-        writer.update(found)
-    return write_report(run, found)
+    with step("writing the report"):
+        found = snapshot(run)
+        with TensorBoardWriter(run) as writer:
+            writer.update(found)
+        return write_report(run, found)
+
+
+def compare_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """One page about several runs; returns its path, by default compare.html beside the first run.
+
+    Raises:
+        ConfigError: a folder is no run folder, or is given twice.
+        StudyFailed: a run ended before its first trial.
+        StorageError: the page could not be written.
+    """
+    folders = [run.absolute() for run in runs]
+    twice = next((run for run in folders if folders.count(run) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is given twice; name each run once")
+    with step("reading the runs, runs", len(folders)) as count:
+        found = []
+        for run in folders:
+            found.append(snapshot(run))
+            count()
+    return write_comparison(found, out or folders[0].parent / "compare.html")
 
 
 def solve_in_full(task: str, notify: Notify) -> Path:
@@ -467,11 +501,8 @@ def _check_continues(folder: Path, trial: TrialConfig, with_val: bool) -> None:
 
 
 @contextmanager
-def _follow(folder: Path, observe: Callable[[dict[str, Any]], None] | None) -> Iterator[None]:
-    """Tell `observe` every line that the workers add to curve.jsonl."""
-    if observe is None:
-        yield
-        return
+def _follow(folder: Path, observers: Sequence[Callable[[dict[str, Any]], None]]) -> Iterator[None]:
+    """Tell `observers` every line that the workers add to curve.jsonl."""
     done = threading.Event()
     seen = 0
 
@@ -481,7 +512,8 @@ def _follow(folder: Path, observe: Callable[[dict[str, Any]], None] | None) -> I
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         lines = text.splitlines()[: text.count("\n")]
         for line in lines[seen:]:
-            observe(plain_json(json.loads(line)))
+            for observe in observers:
+                observe(plain_json(json.loads(line)))
         seen = max(seen, len(lines))
 
     def loop() -> None:

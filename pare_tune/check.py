@@ -123,6 +123,8 @@ def data_lines(spec: OwnData, seen: Survey) -> Iterator[str]:
         yield f"split     {counts} ({_how(spec, seen)})"
     if seen.class_counts:
         yield from _classes(seen)
+    if seen.values:
+        yield from _values(seen)
     if seen.constant:
         is_table = seen.layout.modality is Modality.TABLE
         what = "columns" if is_table else "channels"
@@ -143,6 +145,8 @@ def _target(seen: Survey) -> str:
     match seen.target.kind:
         case "classes" | "labels":
             return f"{len(seen.target.names)} {seen.target.kind}"
+        case "values":
+            return "one number a sample" if len(seen.values) == 1 else f"{len(seen.values)} numbers a sample"
         case "mask":
             return f"a mask ({seen.target.levels[1]:g} on {seen.target.levels[0]:g})"
         case "numbers":
@@ -187,6 +191,17 @@ def _classes(seen: Survey) -> Iterator[str]:
         yield f"  {name:<{width}}  {total:,} ({share:.3g} %): {each}"
     if len(seen.class_counts) > _CLASSES_SHOWN:
         yield f"  and {len(seen.class_counts) - _CLASSES_SHOWN} more"
+
+
+def _values(seen: Survey) -> Iterator[str]:
+    width = max(len(name) for name in seen.values)
+    for name, of in list(seen.values.items())[:_CLASSES_SHOWN]:
+        yield (
+            f"  {name:<{width}}  {of['low']:.4g} to {of['high']:.4g}, mean {of['mean']:.4g}, spread {of['spread']:.4g} "
+            f"(the rmse of always saying the mean)"
+        )
+    if len(seen.values) > _CLASSES_SHOWN:
+        yield f"  and {len(seen.values) - _CLASSES_SHOWN} more"
 
 
 def _repeated(seen: Survey) -> str:

@@ -48,15 +48,19 @@ Method = Literal[
     "finetune",
     "layernorm",
     "scratch",
+    "orca",
 ]
 """pare: the paper. random: patches chosen by chance (its Table 5). mixup, cutmix: other ways of mixing the source in
 (Table 4). pare_no_source_loss: its patches without its label (Table 18). target_mixup, target_mask: augmentation
 without a source (Table 18). finetune: nothing is mixed (NFT). layernorm: only norms, embedder and heads train (FPT).
-scratch: the same architecture, not pretrained (Table 15)."""
+scratch: the same architecture, not pretrained (Table 15). orca: the target embedder is aligned with the source first,
+then everything is fine-tuned (Table 15; Shen et al., ICML 2023, https://arxiv.org/abs/2302.05738)."""
 
-SOURCE_METHODS = frozenset({"pare", "random", "mixup", "cutmix", "pare_no_source_loss"})
-"""Mix source samples in."""
-MIXING_METHODS = SOURCE_METHODS | {"target_mixup", "target_mask"}
+ALIGNING_METHODS = frozenset({"orca"})
+"""Align the embedder before training."""
+SOURCE_METHODS = frozenset({"pare", "random", "mixup", "cutmix", "pare_no_source_loss"}) | ALIGNING_METHODS
+"""Read source samples."""
+MIXING_METHODS = (SOURCE_METHODS - ALIGNING_METHODS) | {"target_mixup", "target_mask"}
 """Mix anything, so that k and β2 mean something."""
 GATED_METHODS = frozenset({"pare", "pare_no_source_loss"})
 """Choose patches by the gate."""
@@ -98,6 +102,19 @@ class SourceConfig(_Model):
     """Folder of the public release; None for embedded sources."""
     samples: int | None = Field(default=None, ge=1)
     """A fixed subset of this size; None for all."""
+
+
+class AlignConfig(_Model):
+    """How `orca` aligns the target embedder with the source before training; other methods ignore it."""
+
+    epochs: int = Field(default=60, ge=0, le=10_000)
+    """Steps, of one batch each, as ORCA's code counts them (60; NinaPro 100, tables 20). 0 is plain fine-tuning."""
+    distance: Literal["otdd", "mmd", "l2"] = "otdd"
+    """What is made small between embedded target and source samples."""
+    inner: Literal["exact", "gaussian"] = "exact"
+    """otdd: the distance between two classes."""
+    samples: int = Field(default=512, ge=16, le=8192)
+    """Of target and of source, in one step."""
 
 
 class OptimizerConfig(_Model):
@@ -165,6 +182,7 @@ class TrialConfig(_Model):
     optimizer: OptimizerConfig
     train: TrainConfig
     input: InputConfig = InputConfig()
+    align: AlignConfig = AlignConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @field_validator("own")
@@ -258,6 +276,34 @@ class Budget(_Model):
         return f"{self.amount!r} s"
 
 
+_BYTES = {
+    "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+
+
+def parse_size(text: str) -> int:
+    """Bytes: `5GB`, `1.5 GiB`, `800M`; decimal units are powers of 1000, binary ones of 1024.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", text)
+    factor = _BYTES.get(match[2].lower()) if match is not None else None
+    if match is None or factor is None or int(float(match[1]) * factor) < 1:
+        raise ConfigError(f"a size is a positive number with its unit (5GB, 1.5 GiB, 800MB), got {text!r}")
+    return round(float(match[1]) * factor)
+
+
+def show_size(size: int) -> str:
+    """As `parse_size` reads it, without loss: 5 GB, 1.5 GiB, or bytes where no unit is whole to two places."""
+    for unit in ("TB", "TiB", "GB", "GiB", "MB", "MiB", "kB", "KiB"):
+        factor = _BYTES[unit.lower()]
+        if size >= factor and size * 100 % factor == 0:
+            return f"{size / factor:g} {unit}"
+    return f"{size} B"
+
+
 class SearchConfig(_Model):
     """How the search goes on around trial 0."""
 
@@ -267,6 +313,12 @@ class SearchConfig(_Model):
     """A space of your own; None takes the shipped one of the modality."""
     startup_trials: int = Field(default=10, ge=1)
     """Random trials before the model-based sampler starts."""
+    source_order: tuple[str, ...] = ()
+    """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the random trials take them
+    in turn, before any is drawn at random. Empty: all at random."""
+    warm_start: tuple[Path, ...] = ()
+    """Runs, or files of points, whose best configurations are tested first and whose rankings guide the search at its
+    beginning. They are copied into the run folder."""
     reduction: int = Field(default=3, ge=2, le=10)
     """Successive halving keeps one in so many at each rung."""
     first_rung: float = Field(default=0.3, gt=0.0, le=1.0)
@@ -275,6 +327,9 @@ class SearchConfig(_Model):
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
     take a quarter: fewer seeds otherwise); 0 chooses by the single scores of the search."""
+    max_disk: int | None = Field(default=None, ge=1)
+    """Bytes that the run folder may take, written as 5GB or 800 MiB; what is least wanted goes first, never the best
+    trial, the record, or what a running trial needs. None for no limit."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at a time; None is as many as the cluster holds."""
     workers_per_trial: int = Field(default=1, ge=1)
@@ -290,6 +345,20 @@ class SearchConfig(_Model):
     @field_serializer("budget")
     def _show_budget(self, value: Budget) -> str:
         return str(value)
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
+
+    @field_validator("max_disk", mode="before")
+    @classmethod
+    def _parse_max_disk(cls, value: Any) -> Any:
+        return parse_size(value) if isinstance(value, str) else value
+
+    @field_serializer("max_disk")
+    def _show_max_disk(self, value: int | None) -> str | None:
+        return None if value is None else show_size(value)
 
 
 class RunConfig(_Model):
@@ -360,6 +429,7 @@ def default_trial(
             **common,
             backbone=backbone or small.backbone,
             source=SourceConfig(name=small.source),
+            align=AlignConfig(epochs=paper.align_epochs, samples=256),
             optimizer=OptimizerConfig(lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
             input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens),
@@ -370,6 +440,7 @@ def default_trial(
         **common,
         backbone=backbone or ("swin-base-22k" if task.modality.is_grid else "roberta-base"),
         source=SourceConfig(name=paper.source),
+        align=AlignConfig(epochs=paper.align_epochs),
         optimizer=OptimizerConfig(
             name=paper.optimizer,
             lr=paper.lr,
@@ -469,7 +540,7 @@ def own_of(
             f"--{given[0]} is for data of your own, --task {task} has its own; give one of them"
         )
     if data is None or kind is None:
-        missing = "--data FILE" if data is None else "--kind point, multilabel or dense"
+        missing = "--data FILE" if data is None else "--kind point, multilabel, regression or dense"
         raise ConfigError(f"a task of your own needs {missing} beside --{given[0]}")
     tree = from_options({"data": str(data), **said})
     return validate(OwnData, tree, where="options").under(Path.cwd())

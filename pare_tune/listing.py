@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pare_tune.errors import UnknownName
 from pare_tune.report import DataRow, SourceRow, TaskRow
 from pare_tune.tasks import TASKS
-from pare_tune.tasks.base import Dense, Modality, MultiLabel, Output, Point, Task
+from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point, Task
 from pare_tune.tasks.stores import PREPARED, default_cache, provenance_of, store_key
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def _output(output: Output) -> str:
             return f"{output.num_labels} labels"
         case Dense():
             return "×".join(map(str, output.shape))
+        case Numbers():
+            return "a number" if output.num == 1 else f"{output.num} numbers"
 
 
 def _source_row(source: Source, root: Path | None) -> SourceRow:

@@ -310,7 +310,10 @@ def test_own_data_are_checked_and_prepared(call: Call, own: Path) -> None:
         (["--task", "absent.yaml"], ["absent.yaml"]),
         (["--task", "my-task.yaml", "--data", "inputs.npy"], ["my-task.yaml says all of its data"]),
         (["--task", "ecg", "--kind", "point"], ["--kind is for data of your own"]),
-        (["--data", "inputs.npy", "--target", "labels.npy"], ["--kind point, multilabel or dense"]),
+        (
+            ["--data", "inputs.npy", "--target", "labels.npy"],
+            ["--kind point, multilabel, regression or dense"],
+        ),
         (["--data", "inputs.npy", "--target", "labels.npy", "--kind", "class"], ["options: kind", "'class'"]),
         (["--data", "inputs.npy", "--kind", "point"], ["target is missing"]),
         (["--data", "input.npy", "--target", "labels.npy", "--kind", "point"], ["input.npy"]),

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import sys
 
-from pare_tune.cli import search, model, look, data  # isort: skip (the order of --help)
+# isort: off
+# In the order of --help.
+from pare_tune.cli import search, model, look, compare, portfolio, figures, otdd, data, simulate
+
+# isort: on
 from pare_tune.cli.app import app
 from pare_tune.cli.common import INTERRUPTED, fail
 from pare_tune.errors import PareTuneError
 
-__all__ = ["app", "data", "look", "main", "model", "search"]
+__all__ = [
+    "app",
+    "compare",
+    "data",
+    "figures",
+    "look",
+    "main",
+    "model",
+    "otdd",
+    "portfolio",
+    "search",
+    "simulate",
+]
 
 
 def main() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
+from pare_tune.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from pare_tune.report import Bars
 
 INTERRUPTED = 130
 
@@ -24,7 +29,9 @@ TARGET = typer.Option(
     rich_help_panel=OWN,
 )
 KIND = typer.Option(
-    help="point (one class a sample), multilabel, or dense (a value at every position).", rich_help_panel=OWN
+    help="point (one class a sample), multilabel, regression (one number a sample, or several), or dense (a value at "
+    "every position).",
+    rich_help_panel=OWN,
 )
 MODALITY = typer.Option(
     help="sequence_1d, grid_2d, table, dense_1d or dense_2d; default: seen from the shape.",
@@ -40,6 +47,21 @@ def shown(path: Path) -> Path:
     """As short as it can be typed from here."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+@contextmanager
+def long_steps(*, as_json: bool = False) -> Iterator[Bars | None]:
+    """Show the long steps of a command on standard error; none to scripts that asked for JSON."""
+    from pare_tune.report import Bars, mode_of
+    from pare_tune.steps import watched_by
+
+    if as_json:
+        yield None
+        return
+    err = Console(stderr=True)
+    bars = Bars(err, mode=mode_of(Console(), err))
+    with watched_by(bars):
+        yield bars
 
 
 def note(text: str) -> None:
@@ -62,3 +84,16 @@ def print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_js
         print(json.dumps([asdict(row) for row in rows]))
     else:
         Console().print(draw(rows))
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`--set KEY=VALUE` as dotted settings. Raises ConfigError."""
+    from ruamel.yaml import YAML
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes KEY=VALUE, e.g. train.epochs=5, got {pair!r}")
+        values[key.strip()] = YAML(typ="safe").load(text)
+    return values

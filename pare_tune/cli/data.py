@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import data_app
-from pare_tune.cli.common import CHANNELS, FULL, KIND, MODALITY, TARGET, from_environment, note, print_rows
+from pare_tune.cli.common import (
+    CHANNELS,
+    FULL,
+    KIND,
+    MODALITY,
+    TARGET,
+    from_environment,
+    long_steps,
+    note,
+    print_rows,
+)
 from pare_tune.errors import ConfigError
 
 
@@ -100,8 +110,10 @@ def data_prepare(
     if full:
         if data is not None and not from_environment(context, "data"):
             raise ConfigError("--full solves data and --data reads them; give one of the two")
-        data = solve_in_full(task, note)
-    opened = load_task(task, data=data)
+        with long_steps():
+            data = solve_in_full(task, note)
+    with long_steps():
+        opened = load_task(task, data=data)
     typer.echo(
         f"{task}: data: {opened.provenance}, {len(opened.train)} train, {len(opened.val)} val, "
         f"input {opened.input_shape}, output {opened.output}"
@@ -119,4 +131,6 @@ def data_sample(
     """Write the task's own data in the format of its public release, to look at or to copy."""
     from pare_tune.api import write_sample
 
-    typer.echo(str(write_sample(task, out, full=full, notify=note)))
+    with long_steps():
+        written = write_sample(task, out, full=full, notify=note)
+    typer.echo(str(written))

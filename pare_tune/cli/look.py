@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import SOURCES_ENV, print_rows
+from pare_tune.cli.common import SOURCES_ENV, long_steps, print_rows
+from pare_tune.errors import ConfigError
 
 
 @app.command()
@@ -31,11 +32,28 @@ def status(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write report.html and the TensorBoard files of a run again."""
-    from pare_tune.api import write_reports
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="One run folder, or several to compare.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Page of a comparison; default: compare.html beside the first run."),
+    ] = None,
+) -> None:
+    """Write report.html and the TensorBoard files of a run again; of several runs, a page that compares them.
 
-    typer.echo(str(write_reports(run)))
+    pare-tune report runs/psicov-20261122-113000
+
+    pare-tune report runs/psicov-* -o psicov.html
+    """
+    from pare_tune.api import compare_runs, write_reports
+
+    if len(runs) == 1 and out is not None:
+        raise ConfigError(
+            f"--out is for the page that compares several runs; the report of one is {runs[0] / 'report.html'}"
+        )
+    with long_steps():
+        written = write_reports(runs[0]) if len(runs) == 1 else compare_runs(runs, out)
+    typer.echo(str(written))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import shown
+from pare_tune.cli.common import long_steps, shown
+from pare_tune.errors import ConfigError
 
 
 @app.command()
@@ -29,25 +31,41 @@ def train(
         typer.Option("--with-val", help="Train on train + validation; the last epoch's weights are kept."),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train longer than the trial did.")] = None,
+    soup: Annotated[
+        bool,
+        typer.Option(
+            "--soup",
+            help="Train nothing: average the weights of the run's best trials, as far as validation improves. Default "
+            "folder: soup/.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Train a configuration in full and score the test split, once.
 
     pare-tune train runs/psicov-…/best.yaml --num-workers 2
+
+    pare-tune train runs/psicov-…/best.yaml --soup
     """
+    console = Console()
+    if soup:
+        if num_workers > 1 or with_val or epochs is not None:
+            raise ConfigError("--soup trains nothing; leave out --num-workers, --with-val and --epochs")
+        _soup(console, config, out, as_json=as_json)
+        return
     from pare_tune.api import train as train_final
 
-    console = Console()
-    progress = _epoch_printer(console, as_json)
-    metrics = train_final(
-        config,
-        out=out,
-        num_workers=num_workers,
-        gpus_per_worker=gpus_per_worker,
-        with_val=with_val,
-        epochs=epochs,
-        observe=progress,
-    )
+    with long_steps(as_json=as_json) as bars, ExitStack() as shown_while:
+        tell = _tell_json if bars is None else shown_while.enter_context(bars.training(console)).epoch
+        metrics = train_final(
+            config,
+            out=out,
+            num_workers=num_workers,
+            gpus_per_worker=gpus_per_worker,
+            with_val=with_val,
+            epochs=epochs,
+            observe=tell,
+        )
     if as_json:
         print(json.dumps({"event": "trained", **metrics}))
         return
@@ -58,9 +76,7 @@ def train(
         f"trained on {metrics['trained_on']}",
         highlight=False,
     )
-    folder = shown(Path(metrics["folder"]))
-    console.print(f"model: {folder}", highlight=False, soft_wrap=True)
-    console.print(f"next:  pare-tune predict {folder} inputs.npy -o out.npy", highlight=False, soft_wrap=True)
+    _print_next(console, Path(metrics["folder"]))
 
 
 @app.command()
@@ -93,17 +109,38 @@ def predict(
         typer.echo(f"columns: {', '.join(names)}")
 
 
-def _epoch_printer(console: Console, as_json: bool) -> Any:
-    def show(epoch: dict[str, Any]) -> None:
-        if as_json:
-            print(json.dumps({"event": "epoch", **epoch}), flush=True)
-            return
-        score = epoch["score"]
-        console.print(
-            f"epoch {epoch['epoch']:>3}/{epoch['epochs']}  loss {epoch['train_loss']:.4g}"
-            + ("" if score is None else f"  val {score:.4g}")
-            + f"  k {epoch['k']}  {epoch['seconds']:.1f} s",
-            highlight=False,
-        )
+def _soup(console: Console, config: Path, out: Path | None, *, as_json: bool) -> None:
+    from pare_tune.compare.soup import soup_of_run
 
-    return show
+    run = config.absolute().parent
+    folder = (out or run / "soup").absolute()
+    with long_steps(as_json=as_json):
+        metrics = soup_of_run(run, folder)
+    if as_json:
+        print(json.dumps({"event": "souped", **metrics, "folder": str(folder)}))
+        return
+    unit = "" if metrics["unit"] == "1" else f" {metrics['unit']}"
+    names = ", ".join(map(str, metrics["soup"]))
+    kept = len(metrics["ingredients"])
+    said = (
+        f"soup of trials {names}, of {kept} whose weights were kept"
+        if len(metrics["soup"]) > 1
+        else f"trial {names} alone: averaging it with any other of the {kept} that were kept made validation no better"
+    )
+    console.print(
+        f"\n[bold]test {metrics['metric']} {metrics['test']:.4g}{unit}[/bold] on {metrics['test_samples']} samples "
+        f"(data: {metrics['data']})\n{said}; validation {metrics['validation']:.4g}{unit}, the best trial alone "
+        f"{metrics['validation_alone']:.4g}{unit}",
+        highlight=False,
+    )
+    _print_next(console, folder)
+
+
+def _print_next(console: Console, folder: Path) -> None:
+    folder = shown(folder)
+    console.print(f"model: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"next:  pare-tune predict {folder} inputs.npy -o out.npy", highlight=False, soft_wrap=True)
+
+
+def _tell_json(epoch: dict[str, Any]) -> None:
+    print(json.dumps({"event": "epoch", **epoch}), flush=True)

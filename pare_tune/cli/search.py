@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,16 +21,22 @@ from pare_tune.cli.common import (
     TARGET,
     fail,
     from_environment,
+    long_steps,
     note,
+    parse_settings,
     shown,
 )
-from pare_tune.errors import ConfigError
 
 if TYPE_CHECKING:
     from pare_tune.config import RunConfig
     from pare_tune.tune.result import Result
+    from pare_tune.tune.snapshot import Snapshot
 
 _SEARCH, _MODEL, _CLUSTER = "Search", "Data and model", "Cluster"
+MAX_DISK = typer.Option(
+    help="Most that the run folder may take (5GB, 800MB): what is least wanted goes first, never the best trial.",
+    rich_help_panel=_SEARCH,
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -129,6 +135,17 @@ def search(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--warm-start",
+            metavar="RUN",
+            help="An earlier run, of this or another task, or a file of `pare-tune portfolio`: its best points are "
+            "tested first, with a fifth of the budget at most, and its ranking guides the beginning. Repeat for more.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    max_disk: Annotated[str | None, MAX_DISK] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at a time; default: all that fit.", rich_help_panel=_CLUSTER)
     ] = None,
@@ -160,6 +177,8 @@ def search(
     [dim]Data of your own: arrays, tables, images; more in a task file (pare-tune --task my-task.yaml):[/dim]
 
       pare-tune --data inputs.npy --target labels.npy --kind point
+
+      pare-tune --data table.csv --target yield --kind regression
 
     [dim]The real release, on the paper's backbone, two hours:[/dim]
 
@@ -193,11 +212,13 @@ def search(
         source=source,
         source_data=source_data,
         source_samples=source_samples,
-        settings=_settings(settings or []),
+        settings=parse_settings(settings or []),
         seed=seed,
         search={
             "space": space,
             "confirm": confirm,
+            "warm_start": warm_start or None,
+            "max_disk": max_disk,
             "max_concurrent": max_concurrent,
             "workers_per_trial": workers_per_trial,
             "cpus_per_worker": cpus_per_worker,
@@ -219,6 +240,7 @@ def resume(
     budget: Annotated[
         str | None, typer.Option(help="A new budget for the whole run, what is already spent included.")
     ] = None,
+    max_disk: Annotated[str | None, MAX_DISK] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Go on with a search that was interrupted, or extend one that ended.
@@ -227,25 +249,15 @@ def resume(
     """
     from pare_tune.api import resume_search
 
-    _watch(lambda **tell: resume_search(run, budget=budget, **tell), as_json=as_json, run=run)
+    _watch(
+        lambda **tell: resume_search(run, budget=budget, max_disk=max_disk, **tell), as_json=as_json, run=run
+    )
 
 
 def _is_own(task: str | None, *options: str | None) -> bool:
     """Whether the data are the user's own: a task file, or what describes them."""
     is_file = task is not None and task.lower().endswith((".yaml", ".yml"))
     return is_file or any(option is not None for option in options)
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set takes KEY=VALUE, e.g. train.epochs=5, got {pair!r}")
-        values[key.strip()] = YAML(typ="safe").load(text)
-    return values
 
 
 def _print_plan(plan: RunConfig, as_json: bool) -> None:
@@ -273,9 +285,13 @@ def _watch(
     before = snapshot(run) if run is not None else None
     view = LiveView(console, mode="json" if as_json else "auto", before=before)
 
+    def observe(seen: Snapshot) -> None:
+        # What comes after the search (its report) shows itself below the view.
+        (view.close if seen.finished else view.update)(seen)
+
     try:
-        with view:
-            result = go(observe=view.update, notify=note)
+        with long_steps(as_json=as_json), view:
+            result = go(observe=observe, notify=note)
             last = snapshot(result.path)
             view.close(last)
     except SearchInterrupted as interrupted:

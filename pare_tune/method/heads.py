@@ -1,4 +1,4 @@
-"""Predictors h_t and h_s: features of the encoder → classes, or a value at every position.
+"""Predictors h_t and h_s: features of the encoder → classes or numbers, or a value at every position.
 
 Layers start small (normal, 0.02, as the encoders' own) with zero bias: first predictions are near zero.
 """

@@ -4,6 +4,8 @@ Everything is drawn from a `Snapshot` and the files of the run folder. Importing
 heavier; plotly, optuna, tensorboard and jinja2 are loaded by the calls that need them.
 """
 
+from pare_tune.report.bars import Bars, mode_of
+from pare_tune.report.compare import write_comparison
 from pare_tune.report.events import snapshot_json
 from pare_tune.report.html import write_report
 from pare_tune.report.live import LiveView
@@ -17,20 +19,24 @@ from pare_tune.report.tables import (
     stale_lines,
     task_table,
 )
-from pare_tune.report.tensorboard import TensorBoardWriter
+from pare_tune.report.tensorboard import FinalWriter, TensorBoardWriter
 
 __all__ = [
+    "Bars",
     "DataRow",
+    "FinalWriter",
     "LiveView",
     "SourceRow",
     "TaskRow",
     "TensorBoardWriter",
     "data_table",
+    "mode_of",
     "snapshot_json",
     "source_table",
     "stale_lines",
     "status_text",
     "summary",
     "task_table",
+    "write_comparison",
     "write_report",
 ]

@@ -1,111 +1,51 @@
-"""The charts of the HTML report, as plotly figures in plain values: {"data": [...], "layout": {...}}.
-
-States keep one colour, one symbol and one line style everywhere; the colours are Okabe and Ito's, which colour-blind
-readers can tell apart.
-"""
+"""The charts of one search's report: curves, confirmation, schedule, importance and slices."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pare_tune.report import words
-from pare_tune.report.domains import Choice, Domain, Numeric
+from pare_tune.report.domains import Choice, Domain
+from pare_tune.report.figure import (
+    BEST,
+    COLOURS,
+    DEFAULT,
+    MAX_POINTS,
+    Chart,
+    better,
+    draw,
+    plain,
+    rounded,
+    score_axis,
+    setting_axis,
+    unit,
+    window,
+)
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
-
-BEST, DEFAULT = "#d55e00", "#1b1f24"
-COLOURS: dict[TrialState, str] = {
-    "complete": "#0072b2",
-    "pruned": "#9aa3ad",
-    "failed": "#cc79a7",
-    "running": "#009e73",
-    "waiting": "#9aa3ad",
-}
 
 _CURVE_ORDER: tuple[TrialState, ...] = ("complete", "pruned", "failed", "running")
 """The many lie below the few."""
-
-Figure = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A figure and the sentence that says what to see in it."""
-
-    key: str
-    title: str
-    caption: str
-    figure: Figure
-    height: int = 340
-
-
-def incumbent_chart(s: Snapshot) -> Chart | None:
-    """The best score so far over the epochs spent; None before a trial has finished."""
-    points: list[tuple[int, float, int]] = []
-    line: list[tuple[int, float]] = []
-    spent = 0
-    best: float | None = None
-    for trial in sorted(s.trials, key=lambda t: t.number):
-        spent += trial.epoch
-        if trial.state != "complete" or trial.best_score is None or trial.repeats is not None:
-            continue
-        points.append((spent, trial.best_score, trial.number))
-        if best is None or s.better(trial.best_score, best):
-            best = trial.best_score
-        line.append((spent, best))
-    if not points or best is None:
-        return None
-    line.append((spent, best))
-    data = [
-        {
-            "type": "scatter", "mode": "markers", "name": "finished trial",
-            "x": [p[0] for p in points], "y": _round([p[1] for p in points]), "text": [str(p[2]) for p in points],
-            "marker": {"color": COLOURS["complete"], "size": 6, "opacity": 0.55},
-            "hovertemplate": f"trial %{{text}}<br>%{{y}}{_unit(s)}<extra></extra>",
-        },
-        {
-            "type": "scatter", "mode": "lines", "name": "best so far",
-            "x": [p[0] for p in line], "y": _round([p[1] for p in line]),
-            "line": {"color": BEST, "width": 2.5, "shape": "hv"}, "hoverinfo": "skip",
-        },
-    ]  # fmt: skip
-    default = s.default
-    if default is not None and default.state == "complete" and default.best_score is not None:
-        data.append(
-            {
-                "type": "scatter", "mode": "lines", "name": "paper's default",
-                "x": [0, spent], "y": _round([default.best_score] * 2),
-                "line": {"color": DEFAULT, "width": 1.5, "dash": "dash"}, "hoverinfo": "skip",
-            }
-        )  # fmt: skip
-    y = {**_score_axis(s), **_window(s, [p[1] for p in points])}
-    moves = "falls" if s.direction == "min" else "rises"
-    caption = (
-        f"Each dot is a finished trial; the line is the best score up to then ({_better(s)}). Where it still {moves} "
-        "at the right, more budget is likely to help; where it has long been flat, it is not. Trials that were "
-        "stopped early take epochs but have no dot. In order of trial number."
-    )
-    return Chart(
-        "incumbent", "Best score over the budget", caption, _figure(data, "epochs trained, all trials", y)
-    )
+_CURVE_DASHES: dict[TrialState, str] = {"failed": "dot", "running": "dashdot"}
 
 
 def curves_chart(s: Snapshot) -> Chart | None:
-    """Every trial's validation score over its epochs; None before the first epoch."""
-    seen = [t for t in s.trials if t.curve]
+    """The validation score of every trial of the search over its epochs; None before the first epoch."""
+    seen = [t for t in s.searched if t.curve]
     if not seen:
         return None
     best = s.best
     special = {0} | ({best.number} if best is not None else set())
+    stride = math.ceil(sum(t.epoch for t in seen) / MAX_POINTS)
     data = [
         _curves(
             [t for t in seen if t.state == state and t.number not in special],
             words.STATES[state],
             COLOURS[state],
             s,
+            dash=_CURVE_DASHES.get(state, "solid"),
+            stride=stride,
         )
         for state in _CURVE_ORDER
     ]
@@ -113,16 +53,82 @@ def curves_chart(s: Snapshot) -> Chart | None:
         data.append(_curves([s.default], "paper's default", DEFAULT, s, width=2.2, dash="dash"))
     if best is not None and best.number != 0:
         data.append(_curves([best], f"best (trial {best.number})", BEST, s, width=2.8))
-    late = [v for t in seen for v in words.scores(t)[1:] or words.scores(t) if math.isfinite(v)]
-    window = _window(s, late)
-    caption = (
-        f"Validation score of every trial ({_better(s)}). Grey curves were stopped early because other trials were "
-        "better at the same epoch."
-    )
-    if window:
+    shown = window(s, [v for t in seen for v in words.scores(t)[1:] or words.scores(t) if math.isfinite(v)])
+    caption = f"Validation score of every trial of the search ({better(s)})."
+    if any(t.state == "pruned" for t in seen):
+        caption += " Grey curves were stopped early because other trials were better at the same epoch."
+    if shown:
         caption += " The axis leaves out the worst scores of the first epochs."
-    figure = _figure([d for d in data if d["x"]], "epoch", {**_score_axis(s), **window})
+    if len(seen) < len([t for t in s.trials if t.curve]):
+        caption += " Trials that repeat one with a fresh seed have a chart of their own."
+    figure = draw([d for d in data if d["x"]], "epoch", {**score_axis(s), **shown})
     return Chart("curves", "Learning curves", caption, figure, height=380)
+
+
+def confirmation_chart(s: Snapshot) -> Chart | None:
+    """Scores with fresh seeds beside the one that the search saw; None before such a trial has finished."""
+    repeated = _repeated(s)
+    if not repeated:
+        return None
+    names = [_repeated_name(s, n) for n in repeated]
+    dots = [(name, v) for name, scores in zip(names, repeated.values(), strict=True) for v in scores]
+    means = [sum(v) / len(v) for v in repeated.values()]
+    confirmed = {n: s.confirmed(n) for n in repeated}
+    spreads = [0.0 if c is None else c.spread for c in confirmed.values()]
+    blue = COLOURS["complete"]
+    searched = [t.best_score for n in repeated for t in s.trials if t.number == n]
+    data = [
+        {
+            "type": "scatter", "mode": "markers", "name": "mean ± spread", "x": rounded(means), "y": names,
+            "error_x": {"type": "data", "array": rounded(spreads), "color": blue, "thickness": 2, "width": 7},
+            "marker": {"color": blue, "size": 11, "symbol": "line-ns", "line": {"width": 3, "color": blue}},
+            "hovertemplate": f"mean %{{x}}{unit(s)}<extra></extra>",
+        },
+        {
+            "type": "scatter", "mode": "markers", "name": "a fresh seed", "x": rounded([v for _, v in dots]),
+            "y": [name for name, _ in dots], "marker": {"color": blue, "size": 8, "opacity": 0.6},
+            "hovertemplate": f"%{{x}}{unit(s)}<extra></extra>",
+        },
+        {
+            "type": "scatter", "mode": "markers", "name": "in the search", "x": rounded(searched), "y": names,
+            "marker": {"color": DEFAULT, "size": 9, "symbol": "diamond-open", "line": {"width": 2}},
+            "hovertemplate": f"in the search %{{x}}{unit(s)}<extra></extra>",
+        },
+    ]  # fmt: skip
+    y = {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": names[::-1],
+        "range": [-0.6, len(names) - 0.4],
+        "showgrid": False,
+        "ticksuffix": " ",
+    }
+    figure = draw(data, plain(score_axis(s)["title"]["text"]), y)
+    caption = (
+        f"The best trials and the paper's default, trained again with seeds they were not chosen by ({better(s)}). "
+        "A ◇ far on the good side of its dots was luck of its seed. Where the bars of two overlap, there is no telling "
+        "which is better."
+    )
+    if not s.choice.confirmed:
+        caption += " The confirmation is not complete, so it decides nothing yet."
+    return Chart(
+        "confirmation", "Confirmation with fresh seeds", caption, figure, height=130 + 46 * len(names)
+    )
+
+
+def _repeated(s: Snapshot) -> dict[int, list[float]]:
+    """Trial → its scores with fresh seeds, best mean first."""
+    found: dict[int, list[float]] = {}
+    for t in s.trials:
+        if t.repeats is not None and t.state == "complete" and t.best_score is not None:
+            found.setdefault(t.repeats, []).append(t.best_score)
+    sign = 1 if s.direction == "min" else -1
+    return dict(sorted(found.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
+
+
+def _repeated_name(s: Snapshot, number: int) -> str:
+    what = "the default" if number == 0 else f"trial {number}"
+    return f"{what}, chosen" if s.best is not None and s.best.number == number else what
 
 
 def schedule_chart(s: Snapshot) -> Chart | None:
@@ -150,9 +156,7 @@ def schedule_chart(s: Snapshot) -> Chart | None:
         "How many of the N target patches were replaced by source patches in each epoch. High at the left is the easy, "
         "source-like start; 0 is pure target data."
     )
-    return Chart(
-        "schedule", "Patch replacement over training", caption, _figure(data, "epoch", y), height=300
-    )
+    return Chart("schedule", "Patch replacement over training", caption, draw(data, "epoch", y), height=300)
 
 
 def importance_chart(importances: Mapping[str, float]) -> Chart:
@@ -160,18 +164,19 @@ def importance_chart(importances: Mapping[str, float]) -> Chart:
     names = list(importances)[::-1]
     data = [
         {
-            "type": "bar", "orientation": "h", "y": [_plain(n) for n in names],
+            "type": "bar", "orientation": "h", "y": [plain(n) for n in names],
             "x": [round(100 * importances[n], 1) for n in names], "marker": {"color": COLOURS["complete"]},
             "text": [f"{100 * importances[n]:.0f} %" for n in names], "textposition": "outside", "cliponaxis": False,
             "hoverinfo": "skip",
         }
     ]  # fmt: skip
     y = {"automargin": True, "showgrid": False, "ticksuffix": " "}
-    figure = _figure(data, "share of importance, %", y)
+    figure = draw(data, "share of importance, %", y)
     figure["layout"]["xaxis"] |= {"range": [0, 118 * max(importances.values())], "showgrid": False}
     caption = (
-        "Which settings tell the best quarter of the finished trials from the rest (PED-ANOVA). A long bar is worth "
-        "searching closely; a short one made little difference within the range searched. Few trials make it rough."
+        "Which settings tell the best quarter of the finished trials from the rest (PED-ANOVA; a setting that only "
+        "some trials have counts for these, arXiv:2601.20800). A long bar is worth searching closely; a short one made "
+        "little difference within the range searched. Few trials make it rough."
     )
     return Chart("importance", "What mattered", caption, figure, height=90 + 30 * len(names))
 
@@ -179,16 +184,16 @@ def importance_chart(importances: Mapping[str, float]) -> Chart:
 def slice_charts(s: Snapshot, domains: Mapping[str, Domain]) -> list[Chart]:
     """Score against each searched setting, one small chart each."""
     finished = [t for t in s.searched if t.state == "complete" and t.best_score is not None]
-    window = _window(s, [t.best_score for t in finished if t.best_score is not None])
+    shown = window(s, [t.best_score for t in finished if t.best_score is not None])
     charts: list[Chart] = []
     for name, domain in domains.items():
         trials = [t for t in finished if name in t.params]
         if domain.single or len(trials) < 2:
             continue
-        y = {**_score_axis(s, title=False), **window}
-        figure = _figure([_slice(s, t, name, domain) for t in _groups(s, trials)], _plain(name), y)
+        y = {**score_axis(s, title=False), **shown}
+        figure = draw([_slice(s, t, name, domain) for t in _groups(s, trials)], plain(name), y)
         figure["layout"] |= {"showlegend": False, "margin": {"l": 44, "r": 12, "t": 8, "b": 44}}
-        figure["layout"]["xaxis"] |= _setting_axis(domain)
+        figure["layout"]["xaxis"] |= setting_axis(domain)
         charts.append(Chart(f"slice-{len(charts)}", name, "", figure, height=230))
     return charts
 
@@ -213,35 +218,10 @@ def _slice(s: Snapshot, trials: Sequence[TrialView], name: str, domain: Domain) 
     values = [t.params[name] for t in trials]
     return {
         "type": "scatter", "mode": "markers", "marker": marker,
-        "x": [_plain(words.setting(v)) for v in values] if isinstance(domain, Choice) else _round(values),
-        "y": _round([t.best_score for t in trials]), "text": [str(t.number) for t in trials],
-        "hovertemplate": f"trial %{{text}}: %{{x}}<br>%{{y}}{_unit(s)}<extra></extra>",
+        "x": [plain(words.setting(v)) for v in values] if isinstance(domain, Choice) else rounded(values),
+        "y": rounded([t.best_score for t in trials]), "text": [str(t.number) for t in trials],
+        "hovertemplate": f"trial %{{text}}: %{{x}}<br>%{{y}}{unit(s)}<extra></extra>",
     }  # fmt: skip
-
-
-def _setting_axis(domain: Domain) -> dict[str, Any]:
-    if isinstance(domain, Numeric):
-        return {"type": "log", **_log_ticks(domain)} if domain.log else {"nticks": 6}
-    # Given, so that choices that no finished trial has are seen too; without it "1" would become a number.
-    values = [_plain(words.setting(v)) for v in domain.values]
-    return {
-        "type": "category",
-        "categoryorder": "array",
-        "categoryarray": values,
-        "range": [-0.5, len(values) - 0.5],
-    }
-
-
-def _log_ticks(domain: Numeric) -> dict[str, Any]:
-    """Powers of ten; below two of them also twice and five times a power."""
-    first, last = math.floor(math.log10(domain.low)), math.ceil(math.log10(domain.high))
-    steps = (1,) if domain.high / domain.low >= 100 else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-    plain = domain.low >= 0.01 and domain.high <= 1e4
-    return {
-        "tickvals": ticks,
-        "ticktext": [f"{t:g}" if plain else f"{t:.0e}".replace("e-0", "e-") for t in ticks],
-    }
 
 
 def _curves(
@@ -252,71 +232,25 @@ def _curves(
     *,
     width: float = 1.2,
     dash: str = "solid",
+    stride: int = 1,
 ) -> dict[str, Any]:
     """Many trials as one trace, with gaps between them: a search has hundreds."""
     x: list[int | None] = []
     y: list[float | None] = []
     text: list[str] = []
     for trial in trials:
-        x += [*(int(r["epoch"]) for r in trial.curve), None]
-        y += [*_round(words.scores(trial)), None]
-        text += [str(trial.number)] * (trial.epoch + 1)
+        points = list(_thinned(list(zip(trial.curve, words.scores(trial), strict=True)), stride))
+        x += [*(int(r["epoch"]) for r, _ in points), None]
+        y += [*rounded([v for _, v in points]), None]
+        text += [str(trial.number)] * (len(points) + 1)
     return {
         "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "text": text,
         "line": {"color": colour, "width": width, "dash": dash}, "opacity": 1.0 if width > 2 else 0.6,
-        "hovertemplate": f"trial %{{text}}, epoch %{{x}}<br>%{{y}}{_unit(s)}<extra></extra>",
+        "hovertemplate": f"trial %{{text}}, epoch %{{x}}<br>%{{y}}{unit(s)}<extra></extra>",
     }  # fmt: skip
 
 
-def _figure(data: list[dict[str, Any]], x_title: str, y: Mapping[str, Any]) -> Figure:
-    axis = {
-        "gridcolor": "#e8ebee", "linecolor": "#c5cbd1", "ticks": "outside", "tickcolor": "#c5cbd1", "ticklen": 4,
-        "zeroline": False, "automargin": True,
-    }  # fmt: skip
-    layout = {
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": "#3d4650"},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 12, "b": 48}, "dragmode": False, "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#c5cbd1", "font": {"color": "#1b1f24"}},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        "xaxis": {**axis, "title": {"text": x_title, "standoff": 8}}, "yaxis": {**axis, **y},
-    }  # fmt: skip
-    return {"data": data, "layout": layout}
-
-
-def _score_axis(s: Snapshot, *, title: bool = True) -> dict[str, Any]:
-    unit = "" if s.unit in ("", "1") else f" ({s.unit})"
-    return {"title": {"text": _plain(f"{s.metric}{unit}")}} if title else {}
-
-
-def _window(s: Snapshot, values: Sequence[float]) -> dict[str, Any]:
-    """An axis range without far outliers on the bad side; empty where there are none."""
-    finite = sorted(v for v in values if math.isfinite(v))
-    if s.direction == "max":
-        finite = [-v for v in reversed(finite)]
-    if len(finite) < 8:
-        return {}
-    best, quarter, worst = finite[0], finite[(3 * len(finite)) // 4], finite[-1]
-    limit = best + 2.5 * (quarter - best)
-    if worst <= limit or quarter == best:
-        return {}
-    low, high = best - 0.06 * (limit - best), limit
-    return {"range": [low, high] if s.direction == "min" else [-high, -low]}
-
-
-def _better(s: Snapshot) -> str:
-    return "lower is better" if s.direction == "min" else "higher is better"
-
-
-def _unit(s: Snapshot) -> str:
-    return "" if s.unit in ("", "1", "unit of y") else " " + _plain(s.unit)
-
-
-def _plain(text: str) -> str:
-    """Plotly reads a few HTML tags in its labels."""
-    return html.escape(text, quote=False)
-
-
-def _round(values: Sequence[Any]) -> list[float | None]:
-    """Five significant digits, None for what is not a finite number: the page stays small."""
-    return [float(f"{v:.5g}") if v is not None and math.isfinite(v) else None for v in values]
+def _thinned(points: Sequence[Any], stride: int) -> Iterator[Any]:
+    """Every `stride`-th point, and the last."""
+    last = len(points) - 1
+    return (p for i, p in enumerate(points) if i % stride == 0 or i == last)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import math
-import os
-import platform
 import shlex
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from pare_tune.errors import StorageError
 from pare_tune.report import charts, words
-from pare_tune.report.charts import Chart
 from pare_tune.report.domains import MIN_TRIALS, Domain, Numeric, domains, importances
+from pare_tune.report.facts import Facts, device_time, measured, uses
+from pare_tune.report.figure import Chart
+from pare_tune.report.history import incumbent_charts
+from pare_tune.report.pairs import pair_charts, pairs_caption, parallel_chart
+from pare_tune.report.render import render_page, write_page
+from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
 from pare_tune.report.summary import cost, settings
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 LOG_LINES = 20
 EXCERPTS_PER_CAUSE = 5
-
-_PACKAGES = ("pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy", "pyarrow")
 
 
 def write_report(run: Path, snapshot: Snapshot) -> Path:
@@ -37,59 +33,44 @@ def write_report(run: Path, snapshot: Snapshot) -> Path:
     Raises:
         StorageError: the page could not be written.
     """
-    page = render(run, snapshot)
-    path = run / "report.html"
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
-        ) from error
-    return path
+    return write_page(run / "report.html", render(run, snapshot))
 
 
 def render(run: Path, snapshot: Snapshot) -> str:
     """The page as text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=PackageLoader("pare_tune.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     known = domains(run, snapshot)
-    overview, mattered, slices = _charts(snapshot, known)
-    figures = {c.key: c.figure for c in [*overview, *mattered, *slices]}
-    return environment.get_template("report.html.j2").render(
+    facts = Facts.read(run)
+    stops = stopping(snapshot)
+    drawn = _charts(snapshot, known, stops)
+    return render_page(
+        "report.html.j2",
+        drawn.all,
         s=snapshot,
-        tiles=tiles(snapshot),
+        title=f"{snapshot.task} (data: {snapshot.provenance}): search report",
+        tiles=tiles(snapshot, facts),
         verdict=words.verdict(snapshot),
         meaning=words.PROVENANCE.get(snapshot.provenance, ""),
+        how_scored=how_scored(snapshot),
         metric_line=words.metric_line(snapshot),
         counts=_counts(snapshot),
-        cost=cost(snapshot),
+        cost=f"{cost(snapshot)}, {device_time(snapshot, facts)}",
+        gpu=facts.gpu,
         settings=settings(snapshot),
-        overview=overview,
-        mattered=mattered,
-        slices=slices,
+        drawn=drawn,
+        stops=stops,
+        stopping_lines=stopping_lines(snapshot, stops) if stops is not None else [],
+        pairs_caption=pairs_caption(snapshot),
         min_trials=MIN_TRIALS,
         columns=_columns(known),
+        states=_states(snapshot),
         rows=[_row(snapshot, t, known) for t in snapshot.trials],
         failures=failures(run, snapshot),
+        uses=uses(snapshot),
+        measured=measured(snapshot),
+        duration=words.duration,
         commands=_commands(run, snapshot),
         files=_files(run),
-        environment=_environment(run),
-        css=Markup(_page_file("report.css")),
-        js=Markup(_page_file("report.js")),
-        # Not read where there is nothing to draw: it is most of the page.
-        plotly=Markup(get_plotlyjs()) if figures else "",
-        figures=Markup(_script_json(figures)),
+        environment=facts.environment,
     )
 
 
@@ -103,40 +84,54 @@ class Tile:
     kind: str = ""
 
 
-def tiles(s: Snapshot) -> list[Tile]:
+def tiles(s: Snapshot, facts: Facts) -> list[Tile]:
     """Best, default, gain and cost."""
-    best, default, found = s.best, s.default, words.compare(s)
-    best_note = (
-        "no trial has finished"
-        if best is None
-        else f"trial {best.number}, epoch {best.best_epoch} of {best.epochs}"
-    )
+    best, default = s.best, s.default
     finished = default is not None and default.state == "complete"
     default_note = (
         "trial 0" if finished else f"trial 0: {words.STATES[default.state]}" if default else "not started"
     )
-    if found is not None:
-        share = f"{found.percent} of the default's score" if found.percent else "over the paper's default"
-        gain = Tile("Gain", found.absolute, "may be noise, see below" if found.may_be_noise else share)
-    else:
-        gain = Tile(
-            "Gain",
-            words.NONE,
-            "the default is the best" if best is not None and best.number == 0 else "unknown",
-        )
-    epochs = sum(t.epoch for t in s.trials)
+    epochs = words.plural(sum(t.epoch for t in s.trials), "epoch")
     return [
-        Tile("Best", words.judged(s, best) if best else words.NONE, best_note, "best"),
+        Tile("Best", words.judged(s, best) if best else words.NONE, _best_note(s, best), "best"),
         Tile(
             "Paper's default", words.judged(s, default) if default and finished else words.NONE, default_note
         ),
-        gain,
+        _gain(s),
         Tile(
             "Cost",
             words.duration(s.elapsed_s),
-            f"{words.plural(epochs, 'epoch')} in {words.plural(len(s.trials), 'trial')}",
+            f"{epochs} in {words.plural(len(s.trials), 'trial')}, {device_time(s, facts)}",
         ),
     ]
+
+
+def _best_note(s: Snapshot, best: TrialView | None) -> str:
+    if best is None:
+        return "no trial has finished"
+    found = s.confirmed(best.number)
+    if found is not None:
+        return f"trial {best.number}, {words.plural(len(found.scores), 'fresh seed')}"
+    return f"trial {best.number}, epoch {best.best_epoch} of {best.epochs}, one seed"
+
+
+def _gain(s: Snapshot) -> Tile:
+    found = words.compare(s)
+    if found is None:
+        is_default = s.best is not None and s.best.number == 0
+        return Tile("Gain", words.NONE, "the default is the best" if is_default else "unknown")
+    share = f"{found.percent} of the default's score" if found.percent else "over the paper's default"
+    return Tile("Gain", found.absolute, "may be noise, see below" if found.may_be_noise else share)
+
+
+def how_scored(s: Snapshot) -> str:
+    """On which data, and how often."""
+    if s.choice.confirmed:
+        seeds = words.plural(len(s.choice.confirmed[0].scores), "fresh seed")
+        how = f"one seed a trial in the search, mean ± spread over {seeds} for what was confirmed"
+    else:
+        how = "one seed a trial"
+    return f"Scores are on validation data, {how}; the search never reads the test split."
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +168,39 @@ def log_excerpt(run: Path, number: int) -> str:
     return ""
 
 
-def _charts(s: Snapshot, known: Mapping[str, Domain]) -> tuple[list[Chart], list[Chart], list[Chart]]:
-    overview = [charts.incumbent_chart(s), charts.curves_chart(s), charts.schedule_chart(s)]
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The charts of the page, by section."""
+
+    overview: list[Chart]
+    stopping: Chart | None
+    importance: Chart | None
+    pairs: list[Chart]
+    slices: list[Chart]
+    parallel: Chart | None
+
+    @property
+    def all(self) -> list[Chart]:
+        single = [c for c in (self.stopping, self.importance, self.parallel) if c is not None]
+        return [*self.overview, *single, *self.pairs, *self.slices]
+
+
+def _charts(s: Snapshot, known: Mapping[str, Domain], stops: Stopping | None) -> _Drawn:
+    overview = [
+        *incumbent_charts(s),
+        charts.confirmation_chart(s),
+        charts.curves_chart(s),
+        charts.schedule_chart(s),
+    ]
     shares = importances(s, known)
-    mattered = [charts.importance_chart(shares)] if shares else []
-    return [c for c in overview if c is not None], mattered, charts.slice_charts(s, known)
+    return _Drawn(
+        overview=[c for c in overview if c is not None],
+        stopping=stopping_chart(s, stops) if stops is not None else None,
+        importance=charts.importance_chart(shares) if shares else None,
+        pairs=pair_charts(s, known, shares),
+        slices=charts.slice_charts(s, known),
+        parallel=parallel_chart(s, known, shares),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +220,22 @@ class Column:
     numeric: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A trial of the table."""
+
+    marker: str
+    state: str
+    """What the table is filtered by."""
+    cells: list[Cell]
+
+
 def _columns(known: Mapping[str, Domain]) -> list[Column]:
     fixed = [Column(n, n != "State") for n in ("Trial", "State", "Score", "Best epoch", "Epochs", "Time")]
     return fixed + [Column(name, isinstance(domain, Numeric)) for name, domain in known.items()]
 
 
-def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> tuple[str, list[Cell]]:
-    """(marker of the row, its cells)."""
+def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> Row:
     state = words.STATES[trial.state] + (f": {words.cause(trial)}" if trial.state == "failed" else "")
     state += f" (repeats {trial.repeats})" if trial.repeats is not None else ""
     cells = [
@@ -222,7 +254,18 @@ def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> tuple[st
         else:
             cells.append(Cell(shown, shown if name in trial.params else "", numeric=False))
     best = s.best is not None and s.best.number == trial.number
-    return ("best" if best else "default" if trial.number == 0 else trial.state), cells
+    marker = "best" if best else "default" if trial.number == 0 else trial.state
+    return Row(marker, _kind(trial), cells)
+
+
+def _kind(trial: TrialView) -> str:
+    return "confirmation" if trial.repeats is not None else words.STATES[trial.state]
+
+
+def _states(s: Snapshot) -> list[str]:
+    """What the trials table can be filtered by."""
+    found = {_kind(t) for t in s.trials}
+    return [name for name in (*words.STATES.values(), "confirmation") if name in found]
 
 
 def _number_cell(value: float | None, text: str) -> Cell:
@@ -230,10 +273,9 @@ def _number_cell(value: float | None, text: str) -> Cell:
 
 
 def _counts(s: Snapshot) -> str:
-    return (
-        ", ".join(f"{s.count(state)} {name}" for state, name in words.STATES.items() if s.count(state))
-        or "no trials"
-    )
+    parts = [f"{s.count(state)} {name}" for state, name in words.STATES.items() if s.count(state)]
+    again = sum(t.repeats is not None for t in s.trials)
+    return (", ".join(parts) or "no trials") + (f" ({again} of them confirmation)" if again else "")
 
 
 def _commands(run: Path, s: Snapshot) -> list[tuple[str, str]]:
@@ -258,28 +300,3 @@ def _files(run: Path) -> list[tuple[str, str]]:
     return [
         (n, (run / n).read_text(encoding="utf-8", errors="replace")) for n in names if (run / n).is_file()
     ]
-
-
-def _environment(run: Path) -> tuple[str, str]:
-    """(whose versions, the versions): the run's own record, else what is installed now."""
-    for path in (run / "best" / "environment.txt", run / "environment.txt"):
-        if path.is_file():
-            return "as recorded by the run", path.read_text(encoding="utf-8", errors="replace").strip()
-    lines = [f"python=={platform.python_version()}"]
-    for name in _PACKAGES:
-        try:
-            lines.append(f"{name}=={importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "as installed when this page was made", "\n".join(lines)
-
-
-def _page_file(name: str) -> str:
-    return (resources.files("pare_tune.report") / "page" / name).read_text(encoding="utf-8")
-
-
-def _script_json(value: Any) -> str:
-    # "</script>" in a string would end the element, "<!--" change how the rest is read.
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )

@@ -9,6 +9,10 @@ from typing import Literal
 
 from rich.text import Text
 
+GOOD, WARN, BAD, ACCENT, REST = "color(28)", "color(130)", "color(160)", "color(31)", "color(244)"
+"""Colours that can be read on black and on white alike (contrast of 3.9 and more); the named ones cannot: a terminal's
+yellow is invisible on white, its blue on black."""
+
 _USED = "─·–−…×→↓↑✓✂✗●▁▂▃▄▅▆▇█Åλβτµ"
 """Every non-ASCII character of the views; an encoding that lacks one gets the stand-ins."""
 

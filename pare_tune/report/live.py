@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from types import TracebackType
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Literal, Self
 
 from rich.console import Console
@@ -59,15 +63,15 @@ class LiveView:
         """Show `snapshot`."""
         if self._closed:
             return
+        before, self._seen = self._seen, snapshot
         if self._live is not None:
             self._draw(snapshot)
         else:
             if not self._started:
-                self._say(events.started(self._seen, snapshot), snapshot)
-            for event in events.between(self._seen, snapshot):
+                self._say(events.started(before, snapshot), snapshot)
+            for event in events.between(before, snapshot):
                 self._say(event, snapshot)
         self._started = True
-        self._seen = snapshot
 
     def close(self, snapshot: Snapshot) -> None:
         """Show the last snapshot and stop; what was drawn stays on the screen."""
@@ -81,18 +85,20 @@ class LiveView:
     def _stop(self) -> None:
         self._closed = True
         if self._live is not None and self._live.is_started and self._seen is not None:
-            self._live.update(SearchView(self._seen, ended=self._ended, live=True))
-            self._live.stop()
+            with _whole_frame():
+                self._live.update(SearchView(self._seen, ended=self._ended, live=True))
+                self._live.stop()
 
     def _draw(self, snapshot: Snapshot) -> None:
         assert self._live is not None
         over = {t.number for t in snapshot.trials if t.state in _OVER}
         self._ended = [n for n in self._ended if n in over]
         self._ended += sorted(over.difference(self._ended))
-        self._live.update(SearchView(snapshot, ended=self._ended, live=True, keys=True))
-        if not self._live.is_started:
-            self._live.start()
-        self._live.refresh()
+        with _whole_frame():
+            self._live.update(SearchView(snapshot, ended=self._ended, live=True, keys=True))
+            if not self._live.is_started:
+                self._live.start()
+            self._live.refresh()
 
     def _say(self, event: events.Event, snapshot: Snapshot) -> None:
         out = self._console.file
@@ -103,6 +109,23 @@ class LiveView:
             ink = Ink(self._console.encoding)
             out.write(ink.clean(f"{snapshot.task} [data: {snapshot.provenance}] {event.line}") + "\n")
         out.flush()
+
+
+@contextmanager
+def _whole_frame() -> Iterator[None]:
+    """Ctrl-C waits until the frame is drawn: after half a one, the next would erase lines above it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 _OVER = frozenset({"complete", "pruned", "failed"})

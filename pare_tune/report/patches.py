@@ -32,8 +32,8 @@ def draw(record: PatchRecord) -> npt.NDArray[np.uint8]:
     for target, source, keep, take in zip(
         record.target_x, record.source_x, record.target_mask, record.source_mask, strict=True
     ):
-        left = _sample(target, 1 - keep, record.grid, REMOVED)
-        right = _sample(source, take, record.grid, TAKEN)
+        left = draw_sample(target, 1 - keep, record.grid, REMOVED)
+        right = draw_sample(source, take, record.grid, TAKEN)
         rows.append(
             np.concatenate([left, np.full((len(left), _GAP, 3), 255, np.uint8), _fitted(right, len(left))], 1)
         )
@@ -41,9 +41,30 @@ def draw(record: PatchRecord) -> npt.NDArray[np.uint8]:
     return np.concatenate([part for row in rows for part in (row, gap)][:-1])
 
 
-def _sample(
+def captioned(record: PatchRecord) -> npt.NDArray[np.uint8]:
+    """`draw` under two lines that say what it shows."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = draw(record)
+    width = picture.shape[1]
+    size = width // 32  # TensorBoard shows all pictures in one width
+    line = size * 3 // 2
+    page = Image.new("RGB", (width, 2 * line), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=size)
+    right = (width + _GAP) // 2
+    heading = f"epoch {record.epoch}: {record.k} of {record.target_mask.shape[1]} patches"
+    pen.text((2, 0), heading, "black", font)
+    for x, text, ink in ((2, "target, removed", REMOVED), (right, "source, put in", TAKEN)):
+        top = line + size // 4
+        pen.rectangle((x, top, x + size, top + size), fill=ink)
+        pen.text((x + size * 3 // 2, line), text, "black", font)
+    return np.concatenate([np.asarray(page), picture])
+
+
+def draw_sample(
     x: Array, marked: Array, grid: tuple[int, int], ink: tuple[int, int, int]
 ) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8: one sample as in a record, with the tokens of `marked` (N,) in `ink`."""
     if x.ndim == 3:
         return _image(x.astype(np.float32), marked.reshape(grid), ink)
     series = x.astype(np.float32) if x.ndim == 2 else np.zeros((0, len(x)), np.float32)
@@ -90,9 +111,8 @@ def _polyline(pen: ImageDraw, line_L: Array, ink: tuple[int, int, int]) -> None:
     x = (np.arange(len(line_L)) + 0.5) * width / len(line_L)
     y = (height - 5) - (line_L - low) / span * (height - 10)
     points = [(float(a), float(b)) for a, b in zip(x, y, strict=True)]
-    pen.line(
-        points if len(points) > 1 else [(0.0, points[0][1]), (float(width), points[0][1])], fill=(*ink, 255)
-    )
+    whole = points if len(points) > 1 else [(0.0, points[0][1]), (float(width), points[0][1])]
+    pen.line(whole, fill=(*ink, 255), width=2)
 
 
 def _visible(x_CHW: Array) -> npt.NDArray[np.uint8]:

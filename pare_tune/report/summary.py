@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pare_tune.report import words
-from pare_tune.report.ink import Ink
+from pare_tune.report.ink import GOOD, Ink
 from pare_tune.report.view import SearchView, counts_line, header, score_lines
 from pare_tune.tune.snapshot import Snapshot
 
@@ -139,6 +139,6 @@ def _settings_table(ink: Ink, s: Snapshot) -> Table:
             ink.text(row.name, "" if changed else "dim"),
             ink.text(row.default or words.NONE, "dim"),
             ink.text(row.best or words.NONE, "bold" if changed else "dim"),
-            ink.text("●" if changed else "", "green"),
+            ink.text("●" if changed else "", GOOD),
         )
     return table

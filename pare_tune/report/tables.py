@@ -11,7 +11,7 @@ from typing import Literal
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 
-from pare_tune.report.ink import Ink
+from pare_tune.report.ink import ACCENT, BAD, GOOD, Ink
 from pare_tune.report.words import NONE, plural, size
 
 FOLD = 12
@@ -122,7 +122,7 @@ def _headed(table: Table, name: str, ink: Ink) -> None:
     """Begin a group of rows."""
     if table.row_count:
         table.add_row()
-    table.add_row(ink.text(name, "cyan"))
+    table.add_row(ink.text(name, ACCENT))
 
 
 def _folded(name: str, rows: Sequence[TaskRow], ink: Ink) -> RenderableType:
@@ -130,7 +130,7 @@ def _folded(name: str, rows: Sequence[TaskRow], ink: Ink) -> RenderableType:
     about = f"{', '.join(modalities)}; {', '.join(metrics)}"
     word = name.partition("-")[0].lower()
     return Group(
-        ink.text(name, "cyan"),
+        ink.text(name, ACCENT),
         ink.wrapped(", ".join(row.name for row in rows), "bold"),
         ink.wrapped(f"{plural(len(rows), 'task')}: {about}. One a row: pare-tune tasks {word}", "dim"),
     )
@@ -201,7 +201,7 @@ _LONG = 14
 _MODALITIES = {
     "grid_2d": "2D", "dense_2d": "2D dense", "sequence_1d": "1D", "dense_1d": "1D dense",
 }  # fmt: skip
-_STYLES = {"real": "green", "found": "green", "embedded": "green", "missing": "red"}
+_STYLES = {"real": GOOD, "found": GOOD, "embedded": GOOD, "missing": BAD}
 
 
 def _table(*left: str, right: Sequence[str] = (), last: Sequence[str] = ()) -> Table:

@@ -1,8 +1,9 @@
-"""Scalars of every trial for TensorBoard: one event file a trial, and one for the search.
+"""What TensorBoard shows: an event file for each trial, one for the search, one for the final training.
 
-tensorboard/trial-0007/   losses, validation score, k, λ, learning rate, gate, speed, memory; at the trial's end its
-                          settings and, of the best trials and trial 0, pictures of the patches
+tensorboard/trial-0007/   losses, validation score, k, λ, learning rate, gate, speed, memory by epoch; what it took, its
+                          settings for the HParams page and, of the best trials and trial 0, pictures of the patches
 tensorboard/search/       the best score so far over the trials
+tensorboard/final/        of `pare-tune train`: the same as of a trial, and the test score
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pare_tune.report import words
+from pare_tune.report import hparams, words
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 if TYPE_CHECKING:
@@ -40,9 +42,11 @@ _TAGS = {
 }
 """Field of an `EpochReport` → scalar; the score is `validation/<metric>`."""
 
+_PICTURES = "patches/target and source"
+
 
 class TensorBoardWriter:
-    """Writes what is new in each snapshot.
+    """Writes what is new in each snapshot of a search.
 
     The first time that a writer meets a trial it writes it from its first epoch, in place of what an earlier session
     left: an event file that a killed process held open may lack its last points. Trials that an earlier session
@@ -54,9 +58,11 @@ class TensorBoardWriter:
         self._run, self._folder = run, run / "tensorboard"
         self._state = self._folder / "written.json"
         self._closed: dict[str, list[Any]] | None = None
-        self._trials: dict[int, _TrialFile] = {}
+        self._trials: dict[int, _EventFile] = {}
         self._search: SummaryWriter | None = None
         self._search_points = 0
+        self._columns: tuple[hparams.Column, ...] | None = None
+        self._began = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +76,8 @@ class TensorBoardWriter:
         """Add the epochs and ends of trials that are not written yet."""
         if self._closed is None:
             self._closed = _read_state(self._state)
+            self._columns = hparams.columns_of(self._run)
+            self._began = time.time() - snapshot.elapsed_s
         ended = []
         for trial in snapshot.trials:
             if self._closed.get(str(trial.number)) == _mark(trial):
@@ -101,12 +109,28 @@ class TensorBoardWriter:
             if file is not None:
                 file.close()
             folder = self._folder / f"trial-{trial.number:04d}"
-            file = self._trials[trial.number] = _TrialFile(folder, trial.retries)
-        file.add(trial.curve, snapshot.metric)
-        if trial.state in _ENDED:
+            file = self._trials[trial.number] = _EventFile(folder, retries=trial.retries)
+        for report in trial.curve[file.epochs :]:
+            file.add(report, snapshot.metric, self._when(report))
+        is_ended = trial.state in _ENDED
+        if is_ended or trial.number == 0 or _leads(snapshot, trial):
+            # Of others the pictures may go with the trial, and an event file forgets nothing.
             file.add_pictures(self._run / "trials" / f"{trial.number:04d}")
-            file.end(trial, snapshot.metric)
+        if is_ended:
+            self._end(file, trial, snapshot.metric)
             del self._trials[trial.number]
+        else:
+            file.writer.flush()
+
+    def _end(self, file: _EventFile, trial: TrialView, metric: str) -> None:
+        """Write what came of a trial, at its number as the step: all trials make one picture of the search."""
+        start, end = hparams.session(self._columns, trial)
+        when = self._when(trial.curve[-1]) if trial.curve else None
+        for tag, value in hparams.results(trial, metric).items():
+            file.writer.add_scalar(tag, value, trial.number, when)
+        for summary in (start, end):
+            file.add_summary(summary)
+        file.close()
 
     def _update_search(self, snapshot: Snapshot) -> None:
         points = incumbents(snapshot)
@@ -115,11 +139,64 @@ class TensorBoardWriter:
                 return
             self._search = _fresh_writer(self._folder / "search")
             self._search.add_text("about", _about(snapshot))
+            if self._columns is not None:
+                _file_writer(self._search).add_summary(hparams.experiment(self._columns, snapshot))
             self._search_points = 0
         for step, best in points[self._search_points :]:
-            self._search.add_scalar(f"best/{snapshot.metric}", best, step)
+            when = self._when(snapshot.trials[step].curve[-1]) if snapshot.trials[step].curve else None
+            self._search.add_scalar(hparams.best_tag(snapshot.metric), best, step, when)
         self._search_points = len(points)
         self._search.flush()
+
+    def _when(self, report: Mapping[str, Any]) -> float | None:
+        """Time of an epoch's end: by the search's clock, which stands still between sessions."""
+        elapsed = report.get("elapsed")
+        return None if elapsed is None else self._began + float(elapsed)
+
+
+class FinalWriter:
+    """Writes the final training: beside the search where it was trained in a run folder, else inside its own."""
+
+    def __init__(self, final: Path, metric: str) -> None:
+        """Write what `run_final` leaves in `final`; nothing is touched before the first epoch."""
+        self._final, self._metric = final, metric
+        self._file: _EventFile | None = None
+        self._now = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """What `tensorboard --logdir` takes."""
+        run = self._final.parent
+        return run / "tensorboard" if (run / "study.journal").is_file() else self._final / "tensorboard"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, report: Mapping[str, Any]) -> None:
+        """The next epoch; a training that goes on tells all of them again."""
+        if self._file is None:
+            name = self._final.name
+            self._file = _EventFile(self.folder / (name if name.startswith("final") else f"final-{name}"))
+            self._now = time.time() - float(report["seconds"])
+        self._now += float(report["seconds"])
+        self._file.add(report, self._metric, self._now)
+        self._file.add_pictures(self._final)
+        self._file.writer.flush()
+
+    def end(self, metrics: Mapping[str, Any]) -> None:
+        """The training is over; `metrics` is what metrics.json holds."""
+        if self._file is None:
+            return
+        if metrics["test"] is not None:
+            self._file.writer.add_scalar(f"test/{self._metric}", metrics["test"], metrics["epoch"], self._now)
+        lines = "".join(f"| {name} | {words.setting(value)} |\n" for name, value in metrics.items())
+        self._file.writer.add_text("about", f"| final training | |\n|---|---|\n{lines}")
 
 
 def incumbents(snapshot: Snapshot) -> list[tuple[int, float]]:
@@ -140,55 +217,52 @@ def incumbents(snapshot: Snapshot) -> list[tuple[int, float]]:
     return points
 
 
-class _TrialFile:
-    """The event file of one trial."""
+class _EventFile:
+    """The event file of one training."""
 
-    def __init__(self, folder: Path, retries: int) -> None:
-        self._writer = _fresh_writer(folder)
+    def __init__(self, folder: Path, *, retries: int = 0) -> None:
+        self.writer = _fresh_writer(folder)
         self.retries = retries
         self.epochs = 0
+        self._length = 0
+        self._drawn: set[int] = set()
 
-    def add(self, curve: tuple[Mapping[str, Any], ...], metric: str) -> None:
-        """Write the epochs that are not written; values that are not finite leave a gap."""
-        for report in curve[self.epochs :]:
-            for name, tag in {**_TAGS, "score": f"validation/{metric}"}.items():
-                value = report.get(name)
-                if value is not None and math.isfinite(value):
-                    self._writer.add_scalar(tag, value, report["epoch"])
-        if len(curve) > self.epochs:
-            self._writer.flush()
-        self.epochs = len(curve)
+    def add(self, report: Mapping[str, Any], metric: str, when: float | None) -> None:
+        """Write an epoch; values that are not finite leave a gap."""
+        for name, tag in {**_TAGS, "score": f"validation/{metric}"}.items():
+            value = report.get(name)
+            if value is not None and math.isfinite(value):
+                self.writer.add_scalar(tag, value, report["epoch"], when)
+        self.epochs, self._length = int(report["epoch"]), int(report["epochs"])
 
-    def add_pictures(self, trial_folder: Path) -> None:
-        """Draw the recorded patches; trials that were not kept have none any more."""
-        from pare_tune.report.patches import draw
-        from pare_tune.train.patches import read_patches
+    def add_pictures(self, folder: Path) -> None:
+        """Draw the patches that were recorded in `folder`; trials that were not kept have none any more."""
+        from pare_tune.report.patches import captioned
+        from pare_tune.train.patches import picture_epochs, read_patches
 
-        for record in read_patches(trial_folder):
-            self._writer.add_image("patches/target, source", draw(record), record.epoch, dataformats="HWC")
+        due = {e for e in picture_epochs(self._length) if e <= self.epochs} - self._drawn
+        for record in read_patches(folder) if due else ():
+            if record.epoch in due:
+                self.writer.add_image(_PICTURES, captioned(record), record.epoch, dataformats="HWC")
+                self._drawn.add(record.epoch)
 
-    def end(self, trial: TrialView, metric: str) -> None:
-        """Write the settings for the HParams tab, and close."""
-        from torch.utils.tensorboard.summary import hparams
-
-        name = f"best/{metric}"
-        known = trial.best_score is not None and math.isfinite(trial.best_score) and trial.state != "failed"
-        params = {
-            k: v if isinstance(v, bool | int | float | str) else words.setting(v)
-            for k, v in trial.params.items()
-        }
-        # The experiment summary is left out: TensorBoard would take the first trial's for the whole search, and a
-        # setting that only other trials have (conditional ones) would not be shown. Without it, it collects them.
-        _, start, end = hparams({**params, "state": trial.state}, {name: trial.best_score} if known else {})
-        events: Any = self._writer.file_writer  # torch declares it None
-        events.add_summary(start)
-        if known:
-            self._writer.add_scalar(name, trial.best_score, trial.best_epoch)
-        events.add_summary(end)
-        self.close()
+    def add_summary(self, summary: Any) -> None:
+        """A protobuf `Summary` that is no scalar."""
+        _file_writer(self.writer).add_summary(summary)
 
     def close(self) -> None:
-        self._writer.close()
+        self.writer.close()
+
+
+def _leads(s: Snapshot, trial: TrialView) -> bool:
+    """Whether a running trial is already better than every finished one."""
+    best = s.best.best_score if s.best is not None else None
+    found = trial.best_score
+    return best is not None and found is not None and s.better(found, best)
+
+
+def _file_writer(writer: SummaryWriter) -> Any:
+    return writer.file_writer  # torch declares it None
 
 
 def _fresh_writer(folder: Path) -> SummaryWriter:

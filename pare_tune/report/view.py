@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pare_tune.report import words
-from pare_tune.report.ink import Ink
+from pare_tune.report.ink import ACCENT, BAD, GOOD, REST, WARN, Ink
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
 MAX_WIDTH = 160
@@ -23,7 +23,7 @@ SIDE_BY_SIDE = 120
 _FIXED_LINES = 15
 """Most lines of a frame besides its lists."""
 
-_STYLES: dict[TrialState, str] = {"complete": "green", "pruned": "yellow", "failed": "red"}
+_STYLES: dict[TrialState, str] = {"complete": GOOD, "pruned": WARN, "failed": BAD}
 _MARKS: dict[TrialState, str] = {"complete": "✓", "pruned": "✂", "failed": "✗"}
 
 
@@ -60,6 +60,9 @@ class SearchView:
         s = self._snapshot
         failed = [t for t in self._ended if t.state == "failed"]
         height = console.size.height if self._live else None
+        confirms = s.repeats > 0 and not s.finished
+        if height is not None:
+            height -= confirms
         rows = fit_rows(height, len(self._running), len(self._ended), len(failed), side_by_side=wide)
         left: list[RenderableType] = []
         right: list[RenderableType] = []
@@ -72,7 +75,9 @@ class SearchView:
         yield Text("")
         yield header(ink, s, width)
         yield Text("")
-        yield progress(ink, s, width)
+        yield progress(ink, s, width, pulse=self._live and not any(t.curve for t in s.trials))
+        if confirms:
+            yield confirmation(ink, s, width)
         yield Text("")
         yield score_lines(ink, s)
         yield Text("")
@@ -125,7 +130,7 @@ def header(ink: Ink, s: Snapshot, width: int) -> RenderableType:
     arrow = "↓" if s.direction == "min" else "↑"
     pieces = [
         ink.text(s.task, "bold"),
-        ink.text(f"data: {s.provenance}", "" if s.provenance == "real" else "bold yellow"),
+        ink.text(f"data: {s.provenance}", "" if s.provenance == "real" else f"bold {WARN}"),
         ink.text(f"{words.metric_line(s)} {arrow}".strip()),
         ink.text(f"{s.preset} preset, {s.backbone}", "dim"),
     ]
@@ -145,13 +150,35 @@ def flow(ink: Ink, pieces: Sequence[Text], width: int) -> list[Text]:
     return lines
 
 
-def progress(ink: Ink, s: Snapshot, width: int) -> RenderableType:
-    """The budget as a bar, and the time that went and is left."""
+def progress(ink: Ink, s: Snapshot, width: int, *, pulse: bool = False) -> RenderableType:
+    """The budget as a bar, and the time that went and is left; `pulse` while nothing is known of either."""
+    share = f"{100 * s.spent:.0f} % of {s.budget}"
+    return Group(_bar(ink, s.spent, share, width, pulse=pulse), ink.text(f" {time_line(s)}", "dim"))
+
+
+def confirmation(ink: Ink, s: Snapshot, width: int) -> RenderableType:
+    """How far the trials with fresh seeds are, by their epochs."""
+    again = [t for t in s.trials if t.repeats is not None]
+    done = sum(t.state in _MARKS for t in again)
+    epochs = sum(t.epochs if t.state in _MARKS else t.epoch for t in again)
+    share = epochs / (s.repeats * again[0].epochs) if again else 0.0
+    return _bar(ink, min(share, 1.0), f"{done} of {s.repeats} with fresh seeds", width)
+
+
+def _bar(ink: Ink, share: float, text: str, width: int, *, pulse: bool = False) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=1.0, completed=s.spent, width=max(min(width - 36, 60), 8), complete_style="cyan")
-    share = ink.text(f"{100 * s.spent:.0f} % of {s.budget}")
-    grid.add_row(Text(""), bar, share)
-    return Group(grid, ink.text(f" {time_line(s)}", "dim"))
+    bar = ProgressBar(
+        total=None if pulse else 1.0,
+        completed=share,
+        width=max(min(width - 36, 60), 8),
+        pulse=pulse,
+        style=REST,
+        complete_style=ACCENT,
+        finished_style=ACCENT,
+        pulse_style=ACCENT,
+    )
+    grid.add_row(Text(""), bar, ink.text(text))
+    return grid
 
 
 def time_line(s: Snapshot) -> str:
@@ -161,6 +188,8 @@ def time_line(s: Snapshot) -> str:
         return f"done in {spent}"
     if s.remaining_s is None:
         return f"{spent} so far · time left is known after the first epoch"
+    if s.remaining_s < 1.0:
+        return f"{spent} so far · nearly done"
     return f"{spent} so far · about {words.duration(s.remaining_s)} left"
 
 
@@ -178,7 +207,7 @@ def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableTy
     else:
         grid.add_row(
             ink.text(" Best" if s.finished else " Best so far"),
-            ink.text(words.judged(s, best), "bold green"),
+            ink.text(words.judged(s, best), f"bold {GOOD}"),
             _best_comment(ink, s, best, compared),
         )
     shown = words.NONE if default is None else words.judged(s, default)
@@ -196,7 +225,7 @@ def _best_comment(ink: Ink, s: Snapshot, best: TrialView, compared: bool) -> Tex
     elif found is not None:
         text.append("  ").append(ink.clean(f"{found.text} better"))
         if found.may_be_noise:
-            text.append(ink.clean(" (may be noise)"), "yellow")
+            text.append(ink.clean(" (may be noise)"), WARN)
     return text
 
 
@@ -231,10 +260,10 @@ def running_table(
         table.add_row(
             ink.text(str(t.number), "bold"),
             ink.text(f"{t.epoch}/{t.epochs}"),
-            ink.text(words.score(words.scores(t)[-1] if last else None, s.unit), "green" if leads else ""),
+            ink.text(words.score(words.scores(t)[-1] if last else None, s.unit), GOOD if leads else ""),
             ink.text(str(last["k"]) if last else words.NONE),
             ink.text(f"{last['lam']:.2f}" if last else words.NONE),
-            ink.text(ink.spark(words.scores(t), spark), "cyan"),
+            ink.text(ink.spark(words.scores(t), spark), ACCENT),
         )
     more = len(running) - rows
     return Group(table, ink.text(f"         and {more} more", "dim")) if more > 0 else table
@@ -250,7 +279,7 @@ def ended_table(ink: Ink, s: Snapshot, ended: Sequence[TrialView], *, rows: int)
         how += f" · repeats {t.repeats}" if t.repeats is not None else ""
         line = ink.text("").append(ink.clean(_MARKS[t.state]), _STYLES[t.state]).append(ink.clean(f" {how}"))
         if best is not None and best.number == t.number:
-            line.append(ink.clean(" · best"), "green")
+            line.append(ink.clean(" · best"), GOOD)
         shown = None if t.state == "failed" else t.best_score
         table.add_row(
             ink.text(str(t.number), "bold"),
@@ -266,7 +295,7 @@ def failures_table(ink: Ink, failed: Sequence[TrialView], *, rows: int) -> Rende
     table = _list_table(ink, "failed")
     table.add_column()
     for t in list(reversed(failed))[:rows]:
-        table.add_row(ink.text(str(t.number), "bold red"), ink.text(t.message or words.cause(t)))
+        table.add_row(ink.text(str(t.number), f"bold {BAD}"), ink.text(t.message or words.cause(t)))
     return table
 
 

@@ -151,7 +151,8 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
         assert trial.best_score is not None
         assert default.best_score is not None
         reached, like = trial.best_score, default.best_score
-        wobble = max((w for w in (_wobble(trial), _wobble(default)) if w is not None), default=None)
+        late = (late_wobble(trial), late_wobble(default))
+        wobble = max((w for w in late if w is not None), default=None)
     difference = like - reached if s.direction == "min" else reached - like
     relative = difference / abs(like) if like else None
     return Comparison(
@@ -163,6 +164,13 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
         wobble_text="" if wobble is None else _difference(wobble, like, s.unit),
         seeds=len(a.scores) if a is not None and b is not None else 0,
     )
+
+
+def margin(snapshot: Snapshot, value: float) -> str:
+    """A difference of scores, with the decimals of the best one: `0.012 Å`."""
+    best = snapshot.best
+    like = value if best is None or best.best_score is None else best.best_score
+    return _difference(value, like, snapshot.unit)
 
 
 def judged(snapshot: Snapshot, trial: TrialView) -> str:
@@ -235,7 +243,7 @@ def _difference(value: float, like: float, unit: str) -> str:
     return text if unit in _UNITLESS else f"{text} {unit}"
 
 
-def _wobble(trial: TrialView) -> float | None:
+def late_wobble(trial: TrialView) -> float | None:
     """Median |change| between neighbouring epochs in the second half of the curve, from three changes up."""
     late = scores(trial)[trial.epoch // 2 :]
     changes = [abs(b - a) for a, b in pairwise(late) if math.isfinite(b - a)]

@@ -87,6 +87,8 @@ class Source:
     releases: tuple[str, ...] = ()
     """Where the release may lie below the folder that is given, as `Path.glob` takes it; the first that is there is
     read. Empty: what is given is itself read."""
+    holds: tuple[str, ...] = ()
+    """Tasks whose validation split is cut from the same samples."""
     uses: tuple[ModuleType, ...] = ()
     """Modules, beside the one of `open`, whose code decides what is stored."""
 

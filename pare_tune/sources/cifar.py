@@ -157,4 +157,5 @@ CIFAR100 = Source(
     open=_open_hundred,
     homepage=_HOMEPAGE,
     releases=(_HUNDRED.folder,),
+    holds=("cifar100", "spherical"),
 )

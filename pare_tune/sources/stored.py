@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceKind, SourceRequest
+from pare_tune.steps import Count, step
 
 if TYPE_CHECKING:  # imported where it is used: listing the sources must not wait for it
     from torch import Tensor
@@ -111,12 +112,19 @@ def stored(
     """
 
     def make(folder: Path) -> None:
-        if beside is not None:
-            beside(folder)
-        write_store(folder / "samples.arrow", records())
+        with step(f"preparing the source {source.name}, samples") as count:
+            if beside is not None:
+                beside(folder)
+            write_store(folder / "samples.arrow", _counted(records(), count))
 
     key = f"{source.name}-{code_of(source)}-{fingerprint(**parts)}"
     return prepared(request.cache / FOLDER, key, make) / "samples.arrow"
+
+
+def _counted(records: Iterable[Record], count: Count) -> Iterator[Record]:
+    for record in records:
+        yield record
+        count()
 
 
 def code_of(source: Source) -> str:

@@ -68,7 +68,14 @@ class Dense:
     shape: tuple[int, ...]
 
 
-Output = Point | MultiLabel | Dense
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """One number a sample, or several: predictions and y are (B, num) float32."""
+
+    num: int
+
+
+Output = Point | MultiLabel | Dense | Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,8 @@ class PaperSettings:
     k_end: float = 0.0
     target_tokens: int = 512
     """Most tokens a 1D input is cut into (`target_seq_len`)."""
+    align_epochs: int = 60
+    """Steps in which ORCA's code aligns the embedder (`embedder_epochs`)."""
     source: str
     """The paper's proxy data set."""
     score: float | None = None
@@ -170,8 +179,9 @@ class Task:
     embedded: Mapping[str, Any] = field(default_factory=dict)
     """Where this task departs from its modality's embedded preset: dotted settings, {"train.epochs": 12}."""
     scale_target: bool | Literal["pointwise"] = False
-    """Dense regression: the head's output is mapped by the mean and spread of the training targets, one of each for
-    all positions (True) or for every position (outputs whose positions mean the same in every sample)."""
+    """Regression: the head's output is mapped by the mean and spread of the training targets, one of each for all
+    positions (True) or for every position (outputs whose positions mean the same in every sample). Each of several
+    numbers a sample always has its own: they are of different units."""
     raw: Mapping[str, Any] | None = None
     """How a user's raw samples become x, in plain values that are kept with a model's weights; None where `predict`
     takes samples as the model does."""

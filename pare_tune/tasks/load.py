@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from torch import Tensor
 from pare_tune.data.cache import prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Output, Point, Provenance, Split, Task
-from pare_tune.tasks.losses import LossFn, build_loss
+from pare_tune.steps import Count, step
+from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Numbers, Output, Point, Provenance, Split, Task
+from pare_tune.tasks.losses import LossFn, build_loss, number_scale
 from pare_tune.tasks.stores import (
     PREPARED,
     SAMPLES,
@@ -36,7 +37,7 @@ DATA_SEED = 0
 """Splits and samples are the same for every run, whatever seed the training takes."""
 
 TargetScaling: TypeAlias = tuple[Tensor, Tensor]
-"""Mean and spread, float32; each () for all positions, or of a target's shape."""
+"""Mean and spread, float32; each () for all positions, or of a target's shape; (R,) for R numbers a sample."""
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SCALE_ITEMS = 64
@@ -120,7 +121,7 @@ def load_task(
         val=TaskDataset(task, Store(folder / "val.arrow"), canvas),
         input_shape=tuple(first["x"].shape),
         output=_output_of(task, first["y"]),
-        target_scale=_target_scale(train, task.scale_target),
+        target_scale=_target_scale(task, train, Store(folder / "train.arrow")),
         loss=build_loss(task, Store(folder / "train.arrow")),
     )
 
@@ -153,7 +154,8 @@ def sample_folder(task: Task, cache: Path | None = None, *, full: bool = False) 
     size = task.release_size if full else {}
 
     def make(folder: Path) -> None:
-        write(folder, DATA_SEED, **size)
+        with step(f"making the data of {task.name}"):
+            write(folder, DATA_SEED, **size)
         write_mark(folder, task.embedded_provenance)
 
     return prepared((cache or default_cache()) / SAMPLES, sample_key(task, full=full), make)
@@ -169,15 +171,16 @@ def _prepare(task: Task, data: Path | None, cache: Path) -> Path:
         root = data
         if root is None:
             root = sample_folder(task, cache)
-        splits = task.read(root, DATA_SEED)
-        for split in _SPLITS:
-            records = _checked(task, split, splits[split])
-            write_store(folder / f"{split}.arrow", records, ragged=task.ragged)
+        with step(f"preparing the data of {task.name}, samples") as count:
+            splits = task.read(root, DATA_SEED)
+            for split in _SPLITS:
+                records = _checked(task, split, splits[split], count)
+                write_store(folder / f"{split}.arrow", records, ragged=task.ragged)
 
     return prepared(cache / PREPARED, store_key(task, data), make)
 
 
-def _checked(task: Task, split: Split, records: Iterable[Record]) -> Iterator[Record]:
+def _checked(task: Task, split: Split, records: Iterable[Record], count: Count) -> Iterator[Record]:
     """The last gate before the store: no NaN, no label out of range, whatever a loader let pass."""
     for index, record in enumerate(records):
         for name, value in record.items():
@@ -191,7 +194,12 @@ def _checked(task: Task, split: Split, records: Iterable[Record]) -> Iterator[Re
                 raise DataError(
                     f"{task.name}, {split} sample {index}: label {label} is outside 0..{limit - 1}"
                 )
+        if isinstance(task.output, Numbers) and (shape := np.shape(record["y"])) != (task.output.num,):
+            raise DataError(
+                f"{task.name}, {split} sample {index}: y has shape {shape}, not ({task.output.num},)"
+            )
         yield record
+        count()
 
 
 def _with_classes(task: Task, train: Store) -> Task:
@@ -205,15 +213,17 @@ def _output_of(task: Task, y: Tensor) -> Output:
     match task.output:
         case Dense():
             return replace(task.output, shape=tuple(y.shape))
-        case MultiLabel() | Point():
+        case MultiLabel() | Point() | Numbers():
             return task.output
 
 
-def _target_scale(train: TaskDataset, kind: bool | Literal["pointwise"]) -> TargetScaling | None:
-    if kind == "pointwise":
-        return _pointwise_scale(train)
-    if not kind:
+def _target_scale(task: Task, train: TaskDataset, store: Store) -> TargetScaling | None:
+    if not task.scale_target:
         return None
+    if isinstance(task.output, Numbers):
+        return number_scale(store)
+    if task.scale_target == "pointwise":
+        return _pointwise_scale(train)
     step = max(1, len(train) // _SCALE_ITEMS)
     values = torch.cat([_target(train, i).reshape(-1) for i in range(0, len(train), step)])
     spread = values.std(correction=0)

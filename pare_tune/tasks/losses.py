@@ -4,7 +4,7 @@ A loss is (prediction, batch) → scalar, the MEAN over the batch's samples: gra
 or processes, weighted by their sizes, then add up to those of one large batch. (The exception is torch's
 weighted cross-entropy, whose mean is weighted by class.) All are computed in float32.
 """
-# Shape suffixes: B = batch, K = classes, P = positions or labels, flattened.
+# Shape suffixes: B = batch, K = classes, P = positions or labels, flattened, R = numbers a sample.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pare_tune.data.store import Store
 from pare_tune.errors import ConfigError, DataError, UnknownName
-from pare_tune.tasks.base import Batch, Point, Task
+from pare_tune.tasks.base import Batch, Numbers, Point, Task
 
 LossFn = Callable[[Tensor, Batch], Tensor]
 LossBuilder = Callable[..., LossFn]
@@ -89,6 +89,24 @@ def mse(prediction: Tensor, batch: Batch, *, ignore: str | None = None) -> Tenso
     return ((square_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
 
 
+def scaled_mse(prediction_BR: Tensor, batch: Batch, *, spread_R: Tensor) -> Tensor:
+    """Mean square error of predictions (B, R) against y (B, R), each number in units of its spread.
+
+    Then numbers of any unit count alike, and the loss is about 1 for a model that says the mean, so that its weight
+    against the source's loss does not depend on the unit.
+    """
+    error_BR = prediction_BR.float() - _same_shape(prediction_BR, batch)
+    return (error_BR / spread_R.to(error_BR.device)).square().mean()
+
+
+def number_scale(train_store: Store) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each number over the training samples, (R,) float32; a spread of 1 where there is none."""
+    y = np.asarray(train_store.column("y"), dtype=np.float64)
+    y_NR = y.reshape(len(y), -1)
+    mean_R, spread_R = y_NR.mean(axis=0), y_NR.std(axis=0)
+    return torch.from_numpy(mean_R).float(), torch.from_numpy(np.where(spread_R > 0, spread_R, 1.0)).float()
+
+
 def rmse(prediction: Tensor, batch: Batch) -> Tensor:
     """Mean over samples of √mean((ŷ − y)²)."""
     error_B, _ = _norms(prediction, batch)
@@ -153,7 +171,7 @@ def _balanced_weights(train_store: Store, num_classes: int) -> Tensor:
 def _build_bce_with_logits(
     task: Task, _train_store: Store, pos_weight: float = 1.0, ignore: str | None = None
 ) -> LossFn:
-    if isinstance(task.output, Point):
+    if isinstance(task.output, Point | Numbers):
         raise ConfigError(
             f"loss 'bce_with_logits' needs labels or a mask, task {task.name!r} gives {task.output}"
         )
@@ -165,6 +183,12 @@ def _build_bce_with_logits(
 def _build_mse(task: Task, train_store: Store, ignore: str | None = None) -> LossFn:
     loss = partial(mse, ignore=ignore) if ignore is not None else mse
     return _without_options(loss)(task, train_store)
+
+
+def _build_scaled_mse(task: Task, train_store: Store) -> LossFn:
+    if not isinstance(task.output, Numbers):
+        raise ConfigError(f"loss 'scaled_mse' needs numbers a sample, task {task.name!r} gives {task.output}")
+    return partial(scaled_mse, spread_R=number_scale(train_store)[1])
 
 
 def _without_options(loss: LossFn) -> LossBuilder:
@@ -180,6 +204,7 @@ LOSSES: dict[str, LossBuilder] = {
     "cross_entropy": _build_cross_entropy,
     "bce_with_logits": _build_bce_with_logits,
     "mse": _build_mse,
+    "scaled_mse": _build_scaled_mse,
     "rmse": _without_options(rmse),
     "relative_l2": _without_options(relative_l2),
     # √mean(e²)/√mean(y²) = ‖e‖₂/‖y‖₂: the same function under PDEBench's name.

@@ -78,6 +78,7 @@ NINAPRO = Task(
         clip=1.0,
         warmup_epochs=5,
         decay_epochs=60,
+        align_epochs=100,
         source="cifar10",
         score=6.53,
         notes=(

@@ -138,6 +138,7 @@ def _paper(
         warmup_epochs=warmup,
         decay_epochs=decay,
         target_tokens=tokens,
+        align_epochs=20,
         source="conll2003",
         score=round(1.0 - auroc, 4),
         notes=f"{_NOTES} {notes}".rstrip(),
@@ -425,6 +426,7 @@ _GENERIC = PaperSettings(
     weight_decay=1e-5,
     clip=1.0,
     decay_epochs=60,
+    align_epochs=20,
     source="conll2003",
     notes="Not one of the paper's tables; most of those have settings like these.",
 )

@@ -35,7 +35,7 @@ from pare_tune.method import (
 )
 from pare_tune.sources import SOURCES, open_source
 from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
-from pare_tune.tasks.base import Dense, Modality, MultiLabel, Output, Point
+from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point
 from pare_tune.tasks.load import TargetScaling, TaskData, default_cache
 
 
@@ -118,7 +118,7 @@ def check_backbone(modality: Modality, backbone: Backbone) -> None:
 def open_trial_source(
     config: TrialConfig, backbone: Backbone, num_tokens: int, cache: Path | None = None
 ) -> SourceData | None:
-    """The proxy data set as the backbone reads it; None for methods that mix nothing.
+    """The proxy data set as the backbone reads it; None for methods that read none.
 
     Raises:
         UnknownName: there is no such source.
@@ -129,7 +129,7 @@ def open_trial_source(
     spec = backbone.spec
     if config.source.name not in SOURCES:
         raise UnknownName("source", config.source.name, SOURCES)
-    if config.task in _HELD_BY.get(config.source.name, ()):
+    if config.task in SOURCES[config.source.name].holds:
         raise ConfigError(
             f"source {config.source.name!r} holds validation images of task {config.task}, with their labels; choose "
             f"another source.name"
@@ -214,7 +214,7 @@ def _mixer(config: TrialConfig, backbone: Backbone, num_tokens: int) -> Mixer | 
             return TargetMixupMixer()
         case "target_mask":
             return TargetMaskMixer()
-        case "finetune" | "layernorm" | "scratch":
+        case "finetune" | "layernorm" | "scratch" | "orca":
             return None
 
 
@@ -261,7 +261,7 @@ def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.M
 
 
 def _source_head(config: TrialConfig, shape: ModelShape, backbone: Backbone) -> nn.Module | None:
-    if shape.source_kind is None or config.method == "pare_no_source_loss":
+    if shape.source_kind is None or config.method in ("pare_no_source_loss", "orca"):
         return None
     spec = backbone.spec
     if shape.source_kind == SourceKind.MASKED_IMAGES:
@@ -287,10 +287,8 @@ def _output_shape(output: Output) -> tuple[str, tuple[int, ...]]:
             return "multilabel", (output.num_labels,)
         case Dense():
             return "dense", output.shape
-
-
-_HELD_BY = {"cifar100": ("cifar100", "spherical")}
-"""Source → tasks whose validation split is cut from the same images."""
+        case Numbers():
+            return "numbers", (output.num,)
 
 
 def pick_device() -> torch.device:

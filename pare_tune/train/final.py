@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import torch.distributed as dist
 
 from pare_tune.config import TrialConfig
 from pare_tune.tasks.load import JoinedDataset, open_test
+from pare_tune.train.align import ALIGNMENT
 from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import BEST, LAST, save_weights
 from pare_tune.train.export import METRICS, export_model, plain_json
 from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
-from pare_tune.train.patches import PATCHES
 from pare_tune.train.trial import open_trial
 
 CURVE = "curve.jsonl"
@@ -28,7 +27,8 @@ def run_final(
     """Train `config` in full, score the test split once, and export to `context.folder`.
 
     Without `with_val` the weights of the best validation epoch are scored and kept; with it the validation split is
-    trained on as well and the last epoch's weights are.
+    trained on as well and the last epoch's weights are. The patches that were chosen (`patches.PATCHES`) are left for
+    the caller to draw.
 
     Returns:
         What metrics.json holds, on rank 0; None on other ranks.
@@ -89,9 +89,8 @@ def run_final(
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
     export_model(folder, folder / BEST, config, metrics)
-    for leftover in (BEST, LAST):
+    for leftover in (BEST, LAST, ALIGNMENT):
         (folder / leftover).unlink(missing_ok=True)
-    shutil.rmtree(folder / PATCHES, ignore_errors=True)
     return metrics
 
 

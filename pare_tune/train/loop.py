@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import sys
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pare_tune.backbones import Backbone
-from pare_tune.config import TrialConfig
+from pare_tune.config import ALIGNING_METHODS, TrialConfig
 from pare_tune.errors import TrialFailed
 from pare_tune.method import LossParts, Mixed, PareModel, PareOutput, pare_loss, source_loss
 from pare_tune.sources.base import SourceData
 from pare_tune.tasks.base import Metric
 from pare_tune.tasks.load import TaskData
+from pare_tune.train.align import ALIGNMENT, align_embedder
 from pare_tune.train.batches import StepBatch, StepBatches, TargetDataset, plan_epoch, stack
 from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import (
@@ -37,6 +39,7 @@ from pare_tune.train.checkpoint import (
     seed_everything,
     set_rng_state,
 )
+from pare_tune.train.export import plain_json, write_text
 from pare_tune.train.optim import learning_rate, make_optimizer
 from pare_tune.train.patches import picture_epochs, record_patches
 
@@ -71,7 +74,7 @@ class EpochReport:
     gate_entropy: float
     """Mean binary entropy of the gate's scores, in nats: log 2 knows nothing, 0 is sure."""
     seconds: float
-    """Training and validation."""
+    """Training and validation; the first epoch's with the alignment before it."""
     samples_per_s: float
     """Target samples trained on, over training time."""
     memory_mb: float
@@ -242,12 +245,14 @@ class _Fit:
         micro_batches = math.ceil(len(train) / config.train.batch_size)
         self.steps_per_epoch = math.ceil(micro_batches / config.train.accumulation)
         self.step = 0
+        self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
         self.best_epoch, self.best_score = 0, float("nan")
 
     def run(self) -> FitResult:
         seed_everything(self.config.seed, rank=self.context.rank)
-        self._restore()
+        if not self._restore():
+            self._align()
         for report in self.curve:
             self.context.report(report)
         for epoch in range(len(self.curve), self.config.train.epochs):
@@ -256,6 +261,25 @@ class _Fit:
             self._save(improved)
             self.context.report(self.curve[-1])
         return FitResult(tuple(self.curve), self.best_epoch, self.best_score)
+
+    def _align(self) -> None:
+        """ORCA's first stage, by rank 0 alone; a checkpoint behind it, so that a resumed run does not repeat it."""
+        config, context = self.config, self.context
+        if config.method not in ALIGNING_METHODS or config.align.epochs == 0 or self.source is None:
+            return
+        started = time.perf_counter()
+        if context.is_main:
+            done = align_embedder(config, self.model, self.train, self.source, context.device)
+            if context.folder is not None:
+                context.folder.mkdir(parents=True, exist_ok=True)
+                write_text(context.folder / ALIGNMENT, json.dumps(plain_json(done.to_dict())) + "\n")
+        if context.world_size > 1:
+            for parameter in self.model.target_embedder.parameters():
+                dist.broadcast(parameter.data, src=0)
+        # What comes after must not depend on how many random numbers the alignment took.
+        seed_everything(config.seed, rank=context.rank)
+        self.alignment_s = time.perf_counter() - started
+        self._save(improved=False)
 
     def _epoch(self, epoch: int) -> EpochReport:
         config, context = self.config, self.context
@@ -314,7 +338,7 @@ class _Fit:
             lr=lr,
             grad_norm=totals["grad_norm"],
             **gate_statistics(sums.mixed),
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started + (self.alignment_s if epoch == 0 else 0.0),
             samples_per_s=len(self.train) / trained,
             memory_mb=peak_memory_mb(context.device),
         )
@@ -388,7 +412,7 @@ class _Fit:
 
     def _record_patches(self, epoch: int, k: int) -> None:
         folder = self.context.folder
-        if folder is None or not self.context.is_main or self.source is None:
+        if folder is None or not self.context.is_main or self.source is None or self.model.mixer is None:
             return
         if epoch + 1 in picture_epochs(self.config.train.epochs):
             record_patches(
@@ -427,21 +451,25 @@ class _Fit:
                 "curve": [r.to_dict() for r in self.curve],
                 "best_epoch": self.best_epoch,
                 "best_score": self.best_score,
+                "alignment_s": self.alignment_s,
             },
         )
 
-    def _restore(self) -> None:
+    def _restore(self) -> bool:
+        """Whether there was a checkpoint to go on from."""
         folder = self.context.folder
         state = load_state(folder / LAST, self.context.device) if folder is not None else None
         if state is None:
-            return
+            return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.curve = [EpochReport(**r) for r in state["curve"]]
         self.best_epoch, self.best_score = state["best_epoch"], state["best_score"]
+        self.alignment_s = state.get("alignment_s", 0.0)
         if self.context.is_main:
             set_rng_state(state["rng"], self.context.device)
+        return True
 
     def _require_finite(self, loss: float, epoch: int, lr: float, k: int) -> None:
         if not math.isfinite(loss):

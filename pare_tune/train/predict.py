@@ -107,7 +107,7 @@ def predict_array(
     device: torch.device,
     progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Raw outputs (n, ...): logits for point and multilabel tasks, values for dense ones."""
+    """Raw outputs (n, ...): logits for point and multilabel tasks, for others values in the target's unit."""
     outputs: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(inputs), batch_size):
         x = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(
@@ -132,6 +132,10 @@ def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt
             return logits.softmax(dim=-1).numpy()
         case "multilabel":
             return logits.sigmoid().numpy()
+        case "numbers":
+            raise DataError(
+                "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
+            )
     if shape.raw is not None and shape.raw["target"]["kind"] == "mask":
         return logits.sigmoid().numpy()
     raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")

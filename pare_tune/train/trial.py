@@ -9,6 +9,7 @@ from pare_tune.backbones import Backbone
 from pare_tune.config import TrialConfig, task_of
 from pare_tune.method import PareModel
 from pare_tune.sources.base import SourceData
+from pare_tune.steps import step
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.train.build import (
     ModelShape,
@@ -48,7 +49,8 @@ def open_trial(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial
     """
     task = task_of(config, cache)
     data = load_task(task, data=config.data, canvas=config.input.canvas, cache=cache)
-    backbone = open_backbone(config, cache)
+    with step(f"loading the backbone {config.backbone}"):
+        backbone = open_backbone(config, cache)
     check_backbone(task.modality, backbone)
     num_tokens = count_tokens(config, task.modality, data.input_shape, backbone)
     config = without_idle_mixing(config, num_tokens)

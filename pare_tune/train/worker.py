@@ -94,9 +94,7 @@ def launch_final(
         scaling_config=ray.train.ScalingConfig(
             num_workers=num_workers, use_gpu=bool(gpus_per_worker), resources_per_worker=resources
         ),
-        run_config=ray.train.RunConfig(
-            name=f"final-{config.task}-{os.getpid()}", storage_path=str(folder / ".ray")
-        ),
+        run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
     )
     try:
         trainer.fit()

@@ -9,8 +9,6 @@ whose metric is NaN as RUNNING for ever, and cannot extend a search that has end
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,15 +25,21 @@ from pare_tune.errors import ConfigError, PareTuneError, StorageError, StudyFail
 from pare_tune.train.export import write_text
 from pare_tune.train.loop import EpochReport
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.forecast import affordable_seeds, cost, repeats_due
 from pare_tune.tune.study import Ask, Study
 from pare_tune.tune.trial import LOG, halve
 
 METRIC = "best_score"
 _FIELDS = tuple(f.name for f in fields(EpochReport))
 _HOPELESS = 3
-"""So many first trials that crash before their first epoch mean that something else is wrong."""
-_SLACK = 1.2
-"""Full trials take so much longer than those seen, to be safe of a deadline."""
+"""So many trials that fail alike before any epoch mean that something else is wrong than their settings."""
+_ADVICE = {
+    "crashed": "Mend that, then resume",
+    "out_of_memory": "Not even half a batch fits: start again with --set train.batch_size=… or input.image_size=…",
+    "diverged": "Look at the data (`pare-tune data check`) and at trial 0's learning rate (--set optimizer.lr=…)",
+    "invalid": "The space allows settings that do not go together; mend it and start again with --space",
+}
+"""Cause of failure → what to do when all trials have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Desk:
         budget: over all sessions.
         ended: called with the number of each trial that got its final state.
         tick: called between Ray's events, about every 0.1 s.
+        room: called before a trial is asked for; raises StorageError where there is no room for one.
         confirm: fresh seeds of the confirmation at the end of the budget.
         concurrency: trials at a time.
     """
@@ -66,6 +71,7 @@ class Desk:
         *,
         ended: Callable[[int], None],
         tick: Callable[[], None],
+        room: Callable[[], None] | None = None,
         confirm: int = 0,
         concurrency: int = 1,
     ) -> None:
@@ -74,10 +80,10 @@ class Desk:
         self.tick = tick
         self.error: BaseException | None = None
         self.interrupted = False
-        self._ended = ended
+        self._ended, self._room = ended, room
         self._numbers: dict[str, int] = {}
         self._outcomes: dict[int, _Outcome] = {}
-        self._early_crashes = 0
+        self._early: dict[str, set[int]] = {}
 
     @property
     def stopping(self) -> bool:
@@ -107,6 +113,8 @@ class Desk:
                 continue
             if not self.study.has_orphans and self._is_spent():
                 return None
+            if self._room is not None:
+                self._room()
             ask = self._ask()
             if ask == "later":
                 return "later"
@@ -189,12 +197,17 @@ class Desk:
         self._ended(number)
 
     def _give_up_if_hopeless(self, number: int, outcome: _Outcome) -> None:
-        early = outcome.why == "crashed" and self.study.epochs_of(number) == 0
-        self._early_crashes = self._early_crashes + 1 if early else 0
-        if self._early_crashes >= _HOPELESS and self.study.num_epochs == 0:
+        """Three trials that failed alike before anything was learned: it is not their settings."""
+        if self.study.num_epochs:
+            return
+        alike = self._early.setdefault(outcome.why, set())
+        alike.add(number)
+        # What depends on settings (memory, divergence) is no verdict while trial 0 may still do better.
+        if len(alike) >= _HOPELESS and (outcome.why == "crashed" or 0 not in self.study.live):
+            advice = _ADVICE.get(outcome.why, "")
             self.error = StudyFailed(
-                f"the first {self._early_crashes} trials crashed before their first epoch, the last one with: "
-                f"{outcome.message}; see {self._trial_folder(number) / LOG}"
+                f"the first {len(alike)} trials failed alike ({outcome.why}) before their first epoch, the last one "
+                f"with: {outcome.message}; see {self._trial_folder(number) / LOG}. {advice}"
             )
 
     def _ask(self) -> Ask | Literal["later"]:
@@ -208,26 +221,16 @@ class Desk:
     @property
     def seeds(self) -> int:
         """Fresh seeds of the confirmation, as many as a quarter of the budget pays for."""
-        fits = (s for s in range(self.confirm, 0, -1) if self._cost(3 * s) <= self.budget.amount / 4)
-        return next(fits, 0)
+        return affordable_seeds(self.budget, self.confirm, self._cost)
 
     def _need(self, seeds: int) -> float:
         """What confirming trial 0 and two others still takes of the budget, at most."""
-        default = sum(t.repeats == 0 for t in self.study.views())
-        return self._cost(3 * seeds - min(default, seeds))
+        return self._cost(repeats_due(self.study.views(), seeds))
 
     def _cost(self, trials: int) -> float:
         """What so many whole trials take, in the budget's unit."""
-        match self.budget.unit:
-            case "trials":
-                return trials
-            case "epochs":
-                return trials * self.study.epochs
-            case "seconds":
-                lengths = [t.seconds for t in self.study.views() if t.state == "complete"]
-                if not lengths:
-                    return math.inf
-                return math.ceil(trials / self.concurrency) * statistics.median(lengths) * _SLACK
+        views = self.study.views()
+        return cost(self.budget, trials, epochs=self.study.epochs, concurrency=self.concurrency, trials=views)
 
     def _left(self) -> float:
         """What is left of the budget."""
@@ -355,6 +358,10 @@ class Throttle:
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._last = float("-inf")
+
+    def took(self, seconds: float, share: float) -> None:
+        """What is done each time takes so long: from now on seldom enough to take no more than `share` of the time."""
+        self._interval_s = max(self._interval_s, seconds / share)
 
     def due(self) -> bool:
         """Whether it is time again."""

@@ -8,15 +8,17 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ClusterError
+from pare_tune.steps import step
 
 # Read by Ray in this process and in those it starts. A value that the user set wins.
 _ENVIRONMENT = {
@@ -25,6 +27,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # our own also takes SIGTERM
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # told by the study
     "TUNE_WARN_THRESHOLD_S": "60",
+    # A stopped trial has so long to leave its process (2 s by default). When it does not, Ray ends the next trial
+    # without telling the searcher (2.60, `_on_trial_reset`), which then waits for that trial for ever.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # Tune's own snapshots are never read
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # several workers: the dashboard lists the trial
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # several workers: reports wait for this poll (2 s by default)
@@ -100,7 +105,11 @@ class Cluster:
 
 @contextmanager
 def connect(
-    *, workers: int = 1, gpus_per_worker: float | None = None, dashboard: bool = True
+    *,
+    workers: int = 1,
+    gpus_per_worker: float | None = None,
+    dashboard: bool = True,
+    name: str = "pare-tune",
 ) -> Iterator[Cluster]:
     """Join the cluster of RAY_ADDRESS, or start a local one; what was joined or started here is left here.
 
@@ -110,18 +119,19 @@ def connect(
         workers: how many must fit at least, with a CPU each.
         gpus_per_worker: what each of them needs; None asks for nothing.
         dashboard: start one with a local cluster, reachable from this machine only.
+        name: what the dashboard calls the job; a job that was submitted keeps its own.
 
     Raises:
         ClusterError: it cannot be reached or started, or is too small.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     _quiet()
     with _mute():
-        yield from _connected(workers, gpus_per_worker, dashboard)
+        yield from _connected(workers, gpus_per_worker, dashboard, name)
 
 
-def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool) -> Iterator[Cluster]:
+def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool, name: str) -> Iterator[Cluster]:
     if ray.is_initialized():
         _protect_token()
         cluster = Cluster(_dashboard_url(), local=False)
@@ -131,8 +141,9 @@ def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool) -> 
     address = os.environ.get("RAY_ADDRESS")
     local = address in (None, "", "local")
     try:
-        context = _init("local" if local else str(address), dashboard=dashboard)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        with step("starting Ray" if local else f"joining the Ray cluster at {address}"):
+            context = _init("local" if local else str(address), dashboard=dashboard, name=name)
+    except Exception as error:  # Ray raises plain ones too, as for a node that was not up within 30 s
         where = "start a local Ray cluster" if local else f"join the Ray cluster at {address} (RAY_ADDRESS)"
         raise ClusterError(f"cannot {where}: {error}") from error
     _protect_token()
@@ -148,8 +159,13 @@ def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool) -> 
             ray.shutdown()
 
 
-def _init(address: str, *, dashboard: bool) -> Any:
-    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.CRITICAL}
+def _init(address: str, *, dashboard: bool, name: str) -> Any:
+    options: dict[str, Any] = {
+        "address": address,
+        "log_to_driver": False,
+        "logging_level": logging.CRITICAL,
+        "job_config": JobConfig(metadata={"job_name": name}),
+    }
     if address == "local":
         options |= {"include_dashboard": dashboard and _has_dashboard(), "dashboard_host": "127.0.0.1"}
     else:
@@ -157,7 +173,7 @@ def _init(address: str, *, dashboard: bool) -> Any:
     with suppress(OSError):
         # Ray's token goes there, and is made before `_protect_token` can change its mode.
         (Path.home() / ".ray").mkdir(mode=0o700, exist_ok=True)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _loopback() if address == "local" else nullcontext():
         warnings.simplefilter("ignore")
         context = ray.init(**options)
     _quiet()
@@ -183,6 +199,26 @@ def _dashboard_url() -> str | None:
     node = global_worker.node
     url = "" if node is None else str(node.address_info.get("webui_url") or "")
     return f"http://{url}" if url else None
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let a cluster that starts meanwhile listen on 127.0.0.1 alone, as Ray does by default on macOS and Windows.
+
+    On Linux it listens on every interface, and its metrics port asks for no token; Ray has no setting for it (2.60).
+    Ray's own variable for clusters of several machines, where it is set, wins.
+    """
+    from ray._private import ray_constants
+
+    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)  # not an interface: a later Ray may lack it
+    if before is None or "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ:
+        yield
+        return
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The run folder: what is in it, who owns it, and how files get there whole.
 
 run.yaml space.yaml study.journal      the configuration, the space as searched, the record
+warm-start.yaml                        points of earlier searches that this one began with
 trials.parquet curves.parquet          one row a trial, one row an epoch
 best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
 trials/0007/                           config.yaml, log.txt, last.pt while it runs, best.safetensors if it is best
@@ -41,6 +42,7 @@ class RunFolder:
         self.path = path.resolve()
         self.run_yaml = self.path / "run.yaml"
         self.space_yaml = self.path / "space.yaml"
+        self.warm_start_yaml = self.path / "warm-start.yaml"
         self.journal = self.path / "study.journal"
         self.trials_parquet = self.path / "trials.parquet"
         self.curves_parquet = self.path / "curves.parquet"
@@ -127,6 +129,8 @@ class RunFolder:
             trial = self.trial(number)
             (trial / LAST).unlink(missing_ok=True)
             (trial / LOCK).unlink(missing_ok=True)
+            for leftover in trial.glob(".*.partial"):  # of a writer that was killed
+                leftover.unlink(missing_ok=True)
             if number not in keep:
                 (trial / BEST).unlink(missing_ok=True)
                 shutil.rmtree(trial / PATCHES, ignore_errors=True)

@@ -7,14 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from pare_tune.config import Budget, RunConfig, load_run, task_of
-from pare_tune.errors import StorageError
+from pare_tune.errors import StorageError, StudyFailed
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
 from pare_tune.train.export import write_text
@@ -28,19 +28,26 @@ from pare_tune.tune.bridge import (
     Throttle,
 )
 from pare_tune.tune.cluster import DRIVER, Cluster, connect
+from pare_tune.tune.disk import DiskCap
 from pare_tune.tune.folder import RunFolder, check_writable
+from pare_tune.tune.metrics import SearchMetrics
 from pare_tune.tune.result import Result
 from pare_tune.tune.snapshot import Snapshot
 from pare_tune.tune.space import BoundSpace, Space, open_space
 from pare_tune.tune.study import Study, elapsed_before, load_study, view
 from pare_tune.tune.summary import make_snapshot, write_tables
 from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
+from pare_tune.tune.warm import Start, gather, ranking
 
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
 
 _OBSERVE_S = 0.25
+_METRICS_S = 5.0
+_DISK_S = 5.0
 _TABLES_S = 30.0
+_TABLES_SHARE = 0.02
+"""Of the driver's time: the tables are written whole, and grow with every epoch."""
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -79,12 +86,15 @@ def search(
     task = task or task_of(config.trial, cache)
     config = _absolute(config)
     space = open_space(config, task)
+    start = gather(config.search.warm_start, space, task.modality, config.search.budget)
     check_writable(config.runs)
-    with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
+    with _cluster(config, dashboard) as cluster:
         cluster.capacity(config.search)
         folder = RunFolder.create(config.runs, config.trial.task)
         with folder.owned():
             write_text(folder.space_yaml, space.to_yaml())
+            if start is not None:
+                start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
             session = _Session(folder, config, space, cluster, observe, notify)
             return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
@@ -94,6 +104,7 @@ def resume(
     run: Path,
     budget: Budget | None = None,
     *,
+    max_disk: int | None = None,
     observe: Observe | None = None,
     notify: Notify | None = None,
     task: Task | None = None,
@@ -107,6 +118,7 @@ def resume(
 
     Args:
         budget: over the whole search, replaces the one it had; None keeps that.
+        max_disk: bytes that the run folder may take; None keeps what it had.
 
     Raises:
         ConfigError: `run` is no run folder.
@@ -118,10 +130,11 @@ def resume(
     task = task or task_of(config.trial, cache)
     space = Space.load(folder.space_yaml).bind(config.trial)
     with folder.owned():
-        if budget is not None and budget != config.search.budget:
-            config = config.model_copy(update={"search": config.search.model_copy(update={"budget": budget})})
+        given = {k: v for k, v in {"budget": budget, "max_disk": max_disk}.items() if v is not None}
+        if given:
+            config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
-        with connect(dashboard=dashboard or config.search.workers_per_trial > 1) as cluster:
+        with _cluster(config, dashboard) as cluster:
             session = _Session(folder, config, space, cluster, observe, notify)
             return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
 
@@ -136,6 +149,9 @@ def snapshot(run: Path) -> Snapshot:
     folder = RunFolder.existing(run)
     config = load_run(folder.run_yaml)
     study = load_study(folder.journal)
+    about = study.user_attrs.get("about")
+    if about is None:
+        raise StudyFailed(f"{run} is only being begun; look again in a moment")
     alive = folder.is_owned()
     trials = [view(t, config.trial.train.epochs, alive=alive) for t in study.get_trials(deepcopy=False)]
     elapsed = elapsed_before(study)
@@ -143,7 +159,12 @@ def snapshot(run: Path) -> Snapshot:
     if alive and began is not None:
         elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
     return make_snapshot(
-        folder.path, study.user_attrs["about"], config.search.budget, trials, elapsed=elapsed
+        folder.path,
+        about,
+        config.search,
+        trials,
+        elapsed=elapsed,
+        dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
 
 
@@ -151,7 +172,18 @@ def _absolute(config: RunConfig) -> RunConfig:
     """Data folders as every worker finds them: each process of Ray's has a working directory of its own."""
     folders = {"data": config.trial.data, "source.data": config.trial.source.data}
     paths = {key: str(path.absolute()) for key, path in folders.items() if path is not None}
-    return config.model_copy(update={"trial": config.trial.with_values(paths)})
+    warm = tuple(path.absolute() for path in config.search.warm_start)
+    return config.model_copy(
+        update={
+            "trial": config.trial.with_values(paths),
+            "search": config.search.model_copy(update={"warm_start": warm}),
+        }
+    )
+
+
+def _cluster(config: RunConfig, dashboard: bool) -> AbstractContextManager[Cluster]:
+    several = config.search.workers_per_trial > 1
+    return connect(dashboard=dashboard or several, name=f"pare-tune {config.trial.task}")
 
 
 def _job(
@@ -186,10 +218,15 @@ class _Session:
         self._last_best: int | None = None
         self._kept: set[int] = set()
         self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
+        self._metrics_due, self._disk_due = Throttle(_METRICS_S), Throttle(_DISK_S)
+        max_disk = config.search.max_disk
+        self._cap = None if max_disk is None else DiskCap(folder, max_disk)
+        self._told_full = False
 
     def run(self, about: Mapping[str, Any], job: Job) -> Result:
         folder, config = self._folder, self._config
-        for line in (*self._space.warnings, *self._space.notes):
+        start = Start.load(folder.warm_start_yaml)
+        for line in (*self._space.warnings, *self._space.notes, *([] if start is None else [str(start)])):
             self._notify(line)
         self._about = about
         self._concurrency = self._cluster.capacity(config.search)
@@ -200,17 +237,22 @@ class _Session:
             epochs=config.trial.train.epochs,
             direction=about["direction"],
             about=about,
+            start=start,
         )
+        self._study.optuna.set_user_attr("dashboard", self._cluster.dashboard_url)
+        self._metrics = SearchMetrics(folder.path.name, about["task"])
         self._desk = Desk(
             self._study,
             folder,
             config.search.budget,
             ended=self._ended,
             tick=self._tick,
+            room=None if self._cap is None else self._make_room,
             confirm=config.search.confirm,
             concurrency=self._concurrency,
         )
         self._tidy()
+        self._show(self._snapshot())
         try:
             with _stop_on_signal(self._desk):
                 self._fit(job)
@@ -221,6 +263,7 @@ class _Session:
         if self._desk.interrupted:
             raise SearchInterrupted(folder.path)
         result = Result(folder.path, self._snapshot())
+        self._metrics.update(result.snapshot)
         self._show(result.snapshot)
         return result
 
@@ -260,10 +303,31 @@ class _Session:
     def _tick(self) -> None:
         if self._observe is not None and self._view_due.due():
             self._show(self._snapshot())
+        if self._metrics_due.due():
+            self._metrics.update(self._snapshot())
         if self._tables_due.due():
+            started = time.monotonic()
             self._write_tables()
+            self._tables_due.took(time.monotonic() - started, _TABLES_SHARE)
+        if self._cap is not None and self._disk_due.due():
+            lacking = self._cap.hold(self._least_wanted(), self._last_best, set(self._study.live))
+            if lacking and not self._told_full:
+                self._notify(self._cap.problem(lacking))
+                self._told_full = True
+
+    def _make_room(self) -> None:
+        """Before a trial starts; raises StorageError where --max-disk leaves no room for it."""
+        assert self._cap is not None
+        self._cap.require(self._least_wanted(), self._last_best, set(self._study.live))
+
+    def _least_wanted(self) -> list[int]:
+        """Trials that ended, the worst first."""
+        ended = ranking(self._study.views(), minimize=self._about["direction"] == "min", repeats=True)
+        return [t.number for t in reversed(ended)]
 
     def _ended(self, number: int) -> None:
+        if self._cap is not None:
+            self._cap.note(number)
         best = self._study.best
         keep = self._to_keep(best)
         if best is not None and (best in (number, self._repeated(number)) or best != self._last_best):
@@ -327,7 +391,7 @@ class _Session:
         return make_snapshot(
             self._folder.path,
             self._about,
-            self._config.search.budget,
+            self._config.search,
             self._study.views(),
             elapsed=self._study.elapsed,
             dashboard_url=self._cluster.dashboard_url,
@@ -368,6 +432,7 @@ def _about(task: Task, config: RunConfig) -> dict[str, Any]:
     return {
         "task": task.name,
         "title": task.title,
+        "modality": task.modality.value,
         "metric": task.metric.name,
         "unit": task.metric.unit,
         "direction": task.metric.direction,

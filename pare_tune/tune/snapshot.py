@@ -28,6 +28,8 @@ class TrialView:
     """Best validation score so far; the trial's value when it is complete."""
     best_epoch: int = 0
     seconds: float = 0.0
+    stopped: str | None = None
+    """Why it was stopped early: "rung" (others were better) or "budget" (nothing was left)."""
     cause: str | None = None
     """Why it failed: "diverged", "out_of_memory", "crashed", "invalid" (settings that do not go together)."""
     message: str | None = None
@@ -137,8 +139,10 @@ class Snapshot:
     elapsed_s: float
     """Wall time, summed over resumed sessions."""
     remaining_s: float | None
-    """From measured epochs; None before there is one."""
+    """From measured epochs, confirmation included; None before there is one."""
     trials: tuple[TrialView, ...]
+    repeats: int = 0
+    """Trials of a confirmation that has begun, those to come included."""
     finished: bool = False
     dashboard_url: str | None = None
 

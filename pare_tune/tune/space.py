@@ -11,6 +11,12 @@ A space is a mapping from dotted `TrialConfig` settings to what may be tried:
       times: k.start            # the sampled number is a share of another setting's value
       when: {k.kind: [linear]}  # asked only then; otherwise the setting keeps trial 0's value
       default: 0.0              # what the config says where nobody says anything; documents the range
+      prior: {strength: weak}   # good values are expected near trial 0's: weak, medium, strong, or the number of trials
+                                # that this is worth (1, 2, 4); without it all values are equally likely at first
+
+Settings that a method ignores (k, loss, gate, source, align) are asked only of methods that have them, without a `when`
+of their own: of the run's method, or of those listed where `method` is searched too. `method` is then asked first,
+wherever it stands.
 
 Trial 0 is always the run's own configuration, whether the space contains it or not. Where it does not, the settings
 outside are left out of trial 0's record rather than bent to fit (`BoundSpace.base_params`).
@@ -28,10 +34,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pare_tune.config import (
+    ALIGNING_METHODS,
     GATED_METHODS,
     MIXING_METHODS,
     SOURCE_METHODS,
@@ -43,23 +56,28 @@ from pare_tune.config import (
     line_of,
     load_yaml,
 )
-from pare_tune.errors import ConfigError
+from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.tasks.base import Task
+from pare_tune.tune.prior import STRENGTHS, Prior
 
 Kind = Literal["float", "int", "choice"]
 Usable = Callable[[str], str | None]
 """Source name → why it cannot be used here, None if it can."""
 
 _KINDS: tuple[Kind, ...] = ("float", "int", "choice")
-_FIELDS = frozenset({*_KINDS, "log", "step", "default", "relative", "times", "when"})
+_FIELDS = frozenset({*_KINDS, "log", "step", "default", "relative", "times", "when", "prior"})
 
 # A setting that the method ignores would only add noise to the search.
 _ONLY = (
     (("k.", "loss."), MIXING_METHODS, "mixes nothing"),
-    (("source.",), SOURCE_METHODS, "mixes no source data"),
+    (("source.",), SOURCE_METHODS, "reads no source data"),
     (("gate.",), GATED_METHODS, "has no gate"),
+    (("align.",), ALIGNING_METHODS, "aligns nothing"),
 )
 """(settings, methods that have them, why others do not)."""
+_METHOD = "method"
+_STRONGEST = 1000.0
+"""A prior that outweighs every search is no prior but a fixed value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +96,8 @@ class Parameter:
     relative: bool = False
     times: str | None = None
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    strength: float = 0.0
+    """Trials that the expectation of good values near trial 0's is worth; 0 for none."""
     where: str = ""
     """file:line, for messages."""
 
@@ -182,8 +202,10 @@ class Space:
         """
         notes: list[str] = []
         kept: list[Parameter] = []
-        for parameter in self.parameters:
-            bound = _bind(parameter, base, usable, notes)
+        methods = next((p.choices for p in self.parameters if p.key == _METHOD), (base.method,))
+        # Asked first, for conditions look back; sorting is stable.
+        for parameter in sorted(self.parameters, key=lambda p: p.key != _METHOD):
+            bound = _bind(parameter, base, methods, usable, notes)
             if bound is not None:
                 kept.append(bound)
         tree = copy.deepcopy(self.tree)
@@ -210,20 +232,39 @@ class BoundSpace:
 
     def base_params(self) -> dict[str, Any]:
         """What the study can record of trial 0: its value of every active parameter that can hold it."""
+        return self.place({})
+
+    def base_settings(self) -> dict[str, Any]:
+        """Trial 0's own values of the parameters that are active in it."""
+        return {key: self.base.value_of(key) for key in self._walk(self._base_value)}
+
+    def priors(self) -> dict[str, Prior]:
+        """Where good values are expected, by the study's names; trial 0's values, where the study can hold them."""
+        found = {p.name: Prior(self._base_value(p), p.strength) for p in self.parameters if p.strength > 0}
+        by_name = {p.name: p for p in self.parameters}
+        return {name: prior for name, prior in found.items() if by_name[name].contains(prior.value)}
+
+    def place(
+        self, known: Mapping[str, Any], fill: Callable[[Parameter], Any] | None = None
+    ) -> dict[str, Any]:
+        """What the study would record of a point of which some values are known.
+
+        Args:
+            known: values by the study's names, each one that its parameter contains.
+            fill: values of the active parameters that are not known; None takes trial 0's.
+        """
         params: dict[str, Any] = {}
 
         def take(parameter: Parameter) -> Any:
-            value = self._base_value(parameter)
+            value = known.get(parameter.name)
+            if value is None:
+                value = self._base_value(parameter) if fill is None else fill(parameter)
             if parameter.contains(value):
                 params[parameter.name] = value
             return value
 
         self._walk(take)
         return params
-
-    def base_settings(self) -> dict[str, Any]:
-        """Trial 0's own values of the parameters that are active in it."""
-        return {key: self.base.value_of(key) for key in self._walk(self._base_value)}
 
     def suggest_base(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
         """Enter trial 0, enqueued with `base_params`, into the study; its settings are `base`'s to the last bit."""
@@ -303,10 +344,20 @@ def open_space(config: RunConfig, task: Task, *, usable: Usable | None = None) -
 
     Raises:
         ConfigError: see `Space.load`.
+        UnknownName: the order of sources names one that does not exist.
     """
+    _check_sources(config.search.source_order)
     own = config.search.space
     space = Space.shipped(task) if own is None else Space.load(own)
     return space.bind(config.trial, usable=usable or (lambda name: source_problem(name, config.trial)))
+
+
+def _check_sources(names: Sequence[str]) -> None:
+    from pare_tune.sources import SOURCES
+
+    for name in names:
+        if name not in SOURCES:
+            raise UnknownName("source", name, SOURCES)
 
 
 def spaces_folder() -> Path:
@@ -323,12 +374,14 @@ def source_problem(name: str, base: TrialConfig) -> str | None:
     source = SOURCES.get(name)
     if source is None:
         return f"there is no such source; known: {', '.join(SOURCES)}"
+    if base.task in source.holds:
+        return f"it holds validation samples of {base.task}, with their labels"
     if not source.embedded and name != base.source.name:
         root = base.source.data
         if root is None:
-            return "it needs files and no folder is given (source.data)"
+            return "no folder of files is given (--source-data)"
         if not source.releases:
-            return "it reads data of your own, which --source and --source-data choose together"
+            return "data of your own are chosen by --source and --source-data together"
         if source.find(root) is None:
             return f"{source.releases[0]} is not in {root}"
     known = SOURCES.get(base.source.name)
@@ -340,6 +393,13 @@ def source_problem(name: str, base: TrialConfig) -> str | None:
     if source.kind is SourceKind.WAVES and base.backbone != "micro-roberta":
         return f"{base.backbone} was not pretrained on waves"
     return None
+
+
+def available_sources(base: TrialConfig) -> list[str]:
+    """Sources that a trial of `base` could use, in the order of the registry."""
+    from pare_tune.sources import SOURCES
+
+    return [name for name in SOURCES if source_problem(name, base) is None]
 
 
 class _Mistake(ValueError):
@@ -385,6 +445,7 @@ def _parameter(
         log=bool(spec.get("log", False)),
         relative=bool(spec.get("relative", False)),
         default=spec.get("default"),
+        strength=_strength(key, spec.get("prior"), where),
         where=where,
     )
     parameter = _with_values(parameter, spec)
@@ -417,6 +478,20 @@ def _with_values(p: Parameter, spec: Mapping[str, Any]) -> Parameter:
     if p.log and low <= 0:
         raise _Mistake(f"{p.where}: log of {p.key} needs lo > 0, got {low:g}")
     return replace(p, low=low, high=high, step=_step(p, spec.get("step"), high - low))
+
+
+def _strength(key: str, prior: Any, where: str) -> float:
+    if prior is None:
+        return 0.0
+    given = prior.get("strength") if isinstance(prior, Mapping) and set(prior) == {"strength"} else None
+    if isinstance(given, str) and given in STRENGTHS:
+        return STRENGTHS[given]
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= _STRONGEST:
+        return float(given)
+    raise _Mistake(
+        f"{where}: prior of {key} needs {{strength: {', '.join(STRENGTHS)}, or a number of trials from 0 to "
+        f"{_STRONGEST:g}}}, got {dict(prior) if isinstance(prior, Mapping) else prior!r}"
+    )
 
 
 def _step(p: Parameter, step: Any, width: float) -> float | None:
@@ -462,14 +537,29 @@ def _when(p: Parameter, when: Any, earlier: Mapping[str, Parameter]) -> dict[str
     return conditions
 
 
-def _bind(p: Parameter, base: TrialConfig, usable: Usable | None, notes: list[str]) -> Parameter | None:
-    for prefixes, methods, why in _ONLY:
-        if base.method not in methods and p.key.startswith(prefixes):
-            notes.append(f"{p.key} is not searched: method {base.method} {why}")
+def _bind(
+    p: Parameter, base: TrialConfig, methods: Sequence[str], usable: Usable | None, notes: list[str]
+) -> Parameter | None:
+    for prefixes, having, why in _ONLY:
+        if not p.key.startswith(prefixes):
+            continue
+        if not having & set(methods):
+            notes.append(f"{p.key} is not searched: method {' or '.join(methods)} {why}")
+            return None
+        p = _only_of(p, having, methods, base)
+        if not p.when.get(_METHOD, methods):
+            notes.append(f"{p.key} is not searched: its `when` leaves only methods that have none")
             return None
     if p.key == "source.name" and usable is not None:
         problems = {c: usable(c) for c in p.choices}
-        notes += [f"source {c} is not tried: {why}" for c, why in problems.items() if why is not None]
+        why_not: dict[str, list[str]] = {}
+        for choice, problem in problems.items():
+            if problem is not None:
+                why_not.setdefault(problem, []).append(choice)
+        notes += [
+            f"source{'s' * (len(out) > 1)} not tried: {', '.join(out)}: {problem}"
+            for problem, out in why_not.items()
+        ]
         p = replace(p, choices=tuple(c for c, why in problems.items() if why is None))
         return p if p.choices else None
     if p.relative:
@@ -481,6 +571,15 @@ def _bind(p: Parameter, base: TrialConfig, usable: Usable | None, notes: list[st
         low, high = p.low * own, p.high * own
         return replace(p, low=low, high=high) if p.kind == "float" else _whole(p, low, high)
     return p
+
+
+def _only_of(p: Parameter, having: frozenset[str], methods: Sequence[str], base: TrialConfig) -> Parameter:
+    """Asked of the methods that have it, where there are others."""
+    known = tuple(dict.fromkeys((*methods, base.method)))
+    allowed = tuple(m for m in p.when.get(_METHOD, known) if m in having)
+    if set(known) <= having and _METHOD not in p.when:
+        return p
+    return replace(p, when={_METHOD: allowed, **{k: v for k, v in p.when.items() if k != _METHOD}})
 
 
 def _whole(p: Parameter, low: float, high: float) -> Parameter:
@@ -509,6 +608,18 @@ def _ask(trial: optuna.trial.BaseTrial, p: Parameter) -> Any:
             return trial.suggest_int(p.name, int(p.low), int(p.high), log=p.log, step=step)
         case "choice":
             return trial.suggest_categorical(p.name, p.choices)
+
+
+def distribution_of(p: Parameter) -> BaseDistribution:
+    """What `p` is to the study."""
+    match p.kind:
+        case "float":
+            return FloatDistribution(p.low, p.high, log=p.log, step=p.step)
+        case "int":
+            step = 1 if p.step is None else int(p.step)
+            return IntDistribution(int(p.low), int(p.high), log=p.log, step=step)
+        case "choice":
+            return CategoricalDistribution(p.choices)
 
 
 def _plain(value: Any) -> Any:

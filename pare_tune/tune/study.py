@@ -28,11 +28,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.config import SearchConfig
@@ -41,6 +42,9 @@ from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
 from pare_tune.tune.snapshot import TrialView, choose
 from pare_tune.tune.space import BoundSpace
+
+if TYPE_CHECKING:
+    from pare_tune.tune.warm import Start
 
 NAME = "pare-tune"
 _FAILED = "failed"
@@ -71,6 +75,7 @@ class Study:
         epochs: full length of a trial.
         direction: of the task's metric.
         about: kept in a new study for readers that know no tasks.
+        start: what earlier searches found.
     """
 
     def __init__(
@@ -82,16 +87,26 @@ class Study:
         epochs: int,
         direction: Literal["min", "max"],
         about: Mapping[str, Any],
+        start: Start | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.epochs = space, epochs
         repair(journal)
+        self._first = [] if start is None else start.tested(space)
+        ranked = [] if start is None else start.ranked(space, search.seed)
         self._study = optuna.create_study(
             storage=_storage(journal),
             study_name=NAME,
             direction="minimize" if direction == "min" else "maximize",
             load_if_exists=True,
-            sampler=RepeatableTPE(seed=search.seed, startup_trials=search.startup_trials),
+            sampler=RepeatableTPE(
+                seed=search.seed,
+                # With earlier searches to learn from, nothing need be tried at random.
+                startup_trials=1 + len(self._first) if ranked else search.startup_trials,
+                first={"source.name": search.source_order},
+                priors=space.priors(),
+                earlier=ranked,
+            ),
             pruner=RungPruner(epochs=epochs, first_rung=search.first_rung, reduction=search.reduction)
             if search.pruning
             else optuna.pruners.NopPruner(),
@@ -100,6 +115,11 @@ class Study:
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
         self._begin(about)
+        # Counted on, since each report would otherwise look at every trial there was.
+        trials = self._trials()
+        self._orphans = [t.number for t in trials if t.state == TrialState.RUNNING]
+        self._num_trials = sum(t.state != TrialState.WAITING for t in trials)
+        self._num_epochs = sum(len(t.intermediate_values) for t in trials)
 
     @property
     def optuna(self) -> optuna.Study:
@@ -107,9 +127,13 @@ class Study:
         return self._study
 
     def ask(self) -> Ask:
-        """The next trial: first what a dead session left running, then trial 0, then the sampler's."""
-        orphan = next((t for t in self._trials(TrialState.RUNNING) if t.number not in self._live), None)
-        trial = self._study.ask() if orphan is None else Trial(self._study, orphan._trial_id)
+        """The next trial: what a dead session left running, trial 0, earlier searches' best points, the sampler's."""
+        if self._orphans:
+            trial = Trial(self._study, self._orphans.pop(0))
+        else:
+            self._enqueue_first()
+            trial = self._study.ask()
+            self._num_trials += 1
         settings = trial.user_attrs.get("settings")
         if settings is None:
             # Also an orphan that died between two parameters: the sampler repeats what it drew.
@@ -118,6 +142,12 @@ class Study:
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
         return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))
+
+    def _enqueue_first(self) -> None:
+        """Let the next trial be the earlier point of its turn: point i is trial i + 1."""
+        number = self._num_trials
+        if 1 <= number <= len(self._first) and not self._trials(TrialState.WAITING):
+            self._study.enqueue_trial(self._first[number - 1])
 
     def ask_repeat(self, seeds: int) -> Ask | Literal["later"] | None:
         """A finished trial once more with a fresh seed, to confirm it: the best, trial 0, the second best, and so on.
@@ -155,6 +185,7 @@ class Study:
             if not math.isfinite(report["best_score"]):
                 return "fail"
             trial.report(float(report["best_score"]), epoch)
+            self._num_epochs += 1
         # The newest epoch is decided again after a resume: the verdict may have died with the driver.
         return "prune" if epoch < self.epochs and trial.should_prune() else "continue"
 
@@ -201,17 +232,17 @@ class Study:
     @property
     def num_trials(self) -> int:
         """Trials of any state, the running ones included; trial 0 counts from the moment it is asked for."""
-        return sum(t.state != TrialState.WAITING for t in self._trials())
+        return self._num_trials
 
     @property
     def num_epochs(self) -> int:
         """Epochs recorded, of all trials."""
-        return sum(len(t.intermediate_values) for t in self._trials())
+        return self._num_epochs
 
     @property
     def has_orphans(self) -> bool:
         """Whether a dead session left trials running."""
-        return any(t.number not in self._live for t in self._trials(TrialState.RUNNING))
+        return bool(self._orphans)
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -278,7 +309,8 @@ class Study:
         return min(scores) if self._minimize else max(scores)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._trials()[number]
+        # The only study of its journal: Optuna's ids of its trials are their numbers.
+        return self._study._storage.get_trial(number)
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
@@ -325,6 +357,7 @@ def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
         best_score=None if best is None else float(curve[best]["best_score"]),
         best_epoch=0 if best is None else best + 1,
         seconds=sum(float(r["seconds"]) for r in curve),
+        stopped=trial.user_attrs.get("stopped"),
         cause=trial.user_attrs.get("cause"),
         message=trial.user_attrs.get("message"),
         retries=int(trial.user_attrs.get("retries", 0)),
@@ -341,9 +374,13 @@ def repair(journal: Path) -> None:
     if not journal.is_file():
         return
     lines = journal.read_bytes().splitlines(keepends=True)
-    good = next((i for i, line in enumerate(lines) if not _is_whole(line)), len(lines))
-    if any(_is_whole(line) for line in lines[good:]):
-        raise StudyFailed(f"{journal}: line {good + 1} is damaged; restore the file from a copy")
+    good = len(lines)
+    while good and not _is_whole(lines[good - 1]):
+        good -= 1
+    # Those before are parsed when they are replayed, and a torn line has no end; reading them twice would cost as much.
+    damaged = next((i for i in range(good) if not (lines[i][:1] == b"{" and lines[i].endswith(b"}\n"))), None)
+    if damaged is not None:
+        raise _damaged(journal, damaged)
     if good < len(lines):
         with journal.open("r+b") as file:
             file.truncate(sum(map(len, lines[:good])))
@@ -354,6 +391,10 @@ def _is_whole(line: bytes) -> bool:
         return line.endswith(b"\n") and isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def _damaged(journal: Path, index: int) -> StudyFailed:
+    return StudyFailed(f"{journal}: line {index + 1} is damaged; restore the file from a copy")
 
 
 def _state(trial: FrozenTrial, alive: bool) -> Literal["waiting", "running", "complete", "pruned", "failed"]:
@@ -388,26 +429,84 @@ class _Journal(BaseJournalBackend):
 
     Optuna locks the file for every line, with a lock file that outlives a killed process by 30 s; here the run folder's
     lock is held already. It also waits for the disk at every line: a trial's parameters are worth nothing without the
-    settings that follow them, so only lines that count wait, and take the earlier ones along.
+    settings that follow them, so only lines that count wait, and take the earlier ones along. And it reads every line
+    back from the disk, where the only writer knows what it wrote.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reader = JournalFileBackend(str(path))
+        self._is_writer = False
+        self._written: list[dict[str, Any]] = []
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Lines from a number on; a torn last one is left out."""
-        return self._reader.read_logs(log_number_from)
+        """Lines from a number on; a torn last one is left out.
+
+        Raises:
+            StudyFailed: a line before the end is damaged.
+        """
+        if self._is_writer:
+            written, self._written = self._written, []
+            yield from written
+            return
+        number = log_number_from
+        try:
+            for log in self._reader.read_logs(log_number_from):
+                yield log
+                number += 1
+        except ValueError as error:
+            raise _damaged(self._path, number) from error
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write lines at the end."""
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            if any(log["op_code"] in _COUNTS for log in logs):
-                os.fsync(file.fileno())
+        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
+        text = "".join(line + "\n" for line in lines)
+        before = self._path.stat().st_size
+        try:
+            with self._path.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                if any(log["op_code"] in _COUNTS for log in logs):
+                    os.fsync(file.fileno())
+        except OSError:
+            # A full disk takes part of a line; once there is room again, the next one must not follow that part.
+            os.truncate(self._path, before)
+            raise
+        self._is_writer = True
+        # As it would be read, so that a session and the one that resumes it see the same.
+        self._written += [json.loads(line) for line in lines]
+
+
+class _Replay(JournalStorageReplayResult):
+    """Optuna's replay, without a copy of the trial for every line while nobody can hold one yet."""
+
+    loading = False
+
+    def _apply_set_trial_user_attr(self, log: dict[str, Any]) -> None:
+        if self.loading and self._trial_exists_and_updatable(log["trial_id"], log):
+            self._trials[log["trial_id"]].user_attrs.update(log["user_attr"])
+        elif not self.loading:
+            super()._apply_set_trial_user_attr(log)
+
+    def _apply_set_trial_intermediate_value(self, log: dict[str, Any]) -> None:
+        if self.loading and self._trial_exists_and_updatable(log["trial_id"], log):
+            self._trials[log["trial_id"]].intermediate_values[log["step"]] = log["intermediate_value"]
+        elif not self.loading:
+            super()._apply_set_trial_intermediate_value(log)
+
+
+class _Storage(JournalStorage):
+    """A journal that is opened in a second or two also after a thousand trials."""
+
+    def _sync_with_backend(self) -> None:
+        if isinstance(self._replay_result, _Replay):
+            super()._sync_with_backend()
+            return
+        self._replay_result = replay = _Replay(self._worker_id_prefix)
+        replay.loading = True
+        super()._sync_with_backend()
+        replay.loading = False
 
 
 def _storage(journal: Path) -> JournalStorage:
-    return JournalStorage(_Journal(journal))
+    return _Storage(_Journal(journal))

@@ -10,18 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pare_tune.config import Budget
+from pare_tune.config import Budget, SearchConfig
 from pare_tune.errors import StorageError
+from pare_tune.tune.forecast import OPEN, remaining, repeats_planned
 from pare_tune.tune.snapshot import Snapshot, TrialView
-
-_OPEN = ("waiting", "running")
 
 
 def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
     """How much of the budget's unit is gone."""
     match budget.unit:
         case "trials":
-            return float(sum(t.state not in _OPEN for t in trials))
+            return float(sum(t.state not in OPEN for t in trials))
         case "epochs":
             return float(sum(t.epoch for t in trials))
         case "seconds":
@@ -31,15 +30,16 @@ def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
 def make_snapshot(
     run: Path,
     about: Mapping[str, Any],
-    budget: Budget,
+    search: SearchConfig,
     trials: Sequence[TrialView],
     *,
     elapsed: float,
     dashboard_url: str | None = None,
 ) -> Snapshot:
     """A search at this moment; `about` is what the study keeps about its task."""
+    budget = search.budget
     spent = min(1.0, used(budget, trials, elapsed) / budget.amount)
-    is_open = any(t.state in _OPEN for t in trials)
+    is_open = any(t.state in OPEN for t in trials)
     finished = spent >= 1.0 and not is_open
     return Snapshot(
         run=run,
@@ -53,28 +53,12 @@ def make_snapshot(
         budget=str(budget),
         spent=spent,
         elapsed_s=elapsed,
-        remaining_s=0.0 if finished else remaining(budget, trials, elapsed),
+        remaining_s=0.0 if finished else remaining(search, trials, elapsed),
         trials=tuple(trials),
+        repeats=repeats_planned(search, trials),
         finished=finished,
         dashboard_url=dashboard_url,
     )
-
-
-def remaining(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float | None:
-    """Seconds left, from the wall time that the measured epochs took; None before the first epoch."""
-    if budget.unit == "seconds":
-        return max(0.0, budget.amount - elapsed)
-    epochs = sum(t.epoch for t in trials)
-    if not epochs:
-        return None
-    if budget.unit == "epochs":
-        left = budget.amount - epochs
-    else:
-        ended = [t for t in trials if t.state not in _OPEN]
-        length = sum(t.epoch for t in ended) / len(ended) if ended else float(trials[0].epochs)
-        begun = sum(min(float(t.epoch), length) for t in trials if t.state in _OPEN)
-        left = (budget.amount - len(ended)) * length - begun
-    return max(0.0, left * elapsed / epochs)
 
 
 def trials_table(trials: Sequence[TrialView]) -> pa.Table:

@@ -6,6 +6,7 @@ written to the trial's log; only a killed process is an error to Ray.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from pare_tune.config import TrialConfig
-from pare_tune.errors import PareTuneError, TrialFailed
+from pare_tune.errors import PareTuneError, StorageError, TrialFailed
 from pare_tune.tune.folder import LOCK
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ EVENT: Mapping[str, Any] = {"epoch": 0, "best_score": float("nan")}
 LOG = "log.txt"
 FAILURE = "failure.json"
 _TAKEOVER_S = 60.0
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +63,49 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
     from ray import tune
 
     folder = job.trials / f"{assignment['number']:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        failure = _attempt(job, assignment, folder, tune.report)
+    except OSError as error:
+        # On a full disk the log, too, takes nothing more.
+        failure = _told(error)
+        if failure["cause"] != "fatal":
+            raise
+    if failure is not None:
+        tune.report({**EVENT, **failure})
+
+
+def _attempt(
+    job: Job, assignment: Mapping[str, Any], folder: Path, report: Callable[[dict[str, Any]], None]
+) -> dict[str, str] | None:
+    """Run one trial, with a log; how it failed, None if it did not."""
     config = TrialConfig.model_validate_json(assignment["config"])
     with _log(folder / LOG):
         try:
             with _alone(folder):
-                _run_with_retry(job, config, folder, halved=bool(assignment["halved"]), report=tune.report)
-            return
-        except TrialFailed as error:
-            traceback.print_exc()
-            failure = {"cause": error.cause, "message": str(error)}
-        except PareTuneError as error:
-            # Missing data or a full disk: no other trial would fare better.
-            traceback.print_exc()
-            failure = {"cause": "fatal", "kind": type(error).__name__, "message": str(error)}
+                _run_with_retry(job, config, folder, halved=bool(assignment["halved"]), report=report)
+            return None
         except Exception as error:
+            failure = _told(error)
             traceback.print_exc()
-            failure = {"cause": "crashed", "message": _one_line(error)}
+            return failure
         finally:
             _free_memory()
-    tune.report({**EVENT, **failure})
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """A failure as the driver is told of it; "fatal" ends the search, for no other trial would fare better."""
+    match error:
+        case TrialFailed():
+            return {"cause": error.cause, "message": str(error)}
+        case PareTuneError():
+            return {"cause": "fatal", "kind": type(error).__name__, "message": str(error)}
+        case OSError() if error.errno in _NO_ROOM:
+            where = error.filename or "to the run folder"
+            message = f"cannot write {where}: {error.strerror}; free some space, then resume"
+            return {"cause": "fatal", "kind": StorageError.__name__, "message": message}
+        case _:
+            return {"cause": "crashed", "message": _one_line(error)}
 
 
 def halve(config: TrialConfig) -> TrialConfig | None:
@@ -152,8 +177,10 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    # Epochs wait for this poll of Ray's (2 s by default); it reads the variable where the trainer is made.
+    # Epochs wait for this poll of Ray's (2 s by default); with tracking the dashboard lists the trial. Ray reads both
+    # where the trainer is made, which is here, also on a cluster that the caller had joined without them.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     (folder / FAILURE).unlink(missing_ok=True)
     resources = {"CPU": job.cpus_per_worker}
     if job.gpus_per_worker:
@@ -170,7 +197,7 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
         ),
         # The epochs are ours to resume (last.pt), so Ray Train must not find an older run of its own: a fresh name.
         run_config=ray.train.RunConfig(
-            name=f"{folder.name}-{time.time_ns()}",
+            name=f"{job.trials.parent.name}-trial-{folder.name}-{time.time_ns()}",
             storage_path=str(job.scratch),
             callbacks=[TuneReportCallback()],
         ),

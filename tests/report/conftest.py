@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
+import importlib.util
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,38 @@ def search(
     return Snapshot(**{**values, **changes})
 
 
+def timed(s: Snapshot, *, slots: int = 2) -> Snapshot:
+    """The same search with the moment of each epoch, as the journal has it; so many trials at a time."""
+    free = [5.0] * slots
+    trials = []
+    for t in s.trials:
+        now = heapq.heappop(free) + 1.0
+        curve = []
+        for report in t.curve:
+            now += report["seconds"]
+            curve.append({**report, "elapsed": round(now, 3)})
+        heapq.heappush(free, now)
+        trials.append(dataclasses.replace(t, curve=tuple(curve)))
+    return dataclasses.replace(s, trials=tuple(trials), elapsed_s=max(free))
+
+
+def confirmed(num_trials: int = 50, *, seeds: int = 2, epochs: int = 9, **changes: Any) -> Snapshot:
+    """A finished search whose last trials repeat the best two and trial 0, with the moment of each epoch."""
+    alone = search(num_trials - 3 * seeds, running=0, budget=num_trials, epochs=epochs)
+    ranked = sorted((t for t in alone.trials[1:] if t.state == "complete"), key=lambda t: t.best_score or 0.0)
+    again = [
+        dataclasses.replace(
+            trial(len(alone.trials) + i, params=dict(t.params), floor=floor(t.params) + 0.02),
+            repeats=t.number,
+        )
+        for i, t in enumerate(t for t in (ranked[0], alone.trials[0], ranked[1]) for _ in range(seeds))
+    ]
+    whole = dataclasses.replace(
+        alone, trials=(*alone.trials, *again), repeats=3 * seeds, finished=True, spent=1.0, remaining_s=0.0
+    )
+    return dataclasses.replace(timed(whole), **changes)
+
+
 def _finished(number: int, epochs: int) -> TrialView:
     params = settings(number)
     if params["optimizer.lr"] > 6e-3:
@@ -147,3 +182,28 @@ def make_trial() -> MakeTrial:
 @pytest.fixture
 def make_search() -> MakeSearch:
     return search
+
+
+@pytest.fixture
+def make_timed() -> MakeSearch:
+    return timed
+
+
+@pytest.fixture
+def make_confirmed() -> MakeSearch:
+    return confirmed
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real browser; tests that want one are skipped where none is installed."""
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    program = module.find()
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(module.NAMES)} is installed")
+    with module.Browser(program, tmp_path_factory.mktemp("browser")) as page:
+        yield page

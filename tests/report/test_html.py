@@ -105,12 +105,13 @@ def test_it_fetches_nothing_and_is_small(tmp_path: Path, make_search) -> None:
 
 def test_its_figures_are_what_plotly_expects(tmp_path: Path, make_search) -> None:
     page = report(tmp_path, make_search(50, running=0))
-    assert list(page.figures)[:4] == ["incumbent", "curves", "schedule", "importance"]
+    assert list(page.figures)[:6] == ["incumbent", "curves", "schedule", "stopping", "importance", "parallel"]
     assert sum(key.startswith("slice-") for key in page.figures) == 6
+    assert sum(key.startswith("pair-") for key in page.figures) >= 1
     for key, figure in page.figures.items():
         go.Figure(figure)  # raises for a property that does not exist
         assert f'id="{key}"' in page.source
-    assert page.tags.count("figcaption") == 5
+    assert page.tags.count("figcaption") == 8
 
 
 def test_its_figures_draw_the_search(tmp_path: Path, make_search) -> None:
@@ -124,6 +125,100 @@ def test_its_figures_draw_the_search(tmp_path: Path, make_search) -> None:
     assert line["y"][-1] == pytest.approx(s.best.best_score, rel=1e-4)
     assert line["x"][-1] == sum(t.epoch for t in s.trials)
     assert figures["schedule"]["data"][1]["text"] == [str(r["k"]) for r in s.best.curve]
+
+
+def test_a_confirmed_search_says_mean_and_spread_and_repeats_are_no_search_trials(
+    tmp_path: Path, make_confirmed
+) -> None:
+    s = make_confirmed()
+    page = report(tmp_path, s)
+    again = [t for t in s.trials if t.repeats is not None]
+    for said in (
+        words.judged(s, s.best),
+        words.judged(s, s.default),
+        "± ",
+        "2 fresh seeds",
+        "(6 of them confirmation)",
+        "mean ± spread over 2 fresh seeds for what was confirmed",
+        f"finished (repeats {s.best.number})",
+    ):
+        assert said in page.words
+    drawn = {text for trace in page.figures["curves"]["data"] for text in trace["text"]}
+    assert not drawn & {str(t.number) for t in again}
+    dots = {trace["name"]: trace for trace in page.figures["confirmation"]["data"]}
+    assert sorted(dots["a fresh seed"]["x"]) == pytest.approx(sorted(t.best_score for t in again), rel=1e-4)
+    assert len(dots["mean ± spread"]["x"]) == 3
+    finished = {t["name"]: t for t in page.figures["incumbent"]["data"]}["finished trial"]
+    assert len(finished["x"]) == sum(t.state == "complete" for t in s.searched)
+
+
+def test_the_best_so_far_is_drawn_over_epochs_and_over_time(tmp_path: Path, make_confirmed) -> None:
+    s = make_confirmed()
+    figures = report(tmp_path, s).figures
+    by_epochs, by_time = (
+        {t["name"]: t for t in figures[key]["data"]} for key in ("incumbent", "incumbent-time")
+    )
+    assert by_epochs["best so far"]["x"][-1] == sum(t.epoch for t in s.trials)
+    assert by_time["best so far"]["x"][-1] == pytest.approx(s.elapsed_s / 60, rel=1e-3)
+    assert by_time["best so far"]["y"] == by_epochs["best so far"]["y"]
+    [shade] = figures["incumbent"]["layout"]["shapes"]
+    assert shade["label"]["text"] == "confirmation"
+    assert shade["x1"] - shade["x0"] <= 6 * 9 + 9
+    assert figures["incumbent-time"]["layout"]["xaxis"]["title"]["text"] == "wall time, minutes"
+
+
+def test_cost_and_resources_are_told(tmp_path: Path, make_confirmed) -> None:
+    (tmp_path / "run.yaml").write_text("search: {workers_per_trial: 2, cpus_per_worker: 3.0}\n")
+    s = make_confirmed()
+    page = report(tmp_path, s)
+    hours = 6 * sum(t.seconds for t in s.trials) / 3600
+    assert f"{hours:.3g} CPU-hours" in page.words
+    assert "Seconds an epoch 4.000 4.000 4.000" in page.words
+    assert "Memory of its process 300 MB 300 MB 300 MB" in page.words
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/environment.txt").write_text("python 3.12\ngpu NVIDIA H100 80GB HBM3\n")
+    page = report(tmp_path, s)
+    assert f"{hours / 3:.3g} GPU-hours" in page.words
+    assert "NVIDIA H100 80GB HBM3" in page.words
+
+
+def test_a_damaged_run_yaml_does_not_stop_the_report(tmp_path: Path, make_search) -> None:
+    for text in ("a: [", "just text", "search: 3"):
+        (tmp_path / "run.yaml").write_text(text)
+        assert "CPU-hours" in report(tmp_path, make_search(4)).words
+
+
+def test_a_thousand_trials_stay_a_small_page(tmp_path: Path, make_search) -> None:
+    path = write_report(tmp_path, make_search(1000, running=0, budget=1000, epochs=60))
+    assert path.stat().st_size <= 6e6
+
+
+def test_settings_that_a_trial_lacks_are_below_the_axes(tmp_path: Path, make_search) -> None:
+    s = make_search(50, running=0)
+    figure = report(tmp_path, s).figures["parallel"]
+    names = [text.replace("<br>", "") for text in figure["layout"]["xaxis"]["ticktext"]]
+    assert sorted(names[:-1]) == sorted({name for t in s.trials for name in t.params})
+    default = next(t for t in figure["data"] if t["name"] == "paper's default")
+    assert default["y"][names.index("gate.hidden")] < 0 <= default["y"][names.index("k.start")] <= 1
+    best = next(t for t in figure["data"] if t["name"] == "best")
+    assert best["y"][-2] == 0  # the best score is at the bottom, lower is better
+
+
+def test_no_contour_is_made_up_where_no_trial_was(tmp_path: Path, make_search) -> None:
+    figures = report(tmp_path, make_search(80, running=0, budget=80)).figures
+    surfaces = [
+        t
+        for key, f in figures.items()
+        if key.startswith("pair-")
+        for t in f["data"]
+        if t["type"] == "contour"
+    ]
+    assert surfaces
+    for surface in surfaces:
+        values = [v for row in surface["z"] for v in row if v is not None]
+        assert 0 < len(values) <= 25 * 25
+        assert surface["zmin"] <= min(values)
+        assert max(values) <= surface["zmax"]
 
 
 NASTY = '<script>alert("x")</script><img src=http://e.vil/x>&"\''

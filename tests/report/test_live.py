@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.color import Color
 from rich.console import Console
 
 from pare_tune.report import LiveView
+from pare_tune.report.ink import ACCENT, BAD, GOOD, WARN
+from pare_tune.report.view import SearchView
 
 
 @pytest.fixture
@@ -155,7 +161,7 @@ def _interrupted(view: LiveView, snapshot) -> None:
 
 
 LIVE_SEARCH = """
-import importlib.util, sys, time
+import importlib.util, itertools, sys, time
 spec = importlib.util.spec_from_file_location("made_up", sys.argv[1])
 made_up = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(made_up)
@@ -164,7 +170,7 @@ from pare_tune.report import LiveView
 
 try:
     with LiveView(Console()) as view:
-        for n in range(3, 100):
+        for n in itertools.cycle(range(3, 100)):
             view.update(made_up.search(n))
             time.sleep(0.02)
 except KeyboardInterrupt:
@@ -172,32 +178,24 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_on_a_real_terminal_loses_no_line() -> None:
+@pytest.mark.parametrize("columns", [80, 200])
+def test_ctrl_c_on_a_real_terminal_loses_no_line(columns: int) -> None:
     main, terminal = pty.openpty()
     env = {
         **os.environ,
         "TERM": "xterm-256color",
-        "COLUMNS": "80",
+        "COLUMNS": str(columns),
         "LINES": "40",
         "PYTHONIOENCODING": "utf-8",
     }
     command = [sys.executable, "-c", LIVE_SEARCH, str(Path(__file__).with_name("conftest.py"))]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
         os.close(terminal)
-        seen = b""
-        deadline = time.monotonic() + 30
-        while b"Best so far" not in seen and time.monotonic() < deadline:
-            seen += os.read(main, 65536)
+        # Two whole frames: then the process is in its loop, and neither importing nor leaving it.
+        seen = read_until(main, lambda text: text.count(b"Ctrl-C stops here") >= 2)
         process.send_signal(signal.SIGINT)
-        while True:
-            try:
-                more = os.read(main, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not more:
-                break
-            seen += more
-        assert process.wait(timeout=30) == 0
+        seen += read_until(main, lambda text: False)
+        assert process.wait(timeout=60) == 0
     os.close(main)
     text = seen.decode()
     assert "Traceback" not in text
@@ -207,6 +205,100 @@ def test_ctrl_c_on_a_real_terminal_loses_no_line() -> None:
     assert "Ctrl-C stops here" not in last
     assert "\x1b[?25h" in last
     assert text.rstrip().endswith("saved; go on with pare-tune resume")
+
+
+def read_until(terminal: int, enough: Callable[[bytes], bool], *, limit_s: float = 120.0) -> bytes:
+    """What comes from a terminal until it is enough, or until the other end is closed."""
+    seen = b""
+    deadline = time.monotonic() + limit_s
+    while not enough(seen):
+        assert time.monotonic() < deadline, (
+            f"the terminal showed only {seen.decode(errors='replace')[-2000:]}"
+        )
+        if not select.select([terminal], [], [], 1.0)[0]:
+            continue
+        try:
+            more = os.read(terminal, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not more:
+            break
+        seen += more
+    return seen
+
+
+def test_ctrl_c_in_the_middle_of_a_frame_waits_for_its_end(make_search) -> None:
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Best so far" in text:
+                signal.raise_signal(signal.SIGINT)  # the worst moment
+            return super().write(text)
+
+    console = Console(file=Terminal(), width=80, height=40, force_terminal=True, _environ={})
+    handler = signal.getsignal(signal.SIGINT)
+    view = LiveView(console)
+    with pytest.raises(KeyboardInterrupt), view:
+        view.update(make_search(5))
+    assert "Ctrl-C stops here" in console.file.getvalue(), "the frame is whole"
+    assert console.file.getvalue().endswith("\x1b[?25h")
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_frame_reaches_the_terminal_in_one_piece(make_search, width: int) -> None:
+    """Otherwise the terminal would show half of one: that is what flickers."""
+    written: list[str] = []
+
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    console = Console(file=Terminal(), width=width, height=40, force_terminal=True, _environ={})
+    with LiveView(console) as view:
+        view.update(make_search(20))
+        for n in range(21, 26):
+            written.clear()
+            view.update(make_search(n))
+            frames = [text for text in written if text]
+            assert len(frames) == 1
+            assert "Best so far" in frames[0]
+            assert frames[0].index("\x1b[2K") < frames[0].index("psicov")
+
+
+def test_a_confirmation_has_a_bar_of_its_own(make_confirmed) -> None:
+    whole = make_confirmed()
+    running = [t for t in whole.trials if t.repeats is None or t.number < len(whole.trials) - 4]
+    begun = dataclasses.replace(
+        whole.trials[-4], state="running", curve=whole.trials[-4].curve[:3], best_score=None
+    )
+    s = dataclasses.replace(whole, trials=(*running, begun), finished=False, spent=0.9, remaining_s=80.0)
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, height=40, force_terminal=True, color_system=None, _environ={})
+    with LiveView(console) as view:
+        view.update(s)
+    assert "2 of 6 with fresh seeds" in stream.getvalue()
+    stream = io.StringIO()
+    Console(file=stream, width=80, color_system=None).print(SearchView(whole))
+    assert "with fresh seeds" not in stream.getvalue()
+
+
+def test_before_the_first_epoch_the_budget_is_a_pulse_and_no_guess(make_search, make_trial) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, height=40, force_terminal=True, _environ={})
+    with LiveView(console) as view:
+        view.update(make_search(trials=(make_trial(0, "running", epoch=0),), remaining_s=None, spent=0.0))
+    assert "time left is known after the first epoch" in stream.getvalue()
+
+
+@pytest.mark.parametrize("colour", [GOOD, WARN, BAD, ACCENT])
+def test_colours_can_be_read_on_dark_and_on_light_terminals(colour: str) -> None:
+    shade = Color.parse(colour).get_truecolor()
+    parts = [c / 255 for c in shade]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert (light + 0.05) / 0.05 > 3.8, "on black"
+    assert 1.05 / (light + 0.05) > 3.8, "on white"
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.report.patches import REMOVED, TAKEN, draw
+from pare_tune.report.patches import REMOVED, TAKEN, captioned, draw
 from pare_tune.train.patches import PatchRecord
 
 
@@ -49,3 +49,14 @@ def test_series_have_the_spans_shaded_and_are_drawn() -> None:
 def test_constant_samples_and_single_values_can_be_drawn() -> None:
     flat = np.full((1, 1, 1), 3.0, np.float16)
     assert draw(record(flat, np.zeros((1, 1, 5), np.float16), (1, 1))).shape == (96, 384 + 6 + 384, 3)
+
+
+def test_a_caption_stands_above_and_leaves_the_picture_alone() -> None:
+    shown = record(np.zeros((1, 1, 8, 8), np.float16), np.zeros((1, 3, 8, 8), np.float16), (4, 4))
+    page, picture = captioned(shown), draw(shown)
+    caption = page[: len(page) - len(picture)]
+    np.testing.assert_array_equal(page[len(caption) :], picture)
+    left, right = caption[:, :195], caption[:, 195:]
+    assert (left == REMOVED).all(-1).any()
+    assert (right == TAKEN).all(-1).any()
+    assert (left == 0).all(-1).any(), "and words"

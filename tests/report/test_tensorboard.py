@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-from pare_tune.report import TensorBoardWriter
+from pare_tune.config import RunConfig, default_trial
+from pare_tune.report import FinalWriter, TensorBoardWriter
+from pare_tune.report.hparams import Column, row
 from pare_tune.report.tensorboard import incumbents
+from pare_tune.tasks import get_task
 from pare_tune.train.patches import PATCHES, PatchRecord, _write
 
 
@@ -133,12 +137,71 @@ def test_settings_go_to_the_hparams_tab_without_those_that_do_not_apply(
         "gate.hidden": 64,
         "state": "pruned",
     }
-    assert points(tmp_path / "tensorboard/trial-0000", "best/mae_8") == [
-        (plain.best_epoch, pytest.approx(plain.best_score, rel=1e-6))
+    assert points(tmp_path / "tensorboard/trial-0001", "best/mae_8") == [
+        (1, pytest.approx(mlp.best_score, rel=1e-6))
     ]
+    assert points(tmp_path / "tensorboard/trial-0001", "cost/epochs") == [(1, 3)]
     # An experiment summary of one trial would hide the settings that only others have.
     assert "_hparams_/experiment" not in read(tmp_path / "tensorboard/trial-0000").PluginTagToContent(
         "hparams"
+    )
+
+
+SPACE = """
+k.start: {float: [0.1, 0.9]}
+optimizer.weight_decay: {choice: [0.0, 1e-3]}
+gate.kind: {choice: [fc, mlp]}
+gate.hidden: {int: [8, 64], when: {gate.kind: [mlp]}}
+"""
+
+
+def test_the_hparams_page_has_the_settings_of_the_space_before_any_trial_has_them(
+    tmp_path: Path, make_search, make_trial
+) -> None:
+    base = default_trial(get_task("wdbc"), preset="embedded").with_values({"optimizer.weight_decay": 0.5})
+    (tmp_path / "run.yaml").write_text(RunConfig(trial=base).to_yaml())
+    (tmp_path / "space.yaml").write_text(SPACE)
+    default = make_trial(0, params={"k.start": 0.957, "optimizer.weight_decay": 0.5, "gate.kind": "fc"})
+    again = replace(make_trial(1, params=default.params), repeats=0)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(default, again)))
+    content = read(tmp_path / "tensorboard/search").PluginTagToContent("hparams")
+    page = plugin_data_pb2.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
+    number, word = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
+    assert {i.name: (i.type, list(i.domain_discrete)) for i in page.hparam_infos} == {
+        "k.start": (number, []),
+        "optimizer.weight_decay": (number, [0.0, 1e-3, 0.5]),  # trial 0's own, which no page must filter out
+        "gate.kind": (word, ["fc", "mlp"]),
+        "gate.hidden": (number, []),
+        "state": (word, ["complete", "failed", "pruned"]),
+        "repeats": (number, []),
+    }
+    assert [(m.name.tag, m.display_name) for m in page.metric_infos] == [
+        ("best/mae_8", "best mae_8, Å"),
+        ("cost/epochs", "epochs"),
+        ("cost/seconds", "seconds"),
+    ]
+    assert hparams(tmp_path / "tensorboard/trial-0001") == {
+        **default.params,
+        "state": "complete",
+        "repeats": 0,
+    }
+
+
+def test_a_column_has_values_of_one_type(make_trial) -> None:
+    columns = [Column("a", ("0.5", "none")), Column("b", None), Column("c", ("true", "false"))]
+    shown = [row(columns, make_trial(0, params=p)) for p in ({"a": 0.5, "b": None}, {"a": None, "c": True})]
+    assert shown == [{"a": "0.5", "state": "complete"}, {"a": "none", "c": "true", "state": "complete"}]
+
+
+def test_times_are_those_of_the_search(tmp_path: Path, make_search, make_trial) -> None:
+    plain = make_trial(0)
+    curve = tuple({**r, "elapsed": 7.0 * r["epoch"]} for r in plain.curve)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(replace(plain, curve=curve),)))
+    times = [e.wall_time for e in read(tmp_path / "tensorboard/trial-0000").Scalars("schedule/k")]
+    assert np.diff(times) == pytest.approx(7.0, abs=1e-3), (
+        "written at once, and yet a training's length apart"
     )
 
 
@@ -168,23 +231,69 @@ def test_a_torn_state_file_is_no_obstacle(tmp_path: Path, make_search) -> None:
     assert points(tmp_path / "tensorboard/trial-0000", "schedule/k") == expected(s.trials[0], "k")
 
 
-def test_kept_trials_have_pictures_of_their_patches(tmp_path: Path, make_search, make_trial) -> None:
+def record_pictures(folder: Path, *epochs: int) -> None:
     none = np.zeros((0, 0), np.float16)
-    for epoch in (1, 3):
-        mask = np.eye(1, 4, epoch, dtype=np.uint8)
+    for epoch in epochs:
+        mask = np.eye(1, 4, epoch % 4, dtype=np.uint8)
         _write(
-            tmp_path / "trials" / "0000" / PATCHES / f"{epoch:05d}.npz",
+            folder / PATCHES / f"{epoch:05d}.npz",
             PatchRecord(
                 epoch=epoch, k=1, grid=(2, 2), target_x=np.zeros((1, 1, 4, 4), np.float16),
                 source_x=np.zeros((1, 3, 4, 4), np.float16), target_mask=1 - mask, source_mask=mask,
                 target_score=none, source_score=none,
             ),
         )  # fmt: skip
+
+
+def pictures(folder: Path) -> list[int]:
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
+    events.Reload()
+    return [e.step for tag in events.Tags()["images"] for e in events.Images(tag)]
+
+
+def test_kept_trials_have_pictures_of_their_patches(tmp_path: Path, make_search, make_trial) -> None:
+    record_pictures(tmp_path / "trials/0000", 1, 3)
     with TensorBoardWriter(tmp_path) as writer:
         writer.update(make_search(trials=(make_trial(0), make_trial(1))))
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "trial-0000"), size_guidance={"images": 0})
-    events.Reload()
-    assert [e.step for e in events.Images("patches/target, source")] == [1, 3]
-    other = EventAccumulator(str(tmp_path / "tensorboard" / "trial-0001"))
-    other.Reload()
-    assert not other.Tags()["images"]
+    assert pictures(tmp_path / "tensorboard/trial-0000") == [1, 3]
+    assert pictures(tmp_path / "tensorboard/trial-0001") == []
+
+
+def test_pictures_of_running_trials_come_if_the_trial_is_likely_to_be_kept(
+    tmp_path: Path, make_search, make_trial
+) -> None:
+    for number in (1, 2):
+        record_pictures(tmp_path / f"trials/{number:04d}", 1, 3)
+    leading = make_trial(1, "running", epoch=3, floor=0.1)
+    behind = make_trial(2, "running", epoch=3, floor=9.0)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(make_trial(0), leading, behind)))
+        assert pictures(tmp_path / "tensorboard/trial-0001") == [1, 3]
+        assert pictures(tmp_path / "tensorboard/trial-0002") == []
+        record_pictures(tmp_path / "trials/0001", 6, 9)
+        ended = make_trial(1, floor=0.1)
+        writer.update(make_search(trials=(make_trial(0), ended, behind)))
+    assert pictures(tmp_path / "tensorboard/trial-0001") == [1, 3, 6, 9], "each once"
+
+
+@pytest.mark.parametrize("in_a_run", [True, False])
+def test_the_final_training_stands_beside_the_search_it_came_from(
+    tmp_path: Path, make_trial, in_a_run: bool
+) -> None:
+    run, final = tmp_path / "run", tmp_path / "run/final"
+    record_pictures(final, 1, 3)
+    if in_a_run:
+        (run / "study.journal").touch()
+    trial = make_trial(0)
+    for told in (3, 9):  # interrupted after three epochs, then told all of them again
+        with FinalWriter(final, "mae_8") as writer:
+            for report in trial.curve[:told]:
+                writer.add({**report, "gate_target": None})
+            if told == 9:
+                writer.end({"task": "psicov", "test": 2.5, "epoch": 7, "validation": 2.0})
+    folder = (run if in_a_run else final) / "tensorboard/final"
+    assert points(folder, "validation/mae_8") == expected(trial, "score")
+    assert points(folder, "loss/mixed_source") == expected(trial, "loss_mixed_source")
+    assert points(folder, "test/mae_8") == [(7, 2.5)]
+    assert pictures(folder) == [1, 3]
+    assert len(list(folder.iterdir())) == 1

@@ -95,7 +95,7 @@ def of_task(task: Task) -> Callable[[Path], Iterator[Record]]:
 
     def read(root: Path) -> Iterator[Record]:
         for split, records in task.read(root, 0).items():
-            yield from _checked(task, split, records)
+            yield from _checked(task, split, records, count=lambda: None)
 
     return read
 
@@ -267,7 +267,7 @@ def write_table(root: Path, suffix: str) -> None:
 def read_table(root: Path) -> Iterator[Record]:
     task = get_task("wdbc")
     for split, records in read_splits(TABLE, "tokens", root, 0).items():
-        yield from _checked(task, split, records)
+        yield from _checked(task, split, records, count=lambda: None)
 
 
 # ---- sound, pictures, text

@@ -14,7 +14,7 @@ from pare_tune.data.store import Store, write_store
 from pare_tune.errors import ConfigError, DataError, UnknownName
 from pare_tune.tasks import get_task
 from pare_tune.tasks.advection import ADVECTION
-from pare_tune.tasks.base import Dense, MultiLabel, Point, Task
+from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Output, Point, Task
 from pare_tune.tasks.losses import LOSSES, build_loss
 
 B, K, P = 6, 3, 5
@@ -27,9 +27,9 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "train.arrow")
 
 
-def task(loss: str, output: Point | MultiLabel | Dense | None = None, **options: Any) -> Task:
-    chosen = output or (Point(K) if loss == "cross_entropy" else Dense((P,)))
-    return replace(ADVECTION, loss=loss, output=chosen, loss_options=options)
+def task(loss: str, output: Output | None = None, **options: Any) -> Task:
+    usual: dict[str, Output] = {"cross_entropy": Point(K), "scaled_mse": Numbers(P)}
+    return replace(ADVECTION, loss=loss, output=output or usual.get(loss, Dense((P,))), loss_options=options)
 
 
 def values(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -103,6 +103,22 @@ def test_dense_losses_equal_the_loops(store: Store, shape: tuple[int, ...]) -> N
         assert float(loss) == pytest.approx(sum(samples) / B, rel=1e-5), name
 
 
+def test_scaled_mse_equals_the_loop_whatever_the_units(tmp_path: Path) -> None:
+    rows = values(8, 3, seed=2).double() * torch.tensor([1.0, 1e4, 1e-3]) + torch.tensor([0.0, 5e4, 2.0])
+    write_store(tmp_path / "train.arrow", ({"y": row.numpy()} for row in rows))
+    prediction, y = (values(B, 3, seed=s) * torch.tensor([1.0, 1e4, 1e-3]) for s in (0, 1))
+    total = 0.0
+    for j in range(3):
+        column = rows[:, j].tolist()
+        mean = sum(column) / 8
+        variance = sum((v - mean) ** 2 for v in column) / 8
+        total += sum(
+            (a - b) ** 2 / variance for a, b in zip(prediction[:, j].tolist(), y[:, j].tolist(), strict=True)
+        )
+    loss = build_loss(task("scaled_mse", Numbers(3)), Store(tmp_path / "train.arrow"))
+    assert float(loss(prediction, {"y": y})) == pytest.approx(total / (3 * B), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_batch_equals_its_micro_batches_weighted_by_size(store: Store, name: str) -> None:
     loss = build_loss(task(name), store)
@@ -119,7 +135,7 @@ def test_a_batch_equals_its_micro_batches_weighted_by_size(store: Store, name: s
     torch.testing.assert_close(summed, loss(prediction, {"y": y}))
 
 
-@pytest.mark.parametrize("name", ["mse", "rmse", "relative_l2", "nrmse"])
+@pytest.mark.parametrize("name", ["mse", "scaled_mse", "rmse", "relative_l2", "nrmse"])
 def test_a_perfect_prediction_has_a_finite_gradient(store: Store, name: str) -> None:
     y = values(B, P)
     prediction = y.clone().requires_grad_()
@@ -128,7 +144,7 @@ def test_a_perfect_prediction_has_a_finite_gradient(store: Store, name: str) -> 
     assert torch.equal(prediction.grad, torch.zeros_like(y))
 
 
-@pytest.mark.parametrize("name", ["rmse", "relative_l2", "mse", "bce_with_logits"])
+@pytest.mark.parametrize("name", ["rmse", "relative_l2", "mse", "scaled_mse", "bce_with_logits"])
 def test_shapes_that_would_broadcast_are_refused(store: Store, name: str) -> None:
     with pytest.raises(ValueError, match="one shape"):
         build_loss(task(name), store)(values(B, 1, P), {"y": values(B, P).clamp(0, 1)})
@@ -167,10 +183,12 @@ def test_an_unknown_option_names_the_known_ones(store: Store) -> None:
         ("bce_with_logits", Point(K), {}),
         ("bce_with_logits", MultiLabel(K), {"pos_weight": 0.0}),
         ("nrmse", Point(K), {}),
+        ("scaled_mse", Dense((P,)), {}),
+        ("bce_with_logits", Numbers(K), {}),
     ],
 )
 def test_a_loss_that_does_not_fit_is_refused(
-    store: Store, name: str, output: Point | MultiLabel | Dense, options: dict[str, Any]
+    store: Store, name: str, output: Output, options: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError):
         build_loss(task(name, output, **options), store)

@@ -25,7 +25,7 @@ def named(name: str, **changes: Any) -> MetricSpec:
 
 
 def test_every_fitting_name_is_a_metric() -> None:
-    assert {n for names in _FITTING.values() for n in names} <= {*METRICS, "jaccard_error"}
+    assert {n for names in _FITTING.values() for n in names} <= {*METRICS, "jaccard_error", "scaled_rmse"}
 
 
 @pytest.mark.parametrize(

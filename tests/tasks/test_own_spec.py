@@ -59,7 +59,10 @@ def test_paths_start_from_the_task_files_folder(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "regression"}, "kind"),
+        ({"kind": "ranking"}, "kind"),
+        ({"kind": "regression", "classes": ["a"]}, "numbers are called as their columns are"),
+        ({"kind": "regression", "class_weights": "balanced"}, "class_weights go with"),
+        ({"kind": "regression", "modality": "dense_1d"}, "modality of kind regression is grid_2d"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"input": {"file": "x.npz", "kye": "a"}}, "unknown key 'input.kye'"),
         ({"input": {"columns": ["a"]}}, "inputs are in a file or folder"),
@@ -145,7 +148,7 @@ def test_a_name_is_made_of_the_file(path: str, name: str) -> None:
         ({"task": "a.yaml", "kind": "point"}, "leave out --kind"),
         ({"task": "ecg", "target": "y.npy"}, "--target is for data of your own, --task ecg has its own"),
         ({"target": "y.npy"}, "needs --data FILE beside --target"),
-        ({"data": Path("x.npy"), "target": "y.npy"}, "needs --kind point, multilabel or dense"),
+        ({"data": Path("x.npy"), "target": "y.npy"}, "needs --kind point, multilabel, regression or dense"),
         ({"data": Path("x.npy"), "kind": "points"}, "options: kind"),
     ],
 )

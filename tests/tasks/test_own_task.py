@@ -376,7 +376,7 @@ def with_labels(**changes: int) -> npt.NDArray[Any]:
         (
             {"y": Y + 0.5},
             {},
-            r"needs classes .* found 0.5 \(sample 0\).* one number a sample is not supported",
+            r"needs classes .* found 0.5 \(sample 0\); for one number a sample take kind regression",
         ),
         ({"y": np.where(Y == 0, np.nan, Y)}, {}, r"sample 0 has no label \(NaN\)"),
         ({"y": np.eye(3)[Y]}, {}, r"targets of shape \(60, 3\); one column a class is kind multilabel"),

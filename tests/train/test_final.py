@@ -14,6 +14,7 @@ from pare_tune.tasks.load import open_test
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.final import CURVE, run_final
 from pare_tune.train.loop import Context, EpochReport
+from pare_tune.train.patches import PATCHES, read_patches
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, read_inputs, to_probabilities
 
 CPU = torch.device("cpu")
@@ -34,7 +35,8 @@ def final(config: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_it_leaves_a_folder_that_stands_alone(final: Path, config: TrialConfig) -> None:
     names = {p.name for p in final.iterdir()}
-    assert names == {"model.safetensors", "config.yaml", "metrics.json", "environment.txt", CURVE}
+    assert names == {"model.safetensors", "config.yaml", "metrics.json", "environment.txt", CURVE, PATCHES}
+    assert [r.epoch for r in read_patches(final)] == [1, 2], "for the caller to draw"
     assert load_trial(final / "config.yaml") == config
     assert "torch " in (final / "environment.txt").read_text()
     assert len((final / CURVE).read_text().splitlines()) == 2
@@ -116,7 +118,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 
 
 def test_a_damaged_model_is_named(final: Path, tmp_path: Path) -> None:
-    for path in final.iterdir():
+    for path in (p for p in final.iterdir() if p.is_file()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match="damaged"):

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from pare_tune.config import RunConfig
+from pare_tune.tune import run as run_module
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import snapshot
 from pare_tune.tune.snapshot import Snapshot
@@ -45,6 +47,27 @@ def make_config(tmp_path: Path, fakes: ModuleType) -> Callable[..., RunConfig]:
         return config
 
     return make
+
+
+@pytest.fixture
+def without_ray(
+    monkeypatch: pytest.MonkeyPatch, fakes: ModuleType
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with without_ray():` runs the trials of a search one after the other in this process."""
+    spec = importlib.util.spec_from_file_location("lone", HERE / "lone.py")
+    assert spec is not None
+    assert spec.loader is not None
+    lone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lone)
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            for name, value in lone.STAND_INS.items():
+                patch.setattr(run_module, name, value)
+            yield
+
+    return patched
 
 
 class Driver:

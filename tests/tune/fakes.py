@@ -135,6 +135,14 @@ def always_crash(config: TrialConfig, context: Context) -> FitResult:
     raise ImportError("No module named 'timm'")
 
 
+def always_fail(cause: str, first: int, config: TrialConfig, context: Context) -> FitResult:
+    """Every trial from number `first` on fails in its first epoch."""
+    assert context.folder is not None
+    if int(context.folder.name) >= first:
+        raise TrialFailed("told so", cause=cause)
+    return train(config, context)
+
+
 def lose_data(config: TrialConfig, context: Context) -> FitResult:
     """As when the release was moved away."""
     raise DataError("x_train.npy is missing in /data")

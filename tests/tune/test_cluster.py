@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ClusterError
-from pare_tune.tune.cluster import Cluster, connect
+from pare_tune.tune.cluster import Cluster, _init, connect
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -47,3 +48,23 @@ def test_the_token_is_for_its_owner_only() -> None:
     token.chmod(0o644)
     with connect():
         assert stat.S_IMODE(token.stat().st_mode) == 0o600
+
+
+def test_a_local_cluster_listens_on_loopback_only_and_a_job_has_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray._private import ray_constants
+
+    started: list[tuple[dict[str, Any], bool]] = []
+    monkeypatch.setattr("ray.init", lambda **o: started.append((o, ray_constants.ENABLE_RAY_CLUSTER)))
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    _init("local", dashboard=True, name="pare-tune wdbc")
+    _init("10.0.0.1:6379", dashboard=True, name="pare-tune wdbc")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    _init("local", dashboard=True, name="pare-tune wdbc")
+    # Ray binds its ports to 127.0.0.1 where it takes no other machines in.
+    assert [flag for _, flag in started] == [False, before, before]
+    assert before == ray_constants.ENABLE_RAY_CLUSTER
+    assert started[0][0]["dashboard_host"] == "127.0.0.1"
+    assert "dashboard_host" not in started[1][0]
+    assert all(o["job_config"].metadata == {"job_name": "pare-tune wdbc"} for o, _ in started)

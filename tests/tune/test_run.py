@@ -113,8 +113,29 @@ def _needs_small_batches(train: Any, config: Any, context: Any) -> Any:
 
 
 def test_a_search_without_hope_stops_after_three_trials(make_config: MakeConfig, fakes: ModuleType) -> None:
-    with pytest.raises(StudyFailed, match="No module named 'timm'"):
+    with pytest.raises(StudyFailed, match=r"3 trials failed alike \(crashed\).*No module named 'timm'"):
         search(make_config("50", max_concurrent=1), runner=fakes.always_crash)
+
+
+@pytest.mark.parametrize("cause", ["out_of_memory", "diverged"])
+def test_three_trials_that_fail_alike_at_the_start_stop_the_search_whatever_the_cause(
+    cause: str, make_config: MakeConfig, fakes: ModuleType, without_ray: Callable[[], Any], tmp_path: Path
+) -> None:
+    with (
+        without_ray(),
+        pytest.raises(StudyFailed, match=rf"3 trials failed alike \({cause}\).* told so.*--set"),
+    ):
+        search(make_config("50"), runner=partial(fakes.always_fail, cause, 0))
+    [run] = (tmp_path / "runs").iterdir()
+    assert [t.cause for t in snapshot(run).trials] == [cause] * 3
+
+
+def test_trials_that_fail_while_others_learn_stop_nothing(
+    make_config: MakeConfig, fakes: ModuleType, without_ray: Callable[[], Any]
+) -> None:
+    with without_ray():
+        result = search(make_config("6"), runner=partial(fakes.always_fail, "diverged", 1))
+    assert [t.state for t in result.snapshot.trials] == ["complete", *["failed"] * 5]
 
 
 def test_missing_data_end_the_search_with_their_own_error(

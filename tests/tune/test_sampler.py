@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from pare_tune.tune import sampler
@@ -40,13 +41,34 @@ def _values(n: int) -> list[float]:
 def test_tpe_sees_the_good_trials_the_newest_others_and_those_that_run() -> None:
     study = _study([_trial(v) for v in _values(400)])
     study.ask()
+    asked = study.ask()
     trials = study.get_trials(deepcopy=False)
-    window = sampler._window(study, trials, 150)
-    seen = {t.number for t in window._get_trials()}
-    best = sorted(range(400), key=lambda i: trials[i].value)[:25]
-    assert set(best) <= seen
-    others = [i for i in range(400) if i not in best]
-    assert seen - set(best) == {*others[-125:], 400}
+    history = sampler._History(study)
+    history.update()
+    below, above = history.split(asked.number, 150)
+    best = sorted(range(400), key=lambda i: trials[i].value)
+    others = [i for i in range(400) if i not in best[:25]]
+    assert [t.number for t in below] == sorted(best[:15])
+    assert {t.number for t in above} == {*best[15:25], *others[-125:], 400}
+
+
+def test_trials_are_ranked_as_optuna_ranks_them() -> None:
+    pruned = [_trial(v, state=TrialState.PRUNED) for v in (0.5, 0.1, 0.3)]
+    late = _trial(0.9, state=TrialState.PRUNED)
+    late.intermediate_values = {1: 0.1, 2: 0.9}
+    failed = _trial(0.01, state=TrialState.PRUNED)
+    failed.system_attrs = {"constraints:failed": 1.0}
+    trials = [*pruned, failed, _trial(0.7), late, _trial(0.2), _trial(0.7)]
+    for direction in ("minimize", "maximize"):
+        study = optuna.create_study(direction=direction)
+        study.add_trials(trials)
+        history = sampler._History(study)
+        history.update()
+        frozen = study.get_trials()
+        order = [n for _, n in history._ranked]
+        for count in range(len(trials) + 1):
+            below, _ = _split_trials(study, frozen, count)
+            assert {t.number for t in below} == set(order[:count])
 
 
 def test_a_search_within_the_window_asks_what_it_would_ask_without(monkeypatch: pytest.MonkeyPatch) -> None:

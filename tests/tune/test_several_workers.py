@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from pare_tune.config import RunConfig
+from pare_tune.tune.cluster import connect
 from pare_tune.tune.run import search
 
 
@@ -25,7 +29,22 @@ def test_trials_with_two_workers_are_trained_stopped_and_leave_nothing_behind(
         "Ray leaks the workers of a stopped trial unless told right"
     )
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == 2
+    assert ray.available_resources().get("CPU", 0) == 2
+    names = [name.rpartition("-")[0] for name in train_runs() if name.startswith(result.path.name)]
+    assert names == [f"{result.path.name}-trial-0000", f"{result.path.name}-trial-0001"]
+
+
+def train_runs() -> list[str]:
+    """Names of the Ray Train runs that the dashboard knows, oldest first."""
+    with connect() as cluster:
+        request = urllib.request.Request(f"{cluster.dashboard_url}/api/train/v2/runs/v1")
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        request.add_header("Authorization", f"Bearer {token.read_text().strip()}")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        runs = json.load(answer)["train_runs"]
+    return [run["name"] for run in sorted(runs, key=lambda run: run["start_time_ns"])]

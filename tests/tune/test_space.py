@@ -223,10 +223,10 @@ def test_sources_that_cannot_be_used_are_dropped_with_a_note(tmp_path: Path) -> 
     space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
     [names] = space.parameters
     assert names.choices == ("docs", "waves")
-    assert [note.split(" is not tried: ")[0] for note in space.notes] == [
-        "source conll2003",
-        "source photographs",
-    ]
+    assert space.notes == (
+        "source not tried: conll2003: no folder of files is given (--source-data)",
+        "source not tried: photographs: micro-roberta cannot read images",
+    )
     again = Space.load(write(tmp_path, space.to_yaml(), "again.yaml")).bind(start)
     assert again.parameters[0].choices == ("docs", "waves"), "space.yaml says what was searched"
     assert "# because" in space.to_yaml()
@@ -236,6 +236,18 @@ def test_sources_that_cannot_be_used_are_dropped_with_a_note(tmp_path: Path) -> 
     assert source_problem("conll2003", with_files) is None
     assert source_problem("waves", base(backbone="roberta-base")) is not None
     assert "no such source" in str(source_problem("nothing", start))
+
+
+def test_sources_that_lack_the_same_are_one_note_and_those_with_the_tasks_labels_are_out(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, "source.name:\n  choice: [digits, cifar10, voc, cifar100]")
+    start = base(task="spherical", backbone="micro-swin", source=SourceConfig(name="digits"))
+    space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
+    assert space.notes == (
+        "sources not tried: cifar10, voc: no folder of files is given (--source-data)",
+        "source not tried: cifar100: it holds validation samples of spherical, with their labels",
+    )
 
 
 def test_overrides_replace_add_and_remove_whole_settings(tmp_path: Path) -> None:

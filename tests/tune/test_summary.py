@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 
-from pare_tune.config import Budget
+from pare_tune.config import Budget, SearchConfig
 from pare_tune.tune.snapshot import TrialView
-from pare_tune.tune.summary import make_snapshot, remaining, write_tables
+from pare_tune.tune.summary import make_snapshot, write_tables
 
 ABOUT = {
     "task": "psicov", "metric": "mae", "unit": "Å", "direction": "min", "provenance": "sample",
@@ -33,34 +32,16 @@ def trial(number: int, state: Any, epochs_run: int, params: dict[str, Any] | Non
     )
 
 
-@pytest.mark.parametrize(
-    ("budget", "trials", "expected"),
-    [
-        (Budget(amount=4), [trial(0, "running", 0)], None),
-        (Budget(amount=4), [trial(0, "running", 2)], 100.0 / 2 * (4 * 9 - 2)),
-        (
-            Budget(amount=4),
-            [trial(0, "complete", 9), trial(1, "pruned", 3), trial(2, "running", 2)],
-            100 / 14 * 10,
-        ),
-        (Budget(amount=20, unit="epochs"), [trial(0, "complete", 9), trial(1, "running", 1)], 100.0),
-        (Budget(amount=130, unit="seconds"), [trial(0, "running", 0)], 30.0),
-    ],
-)
-def test_time_left_follows_from_the_epochs_measured(
-    budget: Budget, trials: list[TrialView], expected: float | None
-) -> None:
-    assert remaining(budget, trials, elapsed=100.0) == pytest.approx(expected)
-
-
 def test_a_search_is_finished_when_its_budget_is_spent_and_nothing_runs() -> None:
     done = [trial(0, "complete", 9), trial(1, "failed", 0)]
-    snapshot = make_snapshot(Path("r"), ABOUT, Budget(amount=2), done, elapsed=10.0)
+    snapshot = make_snapshot(Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), done, elapsed=10.0)
     assert (snapshot.spent, snapshot.finished, snapshot.remaining_s) == (1.0, True, 0.0)
     running = [*done[:1], trial(1, "running", 1)]
-    snapshot = make_snapshot(Path("r"), ABOUT, Budget(amount=2), running, elapsed=10.0)
+    snapshot = make_snapshot(Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0)
     assert (snapshot.spent, snapshot.finished) == (0.5, False)
-    late = make_snapshot(Path("r"), ABOUT, Budget(amount=5, unit="seconds"), running, elapsed=10.0)
+    late = make_snapshot(
+        Path("r"), ABOUT, SearchConfig(budget=Budget(amount=5, unit="seconds")), running, elapsed=10.0
+    )
     assert (late.spent, late.finished) == (1.0, False)
 
 

@@ -2,17 +2,45 @@
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const options = { displayModeBar: false, responsive: true };
-for (const [id, figure] of Object.entries(figures)) {
-  Plotly.newPlot(id, figure.data, figure.layout, options);
+
+// The colours of a light page, and what stands for them on a dark one.
+const DARK = {
+  "#0072b2": "#4da9e6", "#56b4e9": "#a9d9f5", "#d55e00": "#ff8a3c", "#009e73": "#2fc79b",
+  "#1b1f24": "#f0f3f6", "#3d4650": "#b9c2cb", "#e8ebee": "#2a3138", "#c5cbd1": "#4a545e", "#ffffff": "#171b20",
+  "rgba(255,255,255,0.72)": "rgba(23,27,32,0.72)",
+};
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
+function dressed(value, dark) {
+  if (!dark) return value;
+  if (typeof value === "string") return DARK[value] ?? value;
+  if (Array.isArray(value)) return value.length && typeof value[0] === "number" ? value : value.map((v) => dressed(v, dark));
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, dressed(v, dark)]));
 }
 
-// A plot is as wide as the window that it was drawn for; paper is narrower.
-const PAPER_WIDTH = 680;
-function widths(of) {
-  for (const id of Object.keys(figures)) Plotly.relayout(id, of(document.getElementById(id)));
+function paint(dark) {
+  for (const [id, figure] of Object.entries(figures)) {
+    const copy = structuredClone(figure);
+    Plotly.react(id, dressed(copy.data, dark), dressed(copy.layout, dark), options);
+  }
 }
-addEventListener("beforeprint", () => widths((plot) => ({ width: Math.min(plot.clientWidth, PAPER_WIDTH) })));
-addEventListener("afterprint", () => widths(() => ({ width: null, autosize: true })));
+
+paint(prefersDark.matches);
+prefersDark.addEventListener("change", (event) => paint(event.matches));
+
+// A plot is as wide as the window that it was drawn for; paper is narrower, and white.
+const PAPER_WIDTH = 680;
+addEventListener("beforeprint", () => {
+  paint(false);
+  for (const id of Object.keys(figures)) {
+    Plotly.relayout(id, { width: Math.min(document.getElementById(id).clientWidth, PAPER_WIDTH) });
+  }
+});
+addEventListener("afterprint", () => {
+  paint(prefersDark.matches);
+  for (const id of Object.keys(figures)) Plotly.relayout(id, { width: null, autosize: true });
+});
 
 function sortBy(table, column, descending) {
   const key = (row) => row.cells[column].dataset.key;
@@ -34,4 +62,23 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     sortBy(table, column, descending);
   }));
+}
+
+for (const form of document.querySelectorAll("form.filter")) {
+  const rows = [...document.getElementById(form.dataset.table).tBodies[0].rows];
+  const text = form.querySelector("input[type=search]");
+  const states = [...form.querySelectorAll("input[type=checkbox]")];
+  const filter = () => {
+    const wanted = text.value.trim().toLowerCase();
+    const chosen = new Set(states.filter((box) => box.checked).map((box) => box.value));
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = !chosen.has(row.dataset.state) || !row.textContent.toLowerCase().includes(wanted);
+      shown += !row.hidden;
+    }
+    form.querySelector("output").textContent = `${shown} of ${rows.length}`;
+  };
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  filter();  // a browser may bring back what was typed before
 }

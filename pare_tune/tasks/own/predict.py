@@ -95,7 +95,7 @@ def _require_shape(samples: Samples, layout: Layout, canvas: Canvas) -> None:
 
 
 def _restored(outputs: Float32, places: Sequence[tuple[int, ...]], layout: Layout, target: Target) -> Float32:
-    if target.kind in ("classes", "labels"):
+    if target.kind in ("classes", "labels", "values"):
         return outputs
     if layout.modality.is_grid:
         sizes = {target.shape} if None not in target.shape else set(places)

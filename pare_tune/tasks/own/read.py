@@ -36,9 +36,9 @@ class Opened:
     columns: tuple[str, ...]
     """Of the inputs, where they come from a table."""
     labels: Array | None
-    """(n,) or (n, labels), as they stand in the file; None for dense targets."""
+    """(n,), (n, labels) or (n, numbers), as they stand in the file; None for dense targets."""
     label_names: tuple[str, ...]
-    """Column names of multilabel targets."""
+    """Column names of multilabel and regression targets."""
     dense: Samples | None
     masks_are_images: bool
     groups: list[str] | None
@@ -127,6 +127,12 @@ def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
     if len({a.shape[1:] for a in labels}) > 1:
         raise DataError(
             f"targets of all splits have one shape, found {', '.join(str(a.shape) for a in labels)}"
+        )
+    if len({p.label_names for p in parts}) > 1:
+        raise DataError(
+            f"target columns of all splits are the same, in one order, found "
+            f"{' and '.join(', '.join(p.label_names) for p in parts)}; name them, as target: {{file: FILE, columns: "
+            f"[A, B]}}"
         )
     return Opened(
         inputs=Joined([p.inputs for p in parts]),
@@ -298,12 +304,9 @@ def _targets(
         values = [_as_labels(v) for v in source.each_column(columns, "target")]
         if spec.kind == "point" and len(values) > 1:
             raise DataError(f"kind point has one target column, got {', '.join(columns.columns or ())}")
-        names = columns.columns or ()
-        return (
-            (np.stack(values, axis=1), names, None, False)
-            if spec.kind == "multilabel"
-            else (values[0], (), None, False)
-        )
+        if spec.kind == "point":
+            return values[0], (), None, False
+        return np.stack(values, axis=1), columns.columns or (), None, False
     labels = read_array(at, "target")
     if labels.ndim == 2 and labels.shape[1] == 1 and spec.kind == "point":
         labels = labels[:, 0]
@@ -317,7 +320,14 @@ def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
     table = source._files.table(at.file)
     if spec.kind == "point":
         return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
-    return at.model_copy(update={"columns": tuple(str(c) for c in table.frame.columns if str(c) != at.id)})
+    if at.file == source.path:
+        raise DataError(
+            f"{at.file}: inputs and target are one table; say which of its columns are the target, as target: "
+            f"{{columns: [A, B]}}"
+        )
+    # Row numbers, which `DataFrame.to_csv` writes unasked, are no target.
+    kept = (str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0"))
+    return at.model_copy(update={"columns": tuple(kept)})
 
 
 def _only_column(table: Table, at: At, role: str) -> str:

@@ -25,12 +25,15 @@ _FITTING: Final[Mapping[TargetKind, tuple[str, ...]]] = {
     "classes": ("error_rate", "macro_f1_error", "auroc_error"),
     "labels": ("multilabel_auroc_error", "multilabel_map_error"),
     "mask": ("jaccard_error",),
+    "values": ("rmse", "scaled_rmse"),
     "numbers": ("rmse", "nrmse", "relative_l2"),
 }
-"""The default first."""
+"""The default first. nrmse and relative_l2 divide each sample's error by the size of its own target, which says little
+of single numbers, whose zero is often arbitrary; scaled_rmse divides by the spread of all."""
 
 _TASK: Final[Mapping[TargetKind, str]] = {"classes": "multiclass", "labels": "multilabel", "mask": "binary"}
 _MODULES: Final = ("torchmetrics", "torchmetrics.classification", "torchmetrics.regression")
+_TRIED: Final = 4
 _CHUNK: Final = 1 << 22
 """Values a torchmetrics update."""
 
@@ -58,26 +61,69 @@ JACCARD_ERROR: Final = Metric(
 )  # fmt: skip
 
 
-def find_metric(spec: MetricSpec | None, target: Target) -> Metric:
+@dataclass(frozen=True)
+class _ValueRmse:
+    """√mean((ŷ − y)²) of each of the values over the split, in units of its `spread`; the mean over the values.
+
+    This is not `metrics.rmse`, which takes the root sample by sample: of one number that is the mean absolute error.
+    """
+
+    spread: tuple[float, ...]
+
+    def __call__(self, prediction: Tensor, batch: Batch) -> float:
+        import torch
+
+        truth = batch["y"].to(prediction.device)
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f"prediction {tuple(prediction.shape)} and y {tuple(truth.shape)} must have one shape"
+            )
+        if not bool(torch.isfinite(prediction).all()):
+            return math.nan
+        rmse = (prediction.double() - truth.double()).square().mean(dim=0).sqrt()
+        return float((rmse / rmse.new_tensor(self.spread)).mean())
+
+
+def _of_values(spec: MetricSpec, target: Target) -> Metric:
+    """rmse in the unit of the values, or in units of their spread over the training samples: 1 is what the mean scores.
+
+    Several values are of several units, so that a mean of their rmse would be that of the largest; scaled_rmse is their
+    default.
+    """
+    if spec.name == "scaled_rmse":
+        unit, spread = "spreads of y", target.spread or (1.0,) * len(target.names)
+    else:
+        unit, spread = "unit of y" if spec.unit == "1" else spec.unit, (1.0,) * len(target.names)
+    return Metric(
+        name=spec.name, direction="min", unit=unit, citation="Hyndman & Koehler 2006, "
+        "https://doi.org/10.1016/j.ijforecast.2006.03.001", score=_ValueRmse(spread),
+    )  # fmt: skip
+
+
+def find_metric(spec: MetricSpec | None, target: Target, *, fewest: int = _TRIED) -> Metric:
     """The metric that a task file names, or the kind's default.
+
+    Args:
+        fewest: samples of the smallest split that is scored.
 
     Raises:
         UnknownName: there is none of that name.
         ConfigError: it does not fit the targets, lacks a direction, has no such option, or gives no single number.
     """
     fitting = _FITTING[target.kind]
-    spec = spec or MetricSpec(name=fitting[0])
+    several = target.kind == "values" and len(target.names) > 1
+    spec = spec or MetricSpec(name=fitting[1 if several else 0])
     if spec.name.startswith(PREFIX):
-        return _from_torchmetrics(spec, target)
+        return _from_torchmetrics(spec, target, fewest)
     known = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
-    if spec.name not in known:
-        raise UnknownName("metric", spec.name, [*known, f"{PREFIX}ClassName"])
+    if spec.name not in (*known, *fitting):
+        raise UnknownName("metric", spec.name, [*known, *fitting, f"{PREFIX}ClassName"])
     if spec.name not in fitting:
         raise ConfigError(
             f"metric {spec.name} does not score {target.kind}; those that do: "
             f"{', '.join((*fitting, f'{PREFIX}ClassName'))}"
         )
-    metric = known[spec.name]
+    metric = _of_values(spec, target) if target.kind == "values" else known[spec.name]
     if spec.options or spec.direction is not None:
         raise ConfigError(f"metric {spec.name} has no options and its own direction ({metric.direction})")
     if target.kind != "numbers":
@@ -122,13 +168,16 @@ class _TorchMetric:
         if not bool(torch.isfinite(prediction).all()):
             return math.nan
         values, truth = self._pairs(prediction.float(), batch)
-        metric = _find_class(self.name)(**dict(self.options))
         step = max(1, _CHUNK // max(1, values[0].numel()))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of classes that do not occur: the number says it
+            # Of classes that do not occur: the number says it. Of memory that a metric takes: it is the split's.
+            warnings.simplefilter("ignore")
+            metric = _find_class(self.name)(**dict(self.options))
             for start in range(0, len(values), step):
                 metric.update(values[start : start + step], truth[start : start + step])
             score = metric.compute()
+        if self.kind == "values" and isinstance(score, torch.Tensor) and score.shape == truth.shape[1:]:
+            score = score.mean()  # one score a value: all count alike
         if not isinstance(score, torch.Tensor) or score.numel() != 1:
             raise ConfigError(
                 f"metric {PREFIX}{self.name} gives several numbers, a search needs one (option average: macro?)"
@@ -143,13 +192,15 @@ class _TorchMetric:
                 return (probabilities[:, 1] if self.binary else probabilities), truth
             case "labels":
                 return prediction.sigmoid(), truth.long()
+            case "values":
+                return (prediction[:, 0], truth[:, 0]) if truth.shape[1] == 1 else (prediction, truth)
             case _:
                 keep = batch[IGNORE].to(prediction.device) == 0 if IGNORE in batch else slice(None)
                 values, truth = prediction[keep].flatten(), truth[keep].flatten()
                 return (values.sigmoid(), truth.long()) if self.kind == "mask" else (values, truth)
 
 
-def _from_torchmetrics(spec: MetricSpec, target: Target) -> Metric:
+def _from_torchmetrics(spec: MetricSpec, target: Target, fewest: int) -> Metric:
     name = spec.name.removeprefix(PREFIX)
     kind = _find_class(name)
     options = {**_implied(kind, name, target), **spec.options}
@@ -158,7 +209,7 @@ def _from_torchmetrics(spec: MetricSpec, target: Target) -> Metric:
         raise ConfigError(f"metric {spec.name} scores two classes, the targets have {len(target.names)}")
     score = _TorchMetric(name, tuple(sorted(options.items())), target.kind, binary)
     direction = spec.direction or _direction(kind, options, spec.name)
-    _try(score, target, spec.name)
+    _try(score, target, spec.name, fewest)
     return Metric(
         name=name, direction=direction, unit=spec.unit, citation=f"torchmetrics.{name}", score=score
     )
@@ -185,6 +236,8 @@ def _implied(kind: Any, name: str, target: Target) -> dict[str, Any]:
         found["num_classes"] = len(target.names)
     if "num_labels" in takes and target.kind == "labels":
         found["num_labels"] = len(target.names)
+    if "num_outputs" in takes and target.kind == "values":
+        found["num_outputs"] = len(target.names)
     return found
 
 
@@ -202,8 +255,8 @@ def _direction(kind: Any, options: Mapping[str, Any], name: str) -> Literal["min
     return "max" if higher else "min"
 
 
-def _try(score: _TorchMetric, target: Target, name: str) -> None:
-    """Score four made-up samples, so that an option or kind that does not fit is found before anything trains."""
+def _try(score: _TorchMetric, target: Target, name: str, fewest: int) -> None:
+    """Score a few made-up samples, so that an option or kind that does not fit is found before anything trains."""
     import torch
 
     many = len(target.names)
@@ -214,13 +267,18 @@ def _try(score: _TorchMetric, target: Target, name: str) -> None:
         case "labels":
             prediction = ramp[:, None].expand(4, many).contiguous()
             y = (torch.arange(4)[:, None] % 2).expand(4, many).float()
+        case "values":
+            prediction = (ramp + 2.0)[:fewest, None].expand(-1, many).contiguous()
+            y = 1.0 + (torch.arange(4.0)[:fewest, None] % 2).expand(-1, many)
         case _:
             prediction, y = ramp.expand(4, 4).contiguous(), (torch.arange(16) % 2).reshape(4, 4).float()
     try:
-        score(prediction, {"y": y})
+        tried = score(prediction, {"y": y})
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"metric {name} does not score {target.kind} with these options: {error}"
         ) from error
+    if target.kind == "values" and math.isnan(tried):
+        raise ConfigError(f"metric {name} gives no number for {len(y)} samples, as many as val or test has")

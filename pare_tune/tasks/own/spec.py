@@ -1,7 +1,7 @@
 """What a user says about their data: the contents of a task file, or what `--data`, `--target` and `--kind` amount to.
 
     name: bearings
-    kind: point                                   # one class a sample; or multilabel, or dense
+    kind: point                                   # one class a sample; or multilabel, regression, or dense
     input: {file: vibration.h5, key: signals}     # short: vibration.h5:signals
     target: labels.csv
     split: {group: machines.npy}                  # no machine is in two splits
@@ -31,7 +31,7 @@ from pydantic import (
 from pare_tune.tasks import TASKS
 from pare_tune.tasks.base import Modality, Split
 
-Kind = Literal["point", "multilabel", "dense"]
+Kind = Literal["point", "multilabel", "regression", "dense"]
 Channels = Literal["first", "last", "none"]
 Normalise = Literal["channel", "sample", "none"]
 
@@ -186,10 +186,11 @@ class MetricSpec(_Model):
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of the torchmetrics class; the numbers of classes and labels are filled in."""
+    """Of the torchmetrics class; how many classes, labels or numbers there are is filled in."""
     direction: Literal["min", "max"] | None = None
     """None takes the class's own."""
     unit: str = "1"
+    """Of a torchmetrics score, or of rmse of numbers a sample; for people."""
 
 
 def _named(value: Any) -> Any:
@@ -215,7 +216,8 @@ class OwnData(_Model):
     name: str = Field(pattern=_NAME)
     """Letters, digits, - and _; run folders are called so."""
     kind: Kind
-    """point: one class a sample. multilabel: any number of labels a sample. dense: a value at every position."""
+    """point: one class a sample. multilabel: any number of labels a sample. regression: one number a sample, or
+    several. dense: a value at every position."""
     title: str = ""
     """One line for people; made from the data where it is empty."""
     modality: Modality | None = None
@@ -232,7 +234,7 @@ class OwnData(_Model):
     classes: Annotated[tuple[str, ...] | None, BeforeValidator(_texts)] = None
     """The labels that there are, in the order of the outputs; None: those that occur, sorted."""
     metric: Annotated[MetricSpec | None, BeforeValidator(_named)] = None
-    """None: error_rate, multilabel_auroc_error, rmse, or jaccard_error of masks."""
+    """None: error_rate, multilabel_auroc_error, rmse, scaled_rmse of several numbers, or jaccard_error of masks."""
     class_weights: Annotated[tuple[float, ...] | Literal["balanced"] | None, BeforeValidator(_weights)] = None
     """Of the classes in the loss (background, foreground for masks); balanced: inverse to how often they occur."""
     normalise: Normalise = "channel"
@@ -275,9 +277,13 @@ class OwnData(_Model):
                 raise ValueError(f"modality of kind {self.kind} is {fits}, got {self.modality.value}")
         if self.classes is not None and self.kind == "dense":
             raise ValueError("classes go with kind point and multilabel; a dense task has values or masks")
+        if self.classes is not None and self.kind == "regression":
+            raise ValueError(
+                "classes go with kind point and multilabel; numbers are called as their columns are"
+            )
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError(f"each class once, got {list(self.classes)}")
-        if self.class_weights is not None and self.kind == "multilabel":
+        if self.class_weights is not None and self.kind in ("multilabel", "regression"):
             raise ValueError("class_weights go with kind point and with masks")
         return self
 

@@ -25,12 +25,14 @@ from pare_tune.tasks.own.samples import Array, Samples
 from pare_tune.tasks.own.scan import Column, Scan, moments, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign
-from pare_tune.tasks.own.target import Target, find_classes, find_labels
+from pare_tune.tasks.own.target import Float64, Target, find_classes, find_labels, find_values
 
 _NATIVE: Final = 256
 """Images up to this side keep their size."""
 _CANVAS: Final = {"paper": 224, "embedded": 64}
 _SHOWN = 5
+_FAR: Final = 10.0
+"""Spreads from the mean at which a value may well stand for a missing one."""
 
 Int64 = npt.NDArray[np.int64]
 
@@ -50,6 +52,8 @@ class Survey:
     """Samples of each split; empty where the data cannot be split as they are."""
     class_counts: dict[str, dict[Split, int]] = field(default_factory=dict)
     """Of each class or label: samples that have it."""
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each number a sample: low, high, mean and spread (standard deviation) over all samples."""
     lengths: tuple[int, int] | None = None
     """Shortest and longest series, where they differ."""
     constant: tuple[int, ...] = ()
@@ -141,7 +145,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     target, targets, codes, problems = _targets(spec, opened, layout)
     inputs = scan_inputs(opened.inputs, layout)
     problems = [*inputs.problems, *problems]
-    warnings = list(inputs.warnings)
+    warnings = [*inputs.warnings, *targets.warnings]
     found = Survey(
         layout=_sized(spec, layout, inputs, warnings),
         target=target,
@@ -154,6 +158,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
         same=len(inputs.same) - len(np.unique(inputs.same)),
         groups=None if opened.groups is None else len(set(opened.groups)),
         zero_targets=targets.zero,
+        values=_moments_of(target, codes, problems),
         canvas=_canvas(layout, inputs),
     )
     split = np.empty(0, np.int64)
@@ -184,8 +189,8 @@ def _layout(spec: OwnData, opened: Opened) -> Layout:
     )
 
 
-def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Scan, Int64 | None, list[str]]:
-    """(target, its scan, class or label codes, problems)."""
+def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Scan, Array | None, list[str]]:
+    """(target, its scan, class or label codes or values, problems)."""
     if opened.dense is not None:
         target, scan = scan_dense(opened.inputs, opened.dense, layout, are_images=opened.masks_are_images)
         return target, scan, None, scan.problems
@@ -200,21 +205,49 @@ def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Sca
                 f"{column.where}: every sample is of class {names[int(codes[0])]!r}; there is nothing to learn"
             )
         return Target(kind="classes", names=names), Scan(column), codes, []
+    if spec.kind == "regression":
+        names, values, problems = find_values(spec, labels, opened.label_names)
+        scan = Scan(column, warnings=[] if problems else _far_values(names, values))
+        return Target(kind="values", names=names), scan, values, problems
     names, codes = find_labels(spec, labels, opened.label_names)
     once = [n for n, count in zip(names, codes.sum(axis=0), strict=True) if count in (0, len(codes))]
     problems = [f"label {n!r} is the same for every sample; leave it out" for n in once]
     return Target(kind="labels", names=names), Scan(column), codes.astype(np.int64), problems
 
 
+def _far_values(names: Sequence[str], values: Float64) -> list[str]:
+    """What marks a missing value (-999) is far from all others."""
+    away = np.abs(values - values.mean(axis=0)) / values.std(axis=0)
+    furthest = away.argmax(axis=0)
+    return [
+        f"target {name!r} of sample {row} is {values[row, i]:g}, {away[row, i]:.0f} spreads from the mean; if it marks "
+        f"a missing value, leave such samples out"
+        for i, (name, row) in enumerate(zip(names, furthest.tolist(), strict=True))
+        if away[row, i] > _FAR
+    ]
+
+
+def _moments_of(target: Target, values: Array | None, problems: Sequence[str]) -> dict[str, dict[str, float]]:
+    if target.kind != "values" or values is None or problems:
+        return {}
+    low, high, mean, spread = (f(axis=0).tolist() for f in (values.min, values.max, values.mean, values.std))
+    return {
+        name: {"low": low[i], "high": high[i], "mean": mean[i], "spread": spread[i]}
+        for i, name in enumerate(target.names)
+    }
+
+
 def _label_column(spec: OwnData, labels: Array) -> Column:
     where = ", ".join(str(part.target if part.target is not None else part.input) for _, part in spec.parts())
     numbers = labels.dtype.kind in "biuf"
+    known = labels[np.isfinite(labels)] if numbers else labels[:0]
     return Column(
         where=where,
-        shape=" × ".join(f"{n:,}" for n in labels.shape),
+        shape=" × ".join(f"{n:,}" for n in (labels.shape[:1] if labels.shape[1:] == (1,) else labels.shape)),
         dtype=str(labels.dtype) if numbers else "text",
-        low=float(labels.min()) if numbers else None,
-        high=float(labels.max()) if numbers else None,
+        low=float(known.min()) if known.size else None,
+        high=float(known.max()) if known.size else None,
+        nan=labels.size - known.size if numbers else 0,
     )
 
 
@@ -249,13 +282,14 @@ def _with_splits(
     opened: Opened,
     split: Int64,
     same: Int64,
-    codes: Int64 | None,
+    codes: Array | None,
     problems: list[str],
     warnings: list[str],
 ) -> Survey:
     counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
     problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
-    of_class = {} if codes is None else _class_counts(found.target, codes, split)
+    is_values = found.target.kind == "values"
+    of_class = {} if codes is None or is_values else _class_counts(found.target, codes, split)
     lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
     problems += [
         f"class {n!r} has no training sample, but {sum(of_class[n].values())} to be scored" for n in lacking
@@ -267,6 +301,9 @@ def _with_splits(
         )
     if codes is not None and (torn := _contradictions(same, codes)):
         warnings.append(f"{torn:,} samples are the same to the last bit as another of a different target")
+    train = np.flatnonzero(split == 0)
+    if codes is not None and is_values:
+        problems += _constant_in_train(found.target.names, codes[train])
     across, whole = _repeats(same, split)
     if whole is not None:
         problems.append(
@@ -279,15 +316,23 @@ def _with_splits(
         )
     if problems:
         return replace(found, counts=counts, class_counts=of_class, same_across=across)
-    train = np.flatnonzero(split == 0)
-    target, weight = _fit_target(found.target, opened.dense, train)
+    target, weight = _fit_target(found.target, opened.dense, codes, train)
     return replace(
         found, counts=counts, class_counts=of_class, same_across=across, target=target, weight=weight,
         layout=_fit_layout(found.layout, opened.inputs, train),
     )  # fmt: skip
 
 
-def _class_counts(target: Target, codes: Int64, split: Int64) -> dict[str, dict[Split, int]]:
+def _constant_in_train(names: Sequence[str], values: Array) -> list[str]:
+    return [
+        f"target {name!r} is {values[0, i]:g} for all {len(values):,} training samples, so nothing of it can be "
+        f"learned; add samples, or split them otherwise"
+        for i, name in enumerate(names)
+        if len(values) and (values[:, i] == values[0, i]).all()
+    ]
+
+
+def _class_counts(target: Target, codes: Array, split: Int64) -> dict[str, dict[Split, int]]:
     def has(code: int) -> npt.NDArray[np.bool_]:
         return np.asarray(codes == code if target.kind == "classes" else codes[:, code] == 1)
 
@@ -297,7 +342,7 @@ def _class_counts(target: Target, codes: Int64, split: Int64) -> dict[str, dict[
     }
 
 
-def _contradictions(same: Int64, codes: Int64) -> int:
+def _contradictions(same: Int64, codes: Array) -> int:
     """Samples that equal one with another target."""
     told = np.unique(codes.reshape(len(codes), -1), axis=0, return_inverse=True)[1].reshape(-1)
     pairs = np.unique(np.stack([same, told]), axis=1)
@@ -322,8 +367,12 @@ def _fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
     return replace(layout, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
 
 
-def _fit_target(target: Target, dense: Samples | None, train: Int64) -> tuple[Target, float]:
-    """(target with the mean of its numbers, background per foreground of masks)."""
+def _fit_target(
+    target: Target, dense: Samples | None, codes: Array | None, train: Int64
+) -> tuple[Target, float]:
+    """(target with the mean of its numbers or the spread of its values, background per foreground of masks)."""
+    if target.kind == "values" and codes is not None:
+        return replace(target, spread=tuple(codes[train].std(axis=0).tolist())), 1.0
     if dense is None:
         return target, 1.0
     if target.kind == "mask":

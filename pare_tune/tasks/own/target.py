@@ -1,4 +1,4 @@
-"""What is learned of each sample: a class, labels, a mask or numbers; found in the data and checked."""
+"""What is learned of each sample: a class, labels, values, a mask or a series; found in the data and checked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Output, Point
+from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Numbers, Output, Point
 from pare_tune.tasks.own.layout import Layout, resized
 from pare_tune.tasks.own.samples import Array, Samples, Shape, said
 from pare_tune.tasks.own.spec import OwnData
 
-TargetKind = Literal["classes", "labels", "mask", "numbers"]
+TargetKind = Literal["classes", "labels", "values", "mask", "numbers"]
+"""values: one number a sample, or several; mask and numbers: one at every position."""
 
 IGNORE: Final = "ignore"
 """Field of an item that is 1 where a target is padding."""
 
 _FEW_VALUES: Final = 32
+_SHOWN = 5
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_SMALLEST: Final = 1e5 * float(np.finfo(np.float32).tiny)
+_FINEST: Final = 1e-5
+"""Smallest spread of values as a share of their size: single precision rounds such values by 1 % of their spread."""
+Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -30,13 +37,15 @@ class Target:
 
     kind: TargetKind
     names: tuple[str, ...] = ()
-    """Of classes or labels, in the order of the outputs."""
+    """Of classes, labels or values, in the order of the outputs."""
     shape: Shape = ()
     """Of one mask or series of numbers, without channels; None where samples differ."""
     levels: tuple[float, float] = (0.0, 1.0)
     """Values of background and foreground in the files of a mask."""
     mean: float = 0.0
     """Of the training targets; stands where numbers are padded, so that their scale stays theirs."""
+    spread: tuple[float, ...] = ()
+    """Of each of the values over the training samples."""
 
     def output(self, shape: tuple[int, ...]) -> Output:
         """What the head must produce; `shape` is that of a dense target after padding or resizing."""
@@ -45,6 +54,8 @@ class Target:
                 return Point(len(self.names))
             case "labels":
                 return MultiLabel(len(self.names))
+            case "values":
+                return Numbers(len(self.names))
             case _:
                 return Dense(shape)
 
@@ -56,7 +67,7 @@ class Target:
         if self.kind == "mask":
             values = (values == self.levels[1]).astype(np.float64)
         ready = np.asarray(values, dtype=np.float32)
-        if self.kind == "labels":
+        if self.kind in ("labels", "values"):
             return {"y": ready}
         if layout.length is not None and self.is_as_long_as_input(layout):
             return self._padded(ready, layout.length)
@@ -97,7 +108,7 @@ def find_classes(spec: OwnData, labels: Array) -> tuple[tuple[str, ...], Int64]:
     if labels.ndim != 1:
         raise DataError(
             f"kind point has one class a sample, found targets of shape {labels.shape}; one column a class is kind "
-            f"multilabel, a value at every position is kind dense"
+            f"multilabel, several numbers are kind regression, a value at every position is kind dense"
         )
     values: Array = _whole(labels) if labels.dtype.kind == "f" else labels
     if values.dtype.kind == "S":
@@ -130,8 +141,8 @@ def _whole(labels: Array) -> Int64:
     if (whole != labels).any():
         odd = int(np.argmax(whole != labels))
         raise DataError(
-            f"kind point needs classes (whole numbers or text), found {labels[odd]} (sample {odd}); for a value at "
-            f"every position of the input take kind dense, one number a sample is not supported"
+            f"kind point needs classes (whole numbers or text), found {labels[odd]} (sample {odd}); for one number "
+            f"a sample take kind regression, for a value at every position of the input kind dense"
         )
     return whole
 
@@ -156,6 +167,77 @@ def find_labels(
             f"kind multilabel has targets of 0 and 1, found {labels[row, column]} (sample {row}, {chosen[column]})"
         )
     return chosen, labels.astype(np.uint8)
+
+
+def find_values(
+    spec: OwnData, labels: Array, names: Sequence[str]
+) -> tuple[tuple[str, ...], Float64, list[str]]:
+    """(names, (n, values) float64, what must change before they can be learned).
+
+    Raises:
+        DataError: targets are no numbers, or not one row of them a sample.
+    """
+    if labels.ndim not in (1, 2) or 0 in labels.shape:
+        raise DataError(
+            f"kind regression has one number a sample, or a row of several, found targets of shape {labels.shape}; a "
+            f"value at every position is kind dense"
+        )
+    rows = labels.reshape(len(labels), -1)
+    chosen = tuple(names) or _called(spec, rows.shape[1])
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"each target column once, got {', '.join(chosen)}")
+    if rows.dtype.kind not in "iuf":
+        raise DataError(_no_numbers(rows, chosen))
+    values = rows.astype(np.float64)
+    problems = [p for i, name in enumerate(chosen) if (p := _value_problem(name, values[:, i])) is not None]
+    return chosen, values, problems
+
+
+def _called(spec: OwnData, count: int) -> tuple[str, ...]:
+    """Names for values that have none in their file: that of the array."""
+    at = next(part.target for _, part in spec.parts())
+    assert at is not None
+    assert at.file is not None
+    name = at.key or at.file.stem
+    return (name,) if count == 1 else tuple(f"{name} {i}" for i in range(count))
+
+
+def _no_numbers(rows: Array, names: Sequence[str]) -> str:
+    if rows.dtype.kind not in "US":
+        return f"kind regression needs numbers, found {rows.dtype}; true and false are classes, kind point"
+    row, column = next((place for place, text in np.ndenumerate(rows) if not _is_number(text)), (0, 0))
+    return (
+        f"kind regression needs numbers, found {str(rows[row, column])!r} (sample {row}, {names[column]}); classes in "
+        f"words are kind point, numbers must not be saved as text"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _value_problem(name: str, values_N: Float64) -> str | None:
+    bad = np.flatnonzero(~np.isfinite(values_N))
+    if len(bad):
+        shown = ", ".join(map(str, bad[:_SHOWN])) + (" …" if len(bad) > _SHOWN else "")
+        return f"target {name!r} is NaN or infinite in {len(bad):,} samples ({shown}); leave such samples out"
+    if (values_N == values_N[0]).all():
+        return f"target {name!r} is {values_N[0]:g} for every sample; there is nothing to learn"
+    largest, spread = float(np.abs(values_N).max()), float(values_N.std())
+    if largest > _FLOAT32_MAX:
+        return f"target {name!r} reaches {largest:.3g}, more than single precision holds ({_FLOAT32_MAX:.1g}): rescale"
+    if spread < _SMALLEST:
+        return f"target {name!r} varies by {spread:.3g}, less than single precision holds well: rescale it"
+    if spread < _FINEST * largest:
+        return (
+            f"target {name!r} varies by {spread:.3g} around {values_N.mean():.10g}, too little for single precision; "
+            f"subtract a constant from it"
+        )
+    return None
 
 
 def squeezed(shape: Shape, rank: int) -> Shape:

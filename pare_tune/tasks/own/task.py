@@ -19,7 +19,7 @@ from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
 from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, survey
-from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels
+from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels, find_values
 from pare_tune.tasks.stores import default_cache
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PAPER: Final[Mapping[Modality, PaperSettings]] = {
     ),
     Modality.TABLE: PaperSettings(
         batch_size=64, accumulation=1, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-5, clip=0.1,
-        decay_epochs=60, source="conll2003", notes=_NOTES.format("its tables (wdbc)", 10),
+        decay_epochs=60, align_epochs=20, source="conll2003", notes=_NOTES.format("its tables (wdbc)", 10),
     ),
 }  # fmt: skip
 """Trial 0 of a user's own task under the paper's preset."""
@@ -83,7 +83,7 @@ def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
     """The task of data without problems. Raises as `own_task`."""
     found = known.survey
     layout, target, canvas = found.layout, found.target, found.canvas["paper"]
-    metric = find_metric(spec.metric, target)
+    metric = find_metric(spec.metric, target, fewest=min(found.counts["val"], found.counts["test"]))
     if metric.name in _RELATIVE and found.zero_targets:
         raise ConfigError(
             f"metric {metric.name} divides by each target's size, and {found.zero_targets:,} of them are zero "
@@ -108,7 +108,7 @@ def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
         ragged=_ragged(layout, target),
         canvas={"paper": canvas, "embedded": found.canvas["embedded"]},
         embedded=_short(layout.modality, found.num_train),
-        scale_target=target.kind == "numbers",
+        scale_target=target.kind in ("values", "numbers"),
         raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, found)},
     )
 
@@ -138,7 +138,7 @@ class Reader:
     """Of the survey."""
 
     def read(self, root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
-        """Records of each split: x (C, ...) and dense y as they are in the files, classes as int64 codes.
+        """Records of each split: x (C, ...) and y as they are in the files, classes as int64 codes, values as float64.
 
         The files are where the task says, so `root` is not used, and the split has a seed of its own.
 
@@ -170,7 +170,13 @@ def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array
 
 
 def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
-    return find_classes(spec, labels)[1] if spec.kind == "point" else find_labels(spec, labels, names)[1]
+    match spec.kind:
+        case "point":
+            return find_classes(spec, labels)[1]
+        case "regression":
+            return find_values(spec, labels, names)[1]
+        case _:
+            return find_labels(spec, labels, names)[1]
 
 
 def _leave_where_they_are(folder: Path, seed: int) -> None:
@@ -183,6 +189,8 @@ def _loss(spec: OwnData, found: Survey, metric: Metric) -> tuple[str, dict[str, 
     layout, target = found.layout, found.target
     if target.kind == "classes":
         return "cross_entropy", options
+    if target.kind == "values":
+        return "scaled_mse", options
     if layout.length is not None and target.is_as_long_as_input(layout):
         options["ignore"] = IGNORE
     if target.kind != "numbers":
@@ -258,6 +266,7 @@ def _title(found: Survey, target_names: int) -> str:
     comes = {
         "classes": f"{target_names} classes",
         "labels": f"{target_names} labels",
+        "values": "a number" if target_names == 1 else f"{target_names} numbers",
         "mask": "a mask",
         "numbers": "a number at every position",
     }[target.kind]

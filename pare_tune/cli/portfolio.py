@@ -1,0 +1,49 @@
+"""`pare-tune portfolio`: the few configurations of finished runs that are worth testing first on a new task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pare_tune.cli.app import app
+from pare_tune.cli.common import shown
+
+
+@app.command()
+def portfolio(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("portfolio.yaml"),
+    size: Annotated[int, typer.Option(min=1, max=50, help="Configurations a modality.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """From finished runs, the few configurations that together cover their tasks best.
+
+    pare-tune portfolio runs -o portfolio.yaml
+
+    pare-tune --task psicov --warm-start portfolio.yaml
+    """
+    from pare_tune.tune.portfolio import Portfolio, build_portfolio, write_portfolio
+
+    found = build_portfolio(runs, size)
+    write_portfolio(found, out)
+    if as_json:
+        print(json.dumps({"file": str(out), "regret": {m: p.regret for m, p in found.items()}}))
+        return
+    console = Console()
+
+    def size_of(part: Portfolio) -> str:
+        return f"{len(part.points)} configuration{'' if len(part.points) == 1 else 's'}"
+
+    for modality, part in found.items():
+        tasks = ", ".join(part.regret)
+        console.print(
+            f"{modality}: {size_of(part)} for {tasks}; mean regret {part.mean_regret:.3f}, "
+            f"of the default alone {part.default_regret:.3f}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"next: pare-tune --task TASK --warm-start {shown(out)}", highlight=False, soft_wrap=True)

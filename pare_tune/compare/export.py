@@ -1,0 +1,270 @@
+"""The files of a comparison: CSV, Markdown, LaTeX, figures and one page of HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pare_tune.compare.plan import TaskFacts
+from pare_tune.compare.plots import drawings
+from pare_tune.compare.summary import PUBLISHED, Comparison
+from pare_tune.figures.sheet import Drawing, style, write
+from pare_tune.report.words import duration, number
+from pare_tune.train.export import refused, write_text
+
+SCORES, PAIRS, MARKDOWN, LATEX, PAGE = "scores.csv", "pairs.csv", "compare.md", "compare.tex", "compare.html"
+
+Rows = list[list[str]]
+
+
+def write_files(found: Comparison, folder: Path) -> list[Path]:
+    """Write all of them into `folder`; each is replaced as a whole.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(folder, error) from error
+    with style():
+        made = drawings(found)
+        pictures = [path for drawing in made for path in write(folder, drawing)]
+    texts = {
+        SCORES: found.table().to_csv(index=False, lineterminator="\n"),
+        PAIRS: _pairs_csv(found),
+        MARKDOWN: markdown(found),
+        LATEX: latex(found),
+        PAGE: page(found, made),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [*(folder / name for name in texts), *pictures]
+
+
+def score_rows(found: Comparison, *, best: str = "{}") -> tuple[list[str], Rows]:
+    """The main table: a row a task, a column a method, and the published value apart at the end.
+
+    Args:
+        best: a pattern around the best score of each task.
+    """
+    head = ["task", "metric", "data", *found.names, PUBLISHED]
+    rows = []
+    for task in found.tasks:
+        cells = [
+            best.format(score.text) if found.is_best(task, name) else score.text
+            for name, score in found.scores[task.name].items()
+        ]
+        rows.append([task.name, metric_text(task), task.provenance, *cells, number(task.published)])
+    return head, rows
+
+
+def method_rows(found: Comparison) -> tuple[list[str], Rows]:
+    """A row a method: wins, average rank, and what it took."""
+    head = ["method", "tasks", "wins", "rank", "epochs", "time", "failed"]
+    rows = [
+        [
+            m.name,
+            str(m.tasks),
+            str(m.wins),
+            _decimals(m.rank, 2),
+            _decimals(m.epochs, 0),
+            duration(m.seconds) if m.seconds >= 10 or math.isnan(m.seconds) else f"{m.seconds:.1f} s",
+            str(m.failed),
+        ]
+        for m in found.methods
+    ]
+    return head, rows
+
+
+def pair_rows(found: Comparison, first: str | None = None) -> tuple[list[str], Rows]:
+    """A row a pair of methods; `first` keeps those of one method, seen from its side."""
+    head = ["pair", "n", "w/t/l", "diff.", "95 %", "p", "p Holm"]
+    rows = []
+    for pair in found.pairs:
+        if first is not None and pair.first != first:
+            continue
+        interval = "–" if math.isnan(pair.low) else f"{pair.low:+.2f} to {pair.high:+.2f}"
+        rows.append(
+            [
+                f"{pair.first} : {pair.second}",
+                str(pair.tasks),
+                f"{pair.wins}/{pair.ties}/{pair.losses}",
+                "–" if math.isnan(pair.difference) else f"{pair.difference:+.3f}",
+                interval,
+                p_text(pair.p),
+                p_text(pair.p_holm),
+            ]
+        )
+    return head, rows
+
+
+def pair_note(found: Comparison) -> str:
+    """What the columns of the pairs mean."""
+    return (
+        "diff.: mean over tasks of 2(a - b)/(|a| + |b|) of the test scores, below 0 where the first of the "
+        "pair is better; 95 %: bootstrap over seeds; p: Wilcoxon's signed-rank test over tasks, two-sided; p Holm: "
+        f"corrected for all {len(found.pairs)} pairs"
+    )
+
+
+def friedman_text(found: Comparison) -> str:
+    """The test over all methods, in a sentence."""
+    r = found.ranking
+    if math.isnan(r.critical):
+        return (
+            f"Friedman's test needs three methods and two tasks that all of them have; such tasks: {r.tasks}"
+        )
+    return (
+        f"Friedman: chi-squared {r.chi2:.2f} over {r.tasks} tasks, p = {p_text(r.p)} (Iman and Davenport); ranks that "
+        f"differ by less than {r.critical:.2f} are not told apart at 5 % (Nemenyi)"
+    )
+
+
+def metric_text(task: TaskFacts) -> str:
+    """`error_rate (%)`, with an arrow word where higher is better."""
+    unit = "" if task.unit in ("", "1") else f" ({task.unit})"
+    return f"{task.metric}{unit}" + ("" if task.direction == "min" else ", higher is better")
+
+
+def p_text(p: float) -> str:
+    """Two significant digits."""
+    return "–" if math.isnan(p) else f"{p:.2g}"
+
+
+def markdown(found: Comparison) -> str:
+    """Tables and notes; the best score of each task is bold."""
+    parts = [
+        f"# {found.title}",
+        "Test scores, mean ± standard deviation over seeds; test was scored once, by what validation chose.",
+        _markdown_table(*score_rows(found, best="**{}**")),
+        _markdown_table(*method_rows(found)),
+        friedman_text(found) + ".",
+        _markdown_table(*pair_rows(found)),
+        pair_note(found) + ".",
+        "\n".join(f"- {_markdown(note)}" for note in found.notes),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(found: Comparison) -> str:
+    r"""A table for booktabs and graphicx, the best score of each task in \textbf."""
+    head, rows = score_rows(found)
+    lines = []
+    for task, row in zip(found.tasks, rows, strict=True):
+        cells = [_latex(cell) for cell in row]
+        for column, name in enumerate(found.names, start=3):
+            if found.is_best(task, name):
+                cells[column] = rf"\textbf{{{cells[column]}}}"
+        lines.append(" & ".join(cells) + r" \\")
+    _, methods = method_rows(found)
+    below = [
+        " & ".join([label, "", "", *(_latex(row[column]) for row in methods), ""]) + r" \\"
+        for label, column in (("wins", 2), ("average rank", 3), ("epochs", 4), ("time", 5))
+    ]
+    notes = "\n".join(f"% {note}" for note in found.notes)
+    caption = (
+        rf"{_latex(found.title)}: test scores, mean $\pm$ standard deviation. The last column is published "
+    )
+    caption += "(official protocol) and not comparable."
+    return "\n".join(
+        [
+            f"% {found.title}; needs booktabs and graphicx",
+            notes,
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            r"\resizebox{\linewidth}{!}{%",
+            rf"\begin{{tabular}}{{lll{'r' * len(found.names)}|r}}",
+            r"\toprule",
+            " & ".join(_latex(name) for name in head) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\midrule",
+            *below,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def page(found: Comparison, made: Sequence[Drawing]) -> str:
+    """One self-contained page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("pare_tune.compare", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    css = (resources.files("pare_tune.report") / "page" / "report.css").read_text(encoding="utf-8")
+    head, rows = score_rows(found)
+    best = [[found.is_best(task, name) for name in found.names] for task in found.tasks]
+    return environment.get_template("compare.html.j2").render(
+        css=Markup(css),
+        title=found.title,
+        head=head,
+        rows=list(zip(rows, best, strict=True)),
+        methods=method_rows(found),
+        friedman=friedman_text(found),
+        pairs=pair_rows(found),
+        pair_note=pair_note(found),
+        notes=found.notes,
+        figures=[_figure(drawing) for drawing in made],
+    )
+
+
+def _figure(drawing: Drawing) -> dict[str, str]:
+    """An SVG inside the page, for a picture of its own so that two of them cannot share names."""
+    text = io.BytesIO()
+    with style():
+        drawing.figure.savefig(text, format="svg", metadata={"Date": None})
+    return {
+        "source": f"data:image/svg+xml;base64,{base64.b64encode(text.getvalue()).decode('ascii')}",
+        "caption": " ".join(drawing.caption.split()),
+        "name": drawing.stem,
+    }
+
+
+def _pairs_csv(found: Comparison) -> str:
+    import pandas as pd
+
+    columns = (
+        "first", "second", "tasks", "wins", "ties", "losses", "difference", "low", "high", "p", "p_holm",
+    )  # fmt: skip
+    rows: list[Mapping[str, Any]] = [{name: getattr(pair, name) for name in columns} for pair in found.pairs]
+    return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+
+
+def _markdown_table(head: Sequence[str], rows: Rows) -> str:
+    lines = [[_markdown(cell) for cell in row] for row in (head, *rows)]
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (lines[0], rule, *lines[1:]))
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "Å": r"\AA{}",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def _decimals(value: float, places: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{places}f}"

@@ -1,0 +1,179 @@
+"""Runs what is missing of a comparison: cells side by side on Ray, our searches one after the other.
+
+A search fills the cluster by itself. Everything else takes one CPU (and a GPU where there is one): peers, trainings
+of a default configuration, final trainings. Finished cells are on the disk and are never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pare_tune.compare.cell import CellResult, load_result
+from pare_tune.compare.plan import Cell, Plan
+from pare_tune.compare.work import begin, failure, finish, forget, is_searched, save, search_for
+from pare_tune.config import task_of
+from pare_tune.errors import ClusterError, DataError, PareTuneError, RunBusy, StorageError
+from pare_tune.steps import step
+from pare_tune.tasks.load import load_task
+from pare_tune.tune.cluster import connect
+from pare_tune.tune.folder import check_writable
+
+Tell = Callable[[CellResult, int, int], None]
+"""(result, cells done, cells in all)."""
+_Finish = Callable[[Sequence[Cell]], Iterator[CellResult]]
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    tell: Tell | None = None,
+    retry: bool = False,
+    cache: Path | None = None,
+    on_ray: bool = True,
+) -> list[CellResult]:
+    """Run the cells that have no result yet; the results of all, in the plan's order.
+
+    Args:
+        tell: called for each cell that ends now.
+        retry: run failed cells again.
+        on_ray: spread cells over the cluster of RAY_ADDRESS, or a local one; otherwise they run here, one after
+        another.
+
+    Raises:
+        RunBusy: another process compares in this folder.
+        DataError, StorageError, ClusterError: something that no cell could go on with.
+        KeyboardInterrupt: what is finished is kept, and the same plan goes on from there.
+    """
+    check_writable(plan.folder)
+    with _owned(plan.folder):
+        if retry:
+            _forget_failures(plan.cells)
+        missing = [cell for cell in plan.cells if load_result(cell.folder) is None]
+        if missing:
+            _prepare(missing, cache)
+            counted = _Counter(len(plan.cells) - len(missing), len(plan.cells), tell)
+            if on_ray:
+                with connect(name="pare-tune compare") as cluster:
+                    gpus = cluster.gpus_for(plan.cells[0].config.search.gpus_per_worker)
+                    _run(missing, lambda cells: _on_ray(cells, cache, gpus), counted, cache)
+            else:
+                _run(missing, lambda cells: (finish(cell, cache) for cell in cells), counted, cache)
+    found = load_results(plan)
+    return [result for result in found if result is not None]
+
+
+def load_results(plan: Plan) -> list[CellResult | None]:
+    """The results that are there, in the plan's order."""
+    return [load_result(cell.folder) for cell in plan.cells]
+
+
+class _Counter:
+    def __init__(self, done: int, total: int, tell: Tell | None) -> None:
+        self._done, self._total, self._tell = done, total, tell
+
+    def __call__(self, result: CellResult) -> None:
+        self._done += 1
+        if self._tell is not None:
+            self._tell(result, self._done, self._total)
+
+
+def _run(
+    missing: Sequence[Cell],
+    finish_all: _Finish,
+    count: _Counter,
+    cache: Path | None,
+) -> None:
+    direct = [cell for cell in missing if not cell.needs_search or is_searched(cell)]
+    for result in finish_all(direct):
+        count(result)
+    rest = [cell for cell in missing if cell not in direct]
+    for runs in dict.fromkeys(cell.config.runs for cell in rest):
+        # A soup shares the search of the method that it is made of.
+        group = [cell for cell in rest if cell.config.runs == runs]
+        for result in _after_search(group, finish_all, cache):
+            count(result)
+
+
+def _after_search(group: Sequence[Cell], finish_all: _Finish, cache: Path | None) -> Iterable[CellResult]:
+    for cell in group:
+        begin(cell)
+    try:
+        search_for(group[0], cache=cache)
+    except (StorageError, DataError, ClusterError, RunBusy):
+        raise
+    except PareTuneError as error:
+        return [save(failure(cell, str(error)), cell) for cell in group]
+    return finish_all(group)
+
+
+def _on_ray(cells: Sequence[Cell], cache: Path | None, gpus: float) -> Iterator[CellResult]:
+    """Results as they come; when one error ends all of it, or the user does, what runs is stopped."""
+    import ray
+
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(finish)
+    waiting = [remote.remote(cell, cache) for cell in cells]
+    by_reference = dict(zip(waiting, cells, strict=True))
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=1)
+            yield _got(ready[0], by_reference[ready[0]])
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def _got(reference: object, cell: Cell) -> CellResult:
+    import ray
+
+    try:
+        result: CellResult = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, PareTuneError):
+            raise cause from None
+        raise
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        # Nobody is left to write it.
+        return save(failure(cell, f"its process died: {type(error).__name__}"), cell)
+    return result
+
+
+def _prepare(cells: Sequence[Cell], cache: Path | None) -> None:
+    """Prepare every task's data once, before processes race for it; mistakes in them show here."""
+    opened: set[str] = set()
+    with step("opening the tasks, tasks", len({cell.task for cell in cells})) as count:
+        for cell in cells:
+            if cell.task not in opened:
+                trial = cell.config.trial
+                load_task(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache)
+                opened.add(cell.task)
+                count()
+
+
+def _forget_failures(cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        found = load_result(cell.folder)
+        if found is not None and found.state == "failed":
+            forget(cell)
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """One process compares in a folder; the lock goes with the process, however it ends."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunBusy(
+            f"another process is comparing in {folder}; wait for it, or give another --runs"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()

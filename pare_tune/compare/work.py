@@ -1,0 +1,262 @@
+"""What a cell does: our search, our final training, a soup, or a peer. Nothing here knows how cells are spread over a
+cluster.
+
+All of it can be killed at any moment and called again: a search resumes from its journal, a training from its last
+epoch, and a score of the test split that is on the disk is not computed twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pare_tune.compare.cell import ASKED, RESULT, CellResult, load_result
+from pare_tune.compare.peers import PEERS
+from pare_tune.compare.peers.base import Examples, Problem
+from pare_tune.compare.peers.search import JOURNAL, score_outputs, search_peer
+from pare_tune.compare.plan import Cell
+from pare_tune.compare.soup import soup_of_run
+from pare_tune.config import TrialConfig, load_trial, task_of
+from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, TrialFailed
+from pare_tune.tasks.load import load_task, open_test
+from pare_tune.train.build import pick_device
+from pare_tune.train.export import CONFIG, METRICS, write_text
+from pare_tune.train.final import is_finished, run_final
+from pare_tune.train.loop import Context
+from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.snapshot import Snapshot
+
+FINAL = "final"
+
+
+def begin(cell: Cell) -> None:
+    """Note what is asked for. Raises StorageError."""
+    try:
+        cell.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {cell.folder}: {error.strerror or error}") from error
+    write_text(cell.folder / ASKED, cell.asked)
+
+
+def search_for(cell: Cell, *, cache: Path | None = None) -> None:
+    """Run the search that a cell of ours builds on, to its end; several cells may share it.
+
+    Raises:
+        SearchInterrupted, StudyFailed, StorageError, ClusterError: as `tune.run.search`.
+    """
+    runs = cell.config.runs
+    found = _run_in(runs)
+    if found is None:
+        shutil.rmtree(runs, ignore_errors=True)  # killed before it was a run
+        search(cell.config, cache=cache)
+    elif not _is_searched(found):
+        resume(found, cache=cache)
+
+
+def is_searched(cell: Cell) -> bool:
+    """Whether the search that a cell needs has ended."""
+    found = _run_in(cell.config.runs)
+    return found is not None and _is_searched(found)
+
+
+def finish(cell: Cell, cache: Path | None = None) -> CellResult:
+    """Do all of a cell that comes after its search, and write its result; one that is there is returned.
+
+    A failure is a result, too. Raises only what would end every other cell alike: StorageError, DataError.
+    """
+    done = load_result(cell.folder)
+    if done is not None:
+        return done
+    begin(cell)
+    if cell.unfit is not None:
+        return save(CellResult(**_key(cell), state="unfit", cause=cell.unfit), cell)
+    try:
+        found = _DO[cell.kind](cell, cache)
+    except (StorageError, DataError):
+        raise
+    except PareTuneError as error:
+        found = failure(cell, str(error))
+    except Exception as error:
+        traceback.print_exc()
+        found = failure(cell, f"{type(error).__name__}: {error}")
+    return save(found, cell)
+
+
+def forget(cell: Cell) -> None:
+    """Let a failed cell run again; of what it did only a search that found something is kept."""
+    for name in (RESULT, JOURNAL):
+        (cell.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(cell.folder / FINAL, ignore_errors=True)
+    run = _run_in(cell.config.runs)
+    if run is not None and not (RunFolder(run).journal.is_file() and snapshot(run).best is not None):
+        shutil.rmtree(cell.config.runs, ignore_errors=True)
+
+
+def failure(cell: Cell, cause: str) -> CellResult:
+    """A cell without a score."""
+    return CellResult(**_key(cell), state="failed", cause=" ".join(cause.split())[:500])
+
+
+def save(result: CellResult, cell: Cell) -> CellResult:
+    """Make the result the cell's."""
+    result.save(cell.folder)
+    return result
+
+
+def _ours(cell: Cell, cache: Path | None) -> CellResult:
+    config, spent = cell.config.trial, _Spent()
+    if cell.needs_search:
+        found = snapshot(_searched(cell))
+        config, spent = _chosen(cell, found), _Spent.of(found)
+    final = cell.folder / FINAL
+    if not is_finished(final):
+        run_final(
+            config,
+            Context(report=lambda epoch: None, folder=final, device=pick_device()),
+            with_val=False,
+            cache=cache,
+        )
+    metrics = json.loads((final / METRICS).read_text(encoding="utf-8"))
+    used = load_trial(final / CONFIG)
+    stood_in = used.method != cell.config.trial.method
+    return _done(
+        cell,
+        test=metrics["test"],
+        validation=metrics["validation"],
+        test_samples=metrics["test_samples"],
+        trials=max(spent.trials, 1),
+        epochs=spent.epochs + metrics["epochs"],
+        seconds=spent.seconds + metrics["seconds"],
+        note=f"{used.method} stood in: a sample is one token" if stood_in else None,
+        settings=_changes(cell.config.trial, used),
+    )
+
+
+def _soup(cell: Cell, cache: Path | None) -> CellResult:
+    run, out = _searched(cell), cell.folder / FINAL
+    if is_finished(out):
+        metrics = json.loads((out / METRICS).read_text(encoding="utf-8"))
+    else:
+        metrics = soup_of_run(run, out, cache=cache)
+    spent, members = _Spent.of(snapshot(run)), metrics["soup"]
+    tried = f"of {len(metrics['ingredients'])} trials that were kept"
+    return _done(
+        cell,
+        test=metrics["test"],
+        validation=metrics["validation"],
+        test_samples=metrics["test_samples"],
+        trials=spent.trials,
+        epochs=spent.epochs,
+        seconds=spent.seconds + metrics["seconds"],
+        note=f"{len(members)} {tried}"
+        if len(members) > 1
+        else f"the best trial alone: no other {tried} helped",
+        settings={"soup": members},
+    )
+
+
+def _peer(cell: Cell, cache: Path | None) -> CellResult:
+    import torch
+
+    torch.set_num_threads(1)  # as a trial of ours has
+    peer, trial = PEERS[cell.method], cell.config.trial
+    task = task_of(trial, cache)
+    data = load_task(task, data=trial.data, canvas=trial.input.canvas, cache=cache)
+    problem = Problem(
+        data=data,
+        train=Examples(data.train),
+        val=Examples(data.val),
+        epochs=trial.train.epochs,
+        batch_size=trial.train.batch_size * trial.train.accumulation,
+        device=pick_device(),
+    )
+    found = search_peer(peer, problem, cell.folder, budget=cell.trials, seed=cell.seed)
+    test = Examples(open_test(task, data=trial.data, canvas=trial.input.canvas, cache=cache))
+    return _done(
+        cell,
+        test=score_outputs(problem, test, found.fitted.predict(test.x)),
+        validation=found.validation,
+        test_samples=len(test),
+        trials=found.trials,
+        epochs=found.epochs,
+        seconds=found.seconds,
+        settings=found.settings,
+    )
+
+
+_DO = {"ours": _ours, "soup": _soup, "peer": _peer}
+
+
+class _Spent:
+    """What a search took."""
+
+    def __init__(self, trials: int = 0, epochs: int = 0, seconds: float = 0.0) -> None:
+        self.trials, self.epochs, self.seconds = trials, epochs, seconds
+
+    @classmethod
+    def of(cls, found: Snapshot) -> _Spent:
+        return cls(
+            len(found.trials), sum(t.epoch for t in found.trials), sum(t.seconds for t in found.trials)
+        )
+
+
+def _done(cell: Cell, *, test: float | None, **values: Any) -> CellResult:
+    if test is None or test != test:
+        raise TrialFailed(
+            "the outputs on the test split are not finite, so there is no score", cause="diverged"
+        )
+    state: Literal["done"] = "done"
+    return CellResult(**_key(cell), state=state, test=test, **values)
+
+
+def _key(cell: Cell) -> dict[str, Any]:
+    return {"task": cell.task, "method": cell.method, "seed": cell.seed}
+
+
+def _searched(cell: Cell) -> Path:
+    found = _run_in(cell.config.runs)
+    if found is None:
+        raise ConfigError(f"the search in {cell.config.runs} is missing")
+    return found
+
+
+def _run_in(runs: Path) -> Path | None:
+    """The run folder that a search of a cell lives in."""
+    candidates: Iterable[Path] = sorted(runs.glob("*")) if runs.is_dir() else ()
+    for path in candidates:
+        folder = RunFolder(path)
+        if folder.run_yaml.is_file() and folder.space_yaml.is_file():
+            return folder.path
+    return None
+
+
+def _is_searched(run: Path) -> bool:
+    return RunFolder(run).journal.is_file() and snapshot(run).finished
+
+
+def _chosen(cell: Cell, found: Snapshot) -> TrialConfig:
+    if found.best is None:
+        causes = ", ".join(sorted({t.cause or t.state for t in found.trials}))
+        raise TrialFailed(f"no trial of the search is complete ({causes})", cause="crashed")
+    return load_trial(RunFolder(found.run).best_yaml)
+
+
+def _changes(default: TrialConfig, used: TrialConfig) -> dict[str, Any]:
+    """Dotted settings of `used` that differ from the default."""
+    before, after = _flat(default.to_dict()), _flat(used.to_dict())
+    return {key: value for key, value in after.items() if before.get(key) != value}
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        k: v
+        for name, node in tree.items()
+        for k, v in _flat(node, f"{prefix}.{name}" if prefix else name).items()
+    }

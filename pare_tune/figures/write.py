@@ -1,0 +1,245 @@
+"""Draws the figures that are asked for, and says of the others why they are not there and how to get them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, cast
+
+from pare_tune.config import load_run
+from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.figures import clusters, initial_k, landscape, profiles, selection, transport
+from pare_tune.figures.sheet import Drawing, style, write
+from pare_tune.figures.subject import Subject, names_of, open_subject
+from pare_tune.steps import step
+from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.snapshot import Snapshot
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the figures can be told."""
+
+    samples: int = 200
+    """Of the validation split and of the source, for 1b, 1c and 6."""
+    inner: str = "gaussian"
+    """Distance between classes, for 1b: gaussian or exact."""
+    grid: int = 15
+    """Points a side, for 1a."""
+    span: float = 1.0
+    """How far 1a goes, in filter norms."""
+    batches: int = 8
+    """Validation batches, for 1a."""
+    train: bool = False
+    """Train the grid of figure 5."""
+    seeds: int = 1
+    """Of each of its cells."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 10), ("batches", 1), ("seeds", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+        if self.inner not in ("exact", "gaussian"):
+            raise ConfigError(f"--inner is gaussian or exact, got {self.inner!r}")
+        landscape.grid_steps(self.grid, self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What the figures are drawn from."""
+
+    run: Subject
+    against: Subject | None
+    out: Path
+    settings: Settings
+    notify: Notify
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One figure that a run can have."""
+
+    title: str
+    make: Callable[[_Scene], Drawing] = field(repr=False)
+    how: str = ""
+    """The options that draw it, if it takes minutes: it is drawn only when it is asked for by name."""
+
+
+def write_figures(
+    run: Path,
+    *,
+    out: Path | None = None,
+    only: Sequence[str] | None = None,
+    against: Path | None = None,
+    settings: Settings | None = None,
+    cache: Path | None = None,
+    notify: Notify = print,
+) -> list[Path]:
+    """Draw a run's figures; without `only` those that take seconds, as far as the run has them.
+
+    Args:
+        run: a run folder, or the best/ or final/ folder of one.
+        out: where they go; by default figures/ in the run.
+        only: names of figures, "1a" and so on.
+        against: a second run of the same task, for 1a, 5 and 6.
+        notify: told what is written, what is not, and why.
+
+    Returns:
+        The files, four a figure.
+
+    Raises:
+        UnknownName: there is no such figure.
+        DataError: the run has no model, or its data are gone.
+        ConfigError: a figure of `only` cannot be drawn of this run, or `against` is of another task.
+        StorageError: the folder cannot be written.
+    """
+    wanted = _wanted(only)
+    scene = _open(run, out, against, settings or Settings(), cache, notify)
+    files: list[Path] = []
+    reasons: dict[str, list[str]] = {}
+    for name in wanted:
+        try:
+            with style(), step(f"figure {name} ({FIGURES[name].title})"):
+                written = write(scene.out, FIGURES[name].make(scene))
+        except ConfigError as error:
+            if only is not None:
+                raise ConfigError(f"figure {name} cannot be drawn: {error}") from error
+            reasons.setdefault(str(error), []).append(name)
+            continue
+        files += written
+        notify(_said(name, written))
+    for reason, names in reasons.items():
+        notify(f"{', '.join(names)}: not drawn: {reason}")
+    if only is None:
+        for name, entry in FIGURES.items():
+            if entry.how:
+                notify(
+                    f"{name}, {entry.title}: takes minutes, so by name: pare-tune figures {run} {entry.how}"
+                )
+    return files
+
+
+def write_profile(table: Path, *, out: Path | None = None, notify: Notify = print) -> list[Path]:
+    """Draw the performance profiles of a table of scores into `out`, by default beside the table.
+
+    Raises:
+        DataError: it is no such table; see `profiles.read_table`.
+        StorageError: the folder cannot be written.
+    """
+    with style():
+        drawing = profiles.make(profiles.read_table(table), table.name)
+        files = write(out or table.parent, drawing)
+    notify(_said("3", files))
+    return files
+
+
+def _wanted(only: Sequence[str] | None) -> list[str]:
+    if only is None:
+        return [name for name, entry in FIGURES.items() if not entry.how]
+    for name in only:
+        if name == "3":
+            raise ConfigError(
+                "figure 3 is drawn of many runs' scores; give their table with --profile TABLE.csv"
+            )
+        if name not in FIGURES:
+            raise UnknownName("figure", name, FIGURES)
+    return list(dict.fromkeys(only))
+
+
+def _open(
+    run: Path, out: Path | None, against: Path | None, settings: Settings, cache: Path | None, notify: Notify
+) -> _Scene:
+    subject = open_subject(run, cache=cache)
+    second = None if against is None else open_subject(against, cache=cache)
+    if second is not None and second.config.task != subject.config.task:
+        raise ConfigError(
+            f"two runs are compared on one task; {run} is of {subject.config.task}, {against} of {second.config.task}"
+        )
+    return _Scene(subject, second, out or subject.run / "figures", settings, notify)
+
+
+def _landscape(scene: _Scene) -> Drawing:
+    s = scene.settings
+    subjects = [one for one in (scene.run, scene.against) if one is not None]
+    names = names_of(subjects)
+    points = s.grid**2 * s.batches * len(subjects)
+    scene.notify(f"figure 1a: {points} passes over a batch")
+    surfaces = [
+        landscape.measure(one, name, grid=s.grid, span=s.span, batches=s.batches, seed=s.seed)
+        for one, name in zip(subjects, names, strict=True)
+    ]
+    samples = min(s.batches * scene.run.config.train.batch_size, len(scene.run.data.val))
+    about = f"{samples} validation samples. {scene.run.provenance}"
+    return landscape.draw(surfaces, scene.run.shared_subtitle, about)
+
+
+def _initial_k(scene: _Scene) -> Drawing:
+    subject, s = scene.run, scene.settings
+    if s.train:
+        if subject.num_tokens < 2:
+            raise ConfigError(
+                "it trains with part of the patches replaced, and a sample of this run is a single one"
+            )
+        configs = initial_k.plan(subject.config, s.seeds)
+        seconds = initial_k.seconds_of_a_training(_snapshot(subject.run), subject.folder)
+        cells = initial_k.train_grid(
+            configs, scene.out / initial_k.CELLS, seconds=seconds, notify=scene.notify
+        )
+        return initial_k.draw(cells, subject, trained=True)
+    runs = [one.run for one in (subject, scene.against) if one is not None]
+    cells = [cell for run in runs for cell in _cells(run)]
+    initial_k.require_both(cells, " and ".join(map(str, runs)))
+    return initial_k.draw(cells, subject, trained=False)
+
+
+def _cells(run: Path) -> Iterable[initial_k.Cell]:
+    found = _snapshot(run)
+    if found is None:
+        return []
+    return initial_k.cells_of_trials(found.trials, load_run(RunFolder(run).run_yaml).trial)
+
+
+def _snapshot(run: Path) -> Snapshot | None:
+    """The run's search; None for a model without one."""
+    if not RunFolder(run).journal.is_file():
+        return None
+    from pare_tune.tune.run import snapshot  # loads Ray
+
+    return snapshot(run)
+
+
+def _said(name: str, files: Sequence[Path]) -> str:
+    return f"{name}: {files[0].with_suffix('')} {' '.join(path.suffix for path in files)}"
+
+
+FIGURES: Final = {
+    "1a": Entry("loss landscape", _landscape, how="--only 1a [--against RUN2]"),
+    "1b": Entry(
+        "distance of intermediate data by k",
+        lambda s: transport.make(
+            s.run,
+            samples=s.settings.samples,
+            inner=cast("transport.Inner", s.settings.inner),
+            seed=s.settings.seed,
+        ),
+    ),
+    "1c": Entry(
+        "t-SNE of the modalities",
+        lambda s: clusters.modalities(s.run, samples=s.settings.samples, seed=s.settings.seed),
+    ),
+    "4": Entry("patches by their number", lambda s: selection.by_number(s.run, seed=s.settings.seed)),
+    "5": Entry("gate against random choice by initial k", _initial_k, how="--only 5 --train"),
+    "6": Entry(
+        "t-SNE of the source",
+        lambda s: clusters.source_knowledge(
+            s.run, s.against, samples=s.settings.samples, seed=s.settings.seed
+        ),
+    ),
+    "7": Entry("patches of several samples", lambda s: selection.of_samples(s.run, seed=s.settings.seed)),
+    "8": Entry("patches over the epochs", lambda s: selection.over_epochs(s.run)),
+}
+"""What a run can have, by the paper's numbers; figure 3 is drawn of a table (`write_profile`)."""

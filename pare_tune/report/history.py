@@ -1,0 +1,207 @@
+"""The best score so far: over the epochs that were spent, and over the wall time."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pare_tune.report.figure import (
+    BEST,
+    COLOURS,
+    DASHES,
+    DEFAULT,
+    SERIES,
+    Chart,
+    better,
+    draw,
+    plain,
+    rounded,
+    score_axis,
+    time_scale,
+    unit,
+    window,
+)
+from pare_tune.tune.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A trial of the search that finished."""
+
+    number: int
+    score: float
+    epochs: int
+    """That all trials had taken by then."""
+    seconds: float | None
+    """Wall time by then; None where the journal does not say."""
+
+
+def finishes(s: Snapshot) -> list[Finish]:
+    """Finished trials of the search, in the order in which they finished (of their numbers, without times)."""
+    trials = sorted(s.trials, key=lambda t: t.number)
+    timed = all("elapsed" in r for t in trials for r in t.curve)
+    reports = sorted(float(r["elapsed"]) for t in trials for r in t.curve) if timed else []
+    found: list[Finish] = []
+    spent = 0
+    for t in trials:
+        spent += t.epoch
+        if t.state != "complete" or t.best_score is None or t.repeats is not None:
+            continue
+        if timed and t.curve:
+            end = float(t.curve[-1]["elapsed"])
+            found.append(Finish(t.number, t.best_score, bisect.bisect_right(reports, end), end))
+        else:
+            found.append(Finish(t.number, t.best_score, spent, None))
+    return sorted(found, key=lambda f: f.epochs)
+
+
+def confirmation_start(s: Snapshot) -> tuple[int, float | None] | None:
+    """(epochs, seconds) spent when the confirmation began; None without one."""
+    repeats = [t for t in s.trials if t.repeats is not None and t.curve]
+    if not repeats:
+        return None
+    if not all("elapsed" in r for t in s.trials for r in t.curve):
+        return sum(t.epoch for t in s.searched), None
+    begin = min(float(t.curve[0]["elapsed"]) - float(t.curve[0]["seconds"]) for t in repeats)
+    return sum(float(r["elapsed"]) <= begin for t in s.trials for r in t.curve), begin
+
+
+def incumbent_charts(s: Snapshot) -> list[Chart]:
+    """Over epochs and, where it is known, over time; none before a trial has finished."""
+    found = finishes(s)
+    if not found:
+        return []
+    spent = sum(t.epoch for t in s.trials)
+    starts = confirmation_start(s)
+    by_epochs = _chart(
+        s, found, [f.epochs for f in found], spent, "epochs trained, all trials", None if starts is None else starts[0]
+    )  # fmt: skip
+    charts = [Chart("incumbent", "Best score over the epochs", _caption(s, starts is not None), by_epochs)]
+    seconds = [f.seconds for f in found if f.seconds is not None]
+    if len(seconds) == len(found):
+        end = max(s.elapsed_s, seconds[-1])
+        scale, name = time_scale(end)
+        begin = starts[1] if starts is not None else None
+        figure = _chart(
+            s, found, [v / scale for v in seconds], end / scale, f"wall time, {name}", begin and begin / scale
+        )
+        caption = (
+            "The same over the wall time. Flat stretches that are longer here than above are trials that took longer, "
+            "not more epochs; the gap at the left is the time before the first trial had finished."
+        )
+        charts.append(Chart("incumbent-time", "Best score over the wall time", caption, figure))
+    return charts
+
+
+def overlaid_charts(runs: Sequence[tuple[str, Snapshot]]) -> list[Chart]:
+    """The best score so far of several runs of one task, over epochs and over time."""
+    s = runs[0][1]
+    found = [(name, finishes(run)) for name, run in runs]
+    points = [f.score for _, fs in found for f in fs]
+    if not points:
+        return []
+    y = {**score_axis(s), **window(s, points)}
+    spent = [sum(t.epoch for t in run.trials) for _, run in runs]
+    data = [
+        _line(run, [f.epochs for f in fs], fs, end, name, i)
+        for i, ((name, fs), (_, run), end) in enumerate(zip(found, runs, spent, strict=True))
+        if fs
+    ]
+    ahead = "lower" if s.direction == "min" else "higher"
+    caption = (
+        f"The best score of each search's trials up to then ({better(s)}), one seed a trial. The {ahead} curve at the "
+        "same number of epochs searched better; differences as small as the seeds' spread mean nothing."
+    )
+    figure = draw(data, "epochs trained, all trials", y)
+    figure["layout"]["xaxis"]["rangemode"] = "tozero"
+    charts = [Chart("overlaid", "Best score over the epochs", caption, figure)]
+    if all(f.seconds is not None for _, fs in found for f in fs):
+        scale, unit_name = time_scale(max(run.elapsed_s for _, run in runs))
+        timed = [
+            _line(run, [(f.seconds or 0.0) / scale for f in fs], fs, run.elapsed_s / scale, name, i)
+            for i, ((name, fs), (_, run)) in enumerate(zip(found, runs, strict=True))
+            if fs
+        ]
+        told = (
+            "The same over the wall time: how fast each got there on its machine, with as many trials at a time as it "
+            "had."
+        )
+        figure = draw(timed, f"wall time, {unit_name}", y)
+        figure["layout"]["xaxis"]["rangemode"] = "tozero"
+        charts.append(Chart("overlaid-time", "Best score over the wall time", told, figure))
+    return charts
+
+
+def _line(
+    s: Snapshot, x: Sequence[float], found: Sequence[Finish], end: float, name: str, index: int
+) -> dict[str, Any]:
+    best = _so_far(s, found)
+    return {
+        "type": "scatter", "mode": "lines", "name": plain(name), "x": [*rounded(x), *rounded([max(end, x[-1])])],
+        "y": rounded([*best, best[-1]]),
+        "line": {
+            "color": SERIES[index % len(SERIES)], "dash": DASHES[index % len(DASHES)], "width": 2.4, "shape": "hv",
+        },
+        "hovertemplate": f"{plain(name)}<br>%{{y}}{unit(s)}<extra></extra>",
+    }  # fmt: skip
+
+
+def _so_far(s: Snapshot, found: Sequence[Finish]) -> list[float]:
+    best: list[float] = []
+    for f in found:
+        best.append(f.score if not best or s.better(f.score, best[-1]) else best[-1])
+    return best
+
+
+def _chart(
+    s: Snapshot,
+    found: Sequence[Finish],
+    x: Sequence[float],
+    end: float,
+    x_title: str,
+    confirmed: float | None,
+) -> dict[str, Any]:
+    best = _so_far(s, found)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter", "mode": "markers", "name": "finished trial", "x": rounded(x),
+            "y": rounded([f.score for f in found]), "text": [str(f.number) for f in found],
+            "marker": {"color": COLOURS["complete"], "size": 6, "opacity": 0.55},
+            "hovertemplate": f"trial %{{text}}<br>%{{y}}{unit(s)}<extra></extra>",
+        },
+        {
+            "type": "scatter", "mode": "lines", "name": "best so far", "x": rounded([*x, max(end, x[-1])]),
+            "y": rounded([*best, best[-1]]), "line": {"color": BEST, "width": 2.5, "shape": "hv"}, "hoverinfo": "skip",
+        },
+    ]  # fmt: skip
+    default = s.default
+    if default is not None and default.state == "complete" and default.best_score is not None:
+        data.append(
+            {
+                "type": "scatter", "mode": "lines", "name": "paper's default", "x": rounded([0, end]),
+                "y": rounded([default.best_score] * 2),
+                "line": {"color": DEFAULT, "width": 1.5, "dash": "dash"}, "hoverinfo": "skip",
+            }
+        )  # fmt: skip
+    layout: dict[str, Any] = {}
+    if confirmed is not None:
+        layout["shapes"] = [
+            {
+                "type": "rect", "xref": "x", "yref": "paper", "x0": confirmed, "x1": end, "y0": 0, "y1": 1,
+                "fillcolor": "rgba(86,180,233,0.16)", "line": {"width": 0}, "layer": "below",
+                "label": {"text": "confirmation", "textposition": "top right", "font": {"size": 11}},
+            }
+        ]  # fmt: skip
+    return draw(data, x_title, {**score_axis(s), **window(s, [f.score for f in found])}, **layout)
+
+
+def _caption(s: Snapshot, confirmed: bool) -> str:
+    moves = "falls" if s.direction == "min" else "rises"
+    text = (
+        f"Each dot is a finished trial of the search; the line is the best score up to then ({better(s)}). Where it "
+        f"still {moves} at the right, more budget is likely to help; where it has long been flat, it is not. Trials "
+        "that were stopped early take epochs but have no dot."
+    )
+    return text + (" The shaded end went to fresh seeds." if confirmed else "")

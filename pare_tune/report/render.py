@@ -1,0 +1,61 @@
+"""Jinja templates → one self-contained page, written whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pare_tune.errors import StorageError
+from pare_tune.report.figure import Chart
+
+
+def render_page(template: str, charts: Sequence[Chart], **values: Any) -> str:
+    """A page of `page/`; plotly is inlined once, and only where there is something to draw."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("pare_tune.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = {chart.key: chart.figure for chart in charts}
+    return environment.get_template(template).render(
+        **values,
+        css=Markup(_page_file("report.css")),
+        js=Markup(_page_file("report.js")),
+        # Not read where there is nothing to draw: it is most of the page.
+        plotly=Markup(get_plotlyjs()) if figures else "",
+        figures=Markup(_script_json(figures)),
+    )
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Replace `path` as a whole. Raises StorageError when the disk refuses."""
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
+        ) from error
+    return path
+
+
+def _page_file(name: str) -> str:
+    return (resources.files("pare_tune.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _script_json(value: Any) -> str:
+    # "</script>" in a string would end the element, "<!--" change how the rest is read.
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )

@@ -1,0 +1,245 @@
+"""What was stopped early, when, and whether that was right as far as the finished trials can tell.
+
+What a stopped trial would have ended with is not known. What is known are the trials that were no better at the same
+epoch and went on all the same (trial 0 always does, and early ones do before there are rivals): if one of them ended
+near the best, the stopped one might have, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+from pare_tune.report import words
+from pare_tune.report.figure import (
+    BEST,
+    COLOURS,
+    DEFAULT,
+    GREY,
+    Chart,
+    better,
+    draw,
+    plain,
+    rounded,
+    score_axis,
+    unit,
+    window,
+)
+from pare_tune.tune.snapshot import Snapshot, TrialView
+
+MIN_WITNESSES = 2
+"""Finished trials that were no better at the same epoch, below which nothing is said."""
+
+_NEAR = 2.0
+"""Spreads within which two single scores may differ by their seeds alone."""
+
+Verdict = Literal["right", "doubtful", "not known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One trial that was stopped because others were better."""
+
+    number: int
+    epoch: int
+    score: float | None
+    """Its best score by then, which is what was compared; None for NaN."""
+    witnesses: int
+    """Finished trials that were no better at that epoch."""
+    near_best: int
+    """Of these, those that ended near the best."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Right when none of its witnesses ended near the best."""
+        if self.score is None:
+            return "right"
+        if self.near_best:
+            return "doubtful"
+        return "right" if self.witnesses >= MIN_WITNESSES else "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """An epoch after which trials were stopped."""
+
+    epoch: int
+    reached: int
+    """Trials of the search that got there."""
+    stopped: int
+    verdicts: Counter[Verdict]
+    kept_order: float | None
+    """Share of the pairs of finished trials whose better one at this epoch was the better one at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """All of it."""
+
+    stops: tuple[Stop, ...]
+    rungs: tuple[Rung, ...]
+    cut_by_budget: int
+    """Trials that were running when the budget ended."""
+    margin: float
+    """Scores as close to the best as this count as near it."""
+
+    @property
+    def verdicts(self) -> Counter[Verdict]:
+        """How many stops got which."""
+        return Counter(stop.verdict for stop in self.stops)
+
+
+def stopping(s: Snapshot) -> Stopping | None:
+    """None where nothing was stopped."""
+    pruned = [t for t in s.searched if t.state == "pruned"]
+    if not pruned:
+        return None
+    finished = _finished(s)
+    margin = _margin(s)
+    rated = [_rate(s, t, finished, margin) for t in pruned if t.stopped != "budget" and t.epoch]
+    rungs = tuple(_rung(s, epoch, rated, finished) for epoch in sorted({stop.epoch for stop in rated}))
+    return Stopping(tuple(rated), rungs, sum(t.stopped == "budget" for t in pruned), margin)
+
+
+def stopping_lines(s: Snapshot, found: Stopping) -> list[str]:
+    """What to say of it: the counts, the rule, and what else ended trials."""
+    counts = found.verdicts
+    lines = []
+    if found.stops:
+        told = [f"{counts[v]} {v}" for v in ("right", "doubtful", "not known") if counts[v]]
+        lines.append(f"Of {words.plural(len(found.stops), 'trial')} stopped early: {', '.join(told)}.")
+        lines.append(
+            f"The rule: a stop was right if at least {MIN_WITNESSES} finished trials were no better at the same epoch "
+            f"and none of them ended within {words.margin(s, found.margin)} of the best score of the search "
+            f"({_margin_source(s)}); doubtful if one did; not known if there are fewer such trials."
+        )
+    if found.cut_by_budget:
+        lines.append(
+            f"{words.plural(found.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
+        )
+    return lines
+
+
+def stopping_chart(s: Snapshot, found: Stopping) -> Chart | None:
+    """Score at the rung where most were stopped against the score at the end; None with too few finished trials."""
+    finished = _finished(s)
+    if not found.rungs or len(finished) < 3:
+        return None
+    rung = max(found.rungs, key=lambda r: r.stopped)
+    best = s.best.number if s.best is not None else 0
+    plain_ones = [t for t in finished if t.number not in (0, best)]
+    groups: list[tuple[str, list[TrialView], dict[str, Any]]] = [
+        ("finished trial", plain_ones, {"color": COLOURS["complete"], "size": 7, "opacity": 0.6}),
+        ("paper's default", [t for t in finished if t.number == 0],
+         {"color": DEFAULT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}}),
+        ("best", [t for t in finished if t.number == best and best], {"color": BEST, "size": 11, "symbol": "diamond"}),
+    ]  # fmt: skip
+    told = unit(s)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter", "mode": "markers", "name": name, "marker": marker,
+            "x": rounded([_score_at(t, rung.epoch) for t in trials]), "y": rounded([t.best_score for t in trials]),
+            "text": [str(t.number) for t in trials],
+            "hovertemplate": f"trial %{{text}}<br>epoch {rung.epoch}: %{{x}}{told}<br>end: %{{y}}{told}<extra></extra>",
+        }
+        for name, trials, marker in groups
+        if trials
+    ]  # fmt: skip
+    here = [stop for stop in found.stops if stop.epoch == rung.epoch and stop.score is not None]
+    ends = window(s, [t.best_score for t in finished if t.best_score is not None])
+    known = [t.best_score for t in finished if t.best_score is not None]
+    worst = max(known) if s.direction == "min" else min(known)
+    level = ends["range"][1 if s.direction == "min" else 0] if ends else worst
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "name": "stopped here (end not known)",
+            "x": rounded([stop.score for stop in here]), "y": rounded([level] * len(here)),
+            "text": [f"{stop.number}, {stop.verdict}" for stop in here], "cliponaxis": False,
+            "marker": {"color": GREY, "size": 11, "symbol": "line-ns", "line": {"width": 1.6, "color": GREY}},
+            "hovertemplate": f"trial %{{text}}<br>epoch {rung.epoch}: %{{x}}{unit(s)}<extra></extra>",
+        }
+    )  # fmt: skip
+    at_rung = [v for t in finished if (v := _score_at(t, rung.epoch)) is not None]
+    figure = draw(data, plain(f"best score by epoch {rung.epoch}"), {**score_axis(s), **ends})
+    figure["layout"]["yaxis"]["title"]["text"] = plain("best score at the end")
+    figure["layout"]["xaxis"] |= window(
+        s, [*at_rung, *(stop.score for stop in here if stop.score is not None)]
+    )
+    caption = (
+        f"Each dot is a finished trial: its score after epoch {rung.epoch}, where {rung.stopped} were stopped, against "
+        f"what it ended with ({better(s)}). The closer the dots lie to a rising line, the more an early score tells. "
+        "Ticks at the edge are the stopped trials, whose end is not known: dots above or below them at the same early "
+        "score show what might have come of them."
+    )
+    return Chart("stopping", "Was stopping right?", caption, figure)
+
+
+def _finished(s: Snapshot) -> list[TrialView]:
+    return [t for t in s.searched if t.state == "complete" and t.best_score is not None]
+
+
+def _rate(s: Snapshot, trial: TrialView, finished: Sequence[TrialView], margin: float) -> Stop:
+    epoch, score = trial.epoch, _score_at(trial, trial.epoch)
+    if score is None:
+        return Stop(trial.number, epoch, None, 0, 0)
+    then = [(t, _score_at(t, epoch)) for t in finished]
+    witnesses = [t for t, v in then if v is not None and not s.better(v, score)]
+    return Stop(
+        trial.number, epoch, score, len(witnesses), sum(_is_near(s, t, finished, margin) for t in witnesses)
+    )
+
+
+def _is_near(s: Snapshot, trial: TrialView, finished: Iterable[TrialView], margin: float) -> bool:
+    ends = [t.best_score for t in finished if t.best_score is not None]
+    best = min(ends) if s.direction == "min" else max(ends)
+    return trial.best_score is not None and abs(trial.best_score - best) <= margin
+
+
+def _rung(s: Snapshot, epoch: int, stops: Sequence[Stop], finished: Sequence[TrialView]) -> Rung:
+    here = [stop for stop in stops if stop.epoch == epoch]
+    return Rung(
+        epoch,
+        sum(t.epoch >= epoch for t in s.searched),
+        len(here),
+        Counter(stop.verdict for stop in here),
+        _kept_order(s, epoch, finished),
+    )
+
+
+def _kept_order(s: Snapshot, epoch: int, finished: Sequence[TrialView]) -> float | None:
+    kept = pairs = 0
+    for a, b in combinations(finished, 2):
+        early_a, early_b = _score_at(a, epoch), _score_at(b, epoch)
+        end_a, end_b = a.best_score, b.best_score
+        if None in (early_a, early_b, end_a, end_b) or early_a == early_b or end_a == end_b:
+            continue
+        assert early_a is not None and early_b is not None  # noqa: PT018
+        assert end_a is not None and end_b is not None  # noqa: PT018
+        pairs += 1
+        kept += s.better(early_a, early_b) == s.better(end_a, end_b)
+    return kept / pairs if pairs >= 10 else None
+
+
+def _score_at(trial: TrialView, epoch: int) -> float | None:
+    """The best score by an epoch: what the pruner compared."""
+    if not 0 < epoch <= trial.epoch:
+        return None
+    value = trial.curve[epoch - 1].get("best_score")
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _margin(s: Snapshot) -> float:
+    if s.choice.spread is not None:
+        return _NEAR * s.choice.spread
+    leader = next((t for t in s.trials if t.number == s.choice.leader), None)
+    return _NEAR * ((words.late_wobble(leader) if leader is not None else None) or 0.0)
+
+
+def _margin_source(s: Snapshot) -> str:
+    if s.choice.spread is not None:
+        return "twice the spread over fresh seeds"
+    return "twice what its score moves from epoch to epoch late in training"

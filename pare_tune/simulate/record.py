@@ -1,0 +1,157 @@
+"""Recording learning curves: random configurations of the shipped space, each trained whole and written to one file.
+
+Configuration n of a task is the same whenever and wherever it is drawn, so recordings can be interrupted, go on in any
+order, and be made on several machines. Configuration 0 is trial 0, the paper's default under the embedded preset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from pare_tune import __version__
+from pare_tune.config import RunConfig, TrialConfig, default_trial
+from pare_tune.errors import ConfigError, PareTuneError, TrialFailed
+from pare_tune.tasks import get_task
+from pare_tune.train.export import plain_json, write_text
+from pare_tune.tune.space import BoundSpace, open_space
+
+FIELDS = ("score", "best_score", "train_loss", "k", "seconds", "cpu_seconds")
+"""What a record holds of every epoch. `score` is the task's metric on VALIDATION; `seconds` are wall time, on a machine
+that may do other work, `cpu_seconds` the processor time of the one training thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is to be recorded of one task."""
+
+    task: str
+    space: BoundSpace
+    epochs: int
+    """Length of the curriculum: the preset's own, or a share of it."""
+
+    @classmethod
+    def open(cls, task: str, *, share: float = 1.0) -> Recording:
+        """The shipped space of `task` around the embedded preset; `share` of the epochs, for short whole curricula.
+
+        Raises:
+            UnknownName: there is no such task.
+            ConfigError: the share is not in (0, 1].
+        """
+        if not 0.0 < share <= 1.0:
+            raise ConfigError(f"a share of the epochs lies in (0, 1], got {share:g}")
+        value = get_task(task)
+        base = default_trial(value, preset="embedded")
+        space = open_space(RunConfig(trial=base), value)
+        return cls(value.name, space, max(1, round(share * base.train.epochs)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether trials run as long as the preset says."""
+        return self.epochs == self.space.base.train.epochs
+
+    def settings(self, number: int) -> dict[str, Any]:
+        """Settings of configuration `number`, by dotted name: trial 0's, then uniform draws from the space."""
+        if number == 0:
+            return self.space.base_settings()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        digest = hashlib.sha256(f"{self.task}:{number}".encode()).digest()
+        sampler = optuna.samplers.RandomSampler(seed=int.from_bytes(digest[:4], "big"))
+        return self.space.suggest(optuna.create_study(sampler=sampler).ask())
+
+    def path(self, folder: Path, number: int) -> Path:
+        """FOLDER/TASK/0007.json; short curricula have folders of their own, FOLDER/TASK/6-epochs/0007.json."""
+        place = folder / self.task
+        return (place if self.is_whole else place / f"{self.epochs}-epochs") / f"{number:04d}.json"
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a configuration needs no more training. One that crashed is tried again: the reason may be gone."""
+    record = read_record(path)
+    return record is not None and record["cause"] != "crashed"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record as written by `record`; None if there is none."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def record(recording: Recording, number: int, folder: Path) -> dict[str, Any]:
+    """Train one configuration and write what it was like; returns what was written.
+
+    A trial that diverges, runs out of memory or crashes is a record too, with its cause and the epochs before.
+
+    Raises:
+        StorageError: the record cannot be written.
+        PareTuneError: the task cannot be trained at all, its data are missing.
+    """
+    settings = recording.settings(number)
+    curve: list[dict[str, Any]] = []
+    cause = message = None
+    try:
+        config = recording.space.config({**settings, "train.epochs": recording.epochs})
+        train(config, curve)
+    except ConfigError as error:
+        cause, message = "invalid", str(error)
+    except TrialFailed as error:
+        cause, message = error.cause, str(error)
+    found = {
+        "task": recording.task,
+        "number": number,
+        "version": __version__,
+        "epochs": recording.epochs,
+        "base": recording.space.base.to_dict(),
+        "settings": settings,
+        "cause": cause,
+        "message": message,
+        "curve": curve,
+    }
+    path = recording.path(folder, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(plain_json(found)) + "\n")
+    return found
+
+
+def train(config: TrialConfig, curve: list[dict[str, Any]]) -> None:
+    """Train `config` in this process, appending every epoch to `curve`.
+
+    Raises:
+        TrialFailed: it diverged, ran out of memory, or raised anything that is no error of ours.
+    """
+    from pare_tune.train.loop import Context, EpochReport, fit
+    from pare_tune.train.trial import open_trial
+
+    opened = open_trial(config)
+    try:
+        model = opened.build()
+        clock = time.process_time()
+
+        def note(report: EpochReport) -> None:
+            nonlocal clock
+            if not math.isfinite(report.score):
+                raise TrialFailed(
+                    f"diverged: the validation score became {report.score} in epoch {report.epoch}",
+                    cause="diverged",
+                )
+            now = time.process_time()
+            epoch = {name: getattr(report, name) for name in FIELDS if name != "cpu_seconds"}
+            curve.append({"epoch": report.epoch, **epoch, "cpu_seconds": round(now - clock, 4)})
+            clock = now
+
+        context = Context(report=note)
+        fit(opened.config, model, opened.data, opened.source, context, num_tokens=opened.num_tokens)
+    except PareTuneError:
+        raise
+    except Exception as error:
+        raise TrialFailed(f"{type(error).__name__}: {error}", cause="crashed") from error

@@ -1,0 +1,154 @@
+"""What a comparison says, as plain rows: for tables, for JSON and for RESULTS.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pare_tune.simulate.compare import TaskResult, mean_ranks, median_share, quartile
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BUDGETS = (5, 10, 25, 50)
+"""Whole trials' worth of epochs at which searches are ranked."""
+_USELESS = 0.9
+_DOUBT = (
+    "Predictions are hardly better than the median here: most of this landscape is noise. Record more curves."
+)
+
+
+def budgets(results: Sequence[TaskResult]) -> tuple[int, ...]:
+    """Those of BUDGETS that the searches had, and the whole one."""
+    whole = results[0].trials
+    return tuple(sorted({*(b for b in BUDGETS if b < whole), whole}))
+
+
+def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """Everything as JSON values; what was never reached is null.
+
+    Returns:
+        {"strategies": rows over all tasks, "tasks": one row a task with its own strategies}.
+    """
+    at = budgets(results)
+    ranks = {budget: mean_ranks(results, budget) for budget in at}
+    return {
+        "strategies": [
+            {
+                "strategy": name,
+                "share_to_goal": _finite(median_share(results, name)),
+                "ranks": {str(budget): ranks[budget][name] for budget in at},
+                "worse_than_default": float(np.mean([r.below_default(name) for r in results])),
+            }
+            for name in results[0].traces
+        ],
+        "tasks": [_task(result, at) for result in results],
+    }
+
+
+def _task(result: TaskResult, at: Sequence[int]) -> dict[str, Any]:
+    return {
+        "task": result.task,
+        "epochs": result.epochs,
+        "direction": result.direction,
+        "configurations": result.held_out.configurations,
+        "held_out_error": result.held_out.error,
+        "held_out_tau": result.held_out.tau,
+        "default": _finite(result.default),
+        "goal": result.goal,
+        "strategies": [
+            {
+                "strategy": name,
+                "share_to_goal": _quartiles(result.share_to_goal(name)),
+                "scores": {str(b): _quartiles(result.scores(name, b)) for b in at},
+                "runs": float(np.median([t.runs for t in traces])),
+                "complete": float(np.median([t.complete for t in traces])),
+                "seconds": float(np.median([t.seconds[-1] for t in traces])),
+            }
+            for name, traces in result.traces.items()
+        ],
+    }
+
+
+def summary_tables(results: Sequence[TaskResult]) -> list[Table]:
+    """For the terminal: all tasks together, then each."""
+    found = summarize(results)
+    return [_overall(found, results[0].trials), *(_of_task(row) for row in found["tasks"])]
+
+
+def _overall(found: Mapping[str, Any], trials: int) -> Table:
+    from rich.table import Table
+
+    at = list(found["strategies"][0]["ranks"])
+    table = Table(
+        title=f"{len(found['tasks'])} tasks; goal: what {trials} random trials reach", title_justify="left"
+    )
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("epochs to goal", justify="right")
+    for budget in at:
+        table.add_column(f"rank at {budget}", justify="right")
+    table.add_column("worse than default", justify="right")
+    for row in found["strategies"]:
+        table.add_row(
+            row["strategy"],
+            percent(row["share_to_goal"]),
+            *(f"{row['ranks'][budget]:.2f}" for budget in at),
+            percent(row["worse_than_default"]),
+        )
+    return table
+
+
+def _of_task(row: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    default = "failed" if row["default"] is None else f"{row['default']:.4g}"
+    table = Table(
+        title=f"{row['task']}: default {default}, goal {row['goal']:.4g}, median scores; surrogate of "
+        f"{row['configurations']} configurations: held-out error {row['held_out_error']:.2f} of the spread, "
+        f"τ {row['held_out_tau']:.2f}",
+        title_justify="left",
+        caption=_DOUBT if row["held_out_error"] > _USELESS else None,
+        caption_justify="left",
+    )
+    at = list(row["strategies"][0]["scores"])
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("epochs to goal", justify="right", no_wrap=True)
+    for budget in at:
+        table.add_column(f"at {budget}", justify="right")
+    table.add_column("whole", justify="right", no_wrap=True)
+    for found in row["strategies"]:
+        table.add_row(
+            found["strategy"],
+            with_spread(found["share_to_goal"], percent),
+            *(number(found["scores"][budget][1]) for budget in at),
+            f"{found['complete']:g}/{found['runs']:g}",
+        )
+    return table
+
+
+def percent(share: float | None) -> str:
+    """A share of the budget; "never" where it was not reached."""
+    return "never" if share is None else f"{100 * share:.0f} %"
+
+
+def number(value: float | None) -> str:
+    """A score."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def with_spread(quartiles: Sequence[float | None], shown: Any) -> str:
+    """Median (lower quartile – upper quartile)."""
+    low, middle, high = (shown(value) for value in quartiles)
+    return f"{middle} ({low} – {high})"
+
+
+def _quartiles(values: npt.NDArray[np.float64]) -> list[float | None]:
+    return [_finite(quartile(values, share)) for share in (0.25, 0.5, 0.75)]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,274 @@
+"""Tables of recorded learning curves: one Parquet file a task, one row a configuration.
+
+    number, epochs                      of the recording; `epochs` is the length of its whole curriculum
+    cause, message                      null unless the trial failed
+    k.start, optimizer.lr, ...          settings by dotted name, null where a configuration has no such setting
+    score, train_loss, k, seconds, ...  lists, one value an epoch, validation only
+
+The file's metadata hold the task, its metric and the configuration of trial 0, so that a table is whole by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pare_tune.config import TrialConfig, validate
+from pare_tune.errors import DataError, StorageError, UnknownName
+from pare_tune.simulate.names import recorded_tasks, tables_folder
+from pare_tune.tasks import get_task
+
+_ABOUT = b"pare_tune"
+_FIXED = ("number", "epochs", "cause", "message")
+_LISTS = {
+    "score": pa.float64(),
+    "train_loss": pa.float32(),
+    "k": pa.int32(),
+    "seconds": pa.float32(),
+    "cpu_seconds": pa.float32(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One recorded training."""
+
+    number: int
+    """0 is the paper's default."""
+    epochs: int
+    """Length of its curriculum."""
+    settings: Mapping[str, Any]
+    scores: tuple[float, ...]
+    """The task's metric on validation after every finished epoch."""
+    train_losses: tuple[float, ...]
+    ks: tuple[int, ...]
+    """Patches replaced in every epoch."""
+    seconds: tuple[float, ...]
+    """Processor time of every epoch, on one core."""
+    wall_seconds: tuple[float, ...]
+    cause: str | None = None
+    """Why it failed: diverged, out_of_memory, crashed or invalid."""
+    message: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it reached its last epoch."""
+        return self.cause is None and len(self.scores) == self.epochs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What was recorded of one task."""
+
+    task: str
+    metric: str
+    unit: str
+    direction: Literal["min", "max"]
+    provenance: str
+    """real, solved or sample."""
+    version: str
+    """Of the package that recorded it."""
+    base: TrialConfig
+    """Trial 0, around which the space was drawn from."""
+    configurations: tuple[Configuration, ...]
+    """Of full length, by number."""
+    short: tuple[Configuration, ...] = ()
+    """Of shorter, whole curricula."""
+
+    def __len__(self) -> int:
+        return len(self.configurations)
+
+    @property
+    def epochs(self) -> int:
+        """Full length."""
+        return self.base.train.epochs
+
+    @property
+    def complete(self) -> tuple[Configuration, ...]:
+        """Configurations that reached the last epoch."""
+        return tuple(c for c in self.configurations if c.is_complete)
+
+    def best(self, scores: Sequence[float]) -> float:
+        """The best of some scores."""
+        return min(scores) if self.direction == "min" else max(scores)
+
+
+def pack(records: Path, tables: Path) -> tuple[Table, Path]:
+    """Make TABLES/TASK.parquet of the records in a folder FOLDER/TASK.
+
+    Raises:
+        DataError: there are none, one is damaged, or they do not belong together.
+        StorageError: the table cannot be written.
+    """
+    found = list(_read_records(records))
+    if not found:
+        raise DataError(f"no records in {records}; make some with jobs/record_curves.py")
+    if not _alike([r["base"] for _, r in found]) or len({r["version"] for _, r in found}) > 1:
+        raise DataError(
+            f"{records}: records were made around different trial 0s or by different versions; "
+            f"record them again into a new folder"
+        )
+    first = found[0][1]
+    task = get_task(first["task"])
+    every = sorted((_configuration(r) for _, r in found), key=lambda c: (c.epochs, c.number))
+    base = validate(TrialConfig, first["base"], where=str(found[0][0]))
+    table = Table(
+        task=task.name,
+        metric=task.metric.name,
+        unit=task.metric.unit,
+        direction=task.metric.direction,
+        provenance=task.embedded_provenance,
+        version=first["version"],
+        base=base,
+        configurations=tuple(c for c in every if c.epochs == base.train.epochs),
+        short=tuple(c for c in every if c.epochs != base.train.epochs),
+    )
+    path = tables / f"{table.task}.parquet"
+    write_table(table, path)
+    return read_table(path), path
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Replace a table's file as a whole. Raises StorageError when the disk refuses."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(_to_arrow(table), partial, compression="zstd", compression_level=19)
+        os.replace(partial, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_table(path: Path) -> Table:
+    """Read a table. Raises DataError if it is missing, damaged, or no table of curves."""
+    try:
+        arrow = pq.read_table(path)
+        about = json.loads(arrow.schema.metadata[_ABOUT])
+        columns = arrow.to_pydict()
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} is no table of recorded curves ({type(error).__name__}: {error}); "
+            f"pack it again with jobs/record_curves.py --pack"
+        ) from error
+    keys = [name for name in columns if name not in _FIXED and name not in _LISTS]
+    every = [
+        Configuration(
+            number=columns["number"][i],
+            epochs=columns["epochs"][i],
+            settings={k: columns[k][i] for k in keys if columns[k][i] is not None},
+            scores=tuple(columns["score"][i]),
+            train_losses=tuple(columns["train_loss"][i]),
+            ks=tuple(columns["k"][i]),
+            seconds=tuple(columns["cpu_seconds"][i]),
+            wall_seconds=tuple(columns["seconds"][i]),
+            cause=columns["cause"][i],
+            message=columns["message"][i],
+        )
+        for i in range(arrow.num_rows)
+    ]
+    base = validate(TrialConfig, about.pop("base"), where=str(path))
+    return Table(
+        **about,
+        base=base,
+        configurations=tuple(c for c in every if c.epochs == base.train.epochs),
+        short=tuple(c for c in every if c.epochs != base.train.epochs),
+    )
+
+
+def load_table(task: str, folder: Path | None = None) -> Table:
+    """The table of a task: the shipped one, or the one in `folder`.
+
+    Raises:
+        UnknownName: there is none; the message has the nearest names.
+        DataError: it is damaged.
+    """
+    known = recorded_tasks(folder)
+    if task not in known:
+        raise UnknownName("recorded task", task, known)
+    return read_table((folder or tables_folder()) / f"{task}.parquet")
+
+
+def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    needed = {"task", "number", "version", "epochs", "base", "settings", "cause", "message", "curve"}
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*-epochs/*.json")]):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}); delete it and record it again") from error
+        if not isinstance(record, dict) or not needed <= record.keys():
+            raise DataError(f"{path} is no record of a curve; move it elsewhere")
+        yield path, record
+
+
+def _alike(bases: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether trial 0s agree in what all of them say; settings that came later have other names."""
+    flat = [_flat(base) for base in bases]
+    shared = set(flat[0]).intersection(*flat)
+    return all(len({json.dumps(f[key]) for f in flat}) == 1 for key in shared)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def _configuration(record: Mapping[str, Any]) -> Configuration:
+    curve = record["curve"]
+
+    def column(name: str) -> tuple[Any, ...]:
+        return tuple(epoch[name] for epoch in curve)
+
+    return Configuration(
+        number=record["number"],
+        epochs=record["epochs"],
+        settings=record["settings"],
+        scores=column("score"),
+        train_losses=column("train_loss"),
+        ks=column("k"),
+        seconds=column("cpu_seconds"),
+        wall_seconds=column("seconds"),
+        cause=record["cause"],
+        message=record["message"],
+    )
+
+
+def _to_arrow(table: Table) -> pa.Table:
+    rows = [*table.configurations, *table.short]
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    columns: dict[str, pa.Array] = {
+        "number": pa.array([r.number for r in rows], pa.int32()),
+        "epochs": pa.array([r.epochs for r in rows], pa.int32()),
+        "cause": pa.array([r.cause for r in rows], pa.string()),
+        "message": pa.array([r.message for r in rows], pa.string()),
+    }
+    columns |= {key: _settings([r.settings.get(key) for r in rows]) for key in keys}
+    lists = {
+        "score": [r.scores for r in rows],
+        "train_loss": [r.train_losses for r in rows],
+        "k": [r.ks for r in rows],
+        "seconds": [r.wall_seconds for r in rows],
+        "cpu_seconds": [r.seconds for r in rows],
+    }
+    columns |= {name: pa.array(values, pa.list_(_LISTS[name])) for name, values in lists.items()}
+    about = {
+        name: getattr(table, name)
+        for name in ("task", "metric", "unit", "direction", "provenance", "version")
+    }
+    about["base"] = table.base.to_dict()
+    return pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
+
+
+def _settings(values: list[Any]) -> pa.Array:
+    numbers = {type(v) for v in values if v is not None} == {int, float}
+    return pa.array([float(v) if numbers and v is not None else v for v in values])

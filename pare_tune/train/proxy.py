@@ -1,0 +1,305 @@
+"""Comparing and choosing data sets before anything is trained: OTDD by name, and a ranking of proxy sources.
+
+The paper leaves open how to choose a proxy data set (section A.2.5, https://arxiv.org/abs/2406.09003). Two numbers can
+be had without training: OTDD between target and source features (small means that a model transfers, Alvarez-Melis and
+Fusi 2020), and LogME (You et al. 2021) of the intermediate modality that PaRe would train on.
+"""
+# Shape suffixes: B = batch, N = tokens, D = their width, F = width of the encoder's features.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pare_tune.backbones import Backbone
+from pare_tune.config import (
+    EMBEDDED,
+    OptimizerConfig,
+    SourceConfig,
+    TrainConfig,
+    TrialConfig,
+    default_trial,
+)
+from pare_tune.distance import Inner, logme_gain, otdd
+from pare_tune.errors import UnknownName
+from pare_tune.method import RandomMixer, SequenceEmbedder, start_from
+from pare_tune.sources import SOURCES, SourceKind
+from pare_tune.tasks import TASKS, get_task
+from pare_tune.tasks.base import Modality
+from pare_tune.train.build import open_backbone, open_trial_source
+from pare_tune.train.features import (
+    PIXELS,
+    Embed,
+    Samples,
+    as_series,
+    frozen_features,
+    source_samples,
+    target_samples,
+)
+from pare_tune.train.trial import OpenedTrial, open_trial
+
+Named = Literal["task", "source"]
+
+_PICTURES = frozenset({SourceKind.IMAGES, SourceKind.MASKED_IMAGES})
+_BATCH = 64
+_STEPS = 8
+"""Pixels of a picture in one token, where it is read as a series."""
+_SHARE = 0.5
+"""λ of the intermediate modality that LogME is taken of: half of the patches are the source's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDistance:
+    """How far two named data sets are; larger is farther, in the unit of the backbone's features."""
+
+    a: str
+    b: str
+    otdd: float
+    inner: Inner
+    backbone: str
+    samples: tuple[int, int]
+    labels: tuple[str, str]
+    provenance: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedSource:
+    """One proxy source for one target."""
+
+    rank: int
+    """1 is the most promising."""
+    name: str
+    kind: str
+    otdd: float
+    """Between target and source, on frozen features; smaller is better."""
+    transfer: float
+    """(1 − λ)·`target_gain` + λ·`source_gain` with λ = ½, as the paper's loss weighs them; larger is better."""
+    target_gain: float
+    """How much features of mixed samples tell about the target's labels (`distance.logme_gain`)."""
+    source_gain: float
+    """The same of the source's labels."""
+    samples: int
+
+
+def data_distance(
+    a: str,
+    b: str,
+    *,
+    inner: Inner = "gaussian",
+    samples: int = 500,
+    seed: int = 0,
+    sources: Path | None = None,
+    cache: Path | None = None,
+) -> DataDistance:
+    """OTDD between two tasks or sources, on frozen features of an embedded backbone; the same in either order.
+
+    Both are read by micro-swin if both are pictures or maps, else by micro-roberta, to which a picture is a series of
+    16×16 pixels. A task's samples pass the embedder that its training would begin with.
+
+    Args:
+        a, b: names of the registries; `task:` or `source:` before one that is in both (cifar100).
+        samples: most of each; a task's are of its training split.
+        sources: folder of proxy data sets, for those that need files.
+
+    Raises:
+        UnknownName: neither a task nor a source.
+        ConfigError, DataError: a data set cannot be read.
+    """
+    pair = (resolve(a), resolve(b))
+    grid = all(_is_picture(*one) for one in pair)
+    tasks = {name: _open_task(name, cache) for kind, name in pair if kind == "task"}
+    modality = Modality.GRID_2D if grid else Modality.SEQUENCE_1D
+    backbone = open_backbone(_any_config(modality, sources), cache)
+    # Windows of text are as long as the samples of the task that they are compared with.
+    lengths = [t.num_tokens for t in tasks.values() if not t.data.task.modality.is_grid]
+    tokens = max(lengths, default=EMBEDDED[modality].max_tokens)
+    seen = [
+        _see_task(tasks[name], backbone, samples, seed)
+        if kind == "task"
+        else _see_source(name, backbone, tokens, samples, seed, sources, cache)
+        for kind, name in pair
+    ]
+    (first, x), (second, y) = seen
+    return DataDistance(
+        a=first.name,
+        b=second.name,
+        otdd=otdd(x, first.y, y, second.y, inner=inner, max_samples=samples, seed=seed),
+        inner=inner,
+        backbone=backbone.spec.name,
+        samples=(len(x), len(y)),
+        labels=(first.labels, second.labels),
+        provenance=(first.provenance, second.provenance),
+    )
+
+
+def rank_sources(
+    config: TrialConfig,
+    names: Sequence[str],
+    *,
+    inner: Inner = "gaussian",
+    samples: int = 400,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> list[RankedSource]:
+    """Proxy sources for the task of `config`, the most promising (smallest OTDD) first; nothing is trained.
+
+    Args:
+        config: a trial whose task, data, backbone and source folder are taken.
+        names: sources that the backbone can read.
+        samples: most of the target's training split, and of each source.
+
+    Raises:
+        PareTuneError: task, backbone or a source cannot be opened.
+    """
+    opened = open_trial(config.with_values({"method": "finetune"}), cache=cache)
+    backbone, embed = opened.backbone, opened.build().target_embedder
+    target = target_samples(
+        opened.data.train, samples, name=config.task, provenance=opened.data.provenance, seed=seed
+    )
+    target_BF = frozen_features(target.x, embed, backbone)
+    found: list[RankedSource] = []
+    for name in names:
+        wanted = config.with_values({"method": "pare", "source.name": name})
+        data = open_trial_source(wanted, backbone, opened.num_tokens, cache)
+        assert data is not None
+        source = source_samples(data, samples, seed=seed)
+        embed_source = _source_embed(backbone, data.kind)
+        source_BF = frozen_features(source.x, embed_source, backbone)
+        target_gain, source_gain = _mixed_gains(target, source, embed, embed_source, backbone, seed)
+        found.append(
+            RankedSource(
+                rank=0,
+                name=name,
+                kind=data.kind.value,
+                otdd=otdd(
+                    target_BF, target.y, source_BF, source.y, inner=inner, max_samples=samples, seed=seed
+                ),
+                transfer=(1.0 - _SHARE) * target_gain + _SHARE * source_gain,
+                target_gain=target_gain,
+                source_gain=source_gain,
+                samples=len(source.y),
+            )
+        )
+    found.sort(key=lambda source: source.otdd)
+    return [replace(source, rank=i) for i, source in enumerate(found, start=1)]
+
+
+def resolve(name: str) -> tuple[Named, str]:
+    """Whether a name is a task's or a source's; of names that are both, the task's.
+
+    Raises:
+        UnknownName: it is neither.
+    """
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix == "source":
+        if rest not in SOURCES:
+            raise UnknownName("source", rest, SOURCES)
+        return "source", rest
+    if colon and prefix == "task":
+        return "task", get_task(rest).name
+    if name in TASKS or name not in SOURCES:
+        try:
+            return "task", get_task(name).name
+        except UnknownName:
+            raise UnknownName("task or source", name, {*TASKS, *SOURCES}) from None
+    return "source", name
+
+
+def _is_picture(kind: Named, name: str) -> bool:
+    return get_task(name).modality.is_grid if kind == "task" else SOURCES[name].kind in _PICTURES
+
+
+def _open_task(name: str, cache: Path | None) -> OpenedTrial:
+    return open_trial(default_trial(get_task(name), preset="embedded", method="finetune"), cache=cache)
+
+
+def _any_config(modality: Modality, sources: Path | None) -> TrialConfig:
+    """What `open_trial_source` needs to know where no task is meant."""
+    small = EMBEDDED[modality]
+    return TrialConfig(
+        task="none",
+        backbone=small.backbone,
+        source=SourceConfig(name=small.source, data=sources),
+        optimizer=OptimizerConfig(lr=small.lr),
+        train=TrainConfig(epochs=1, batch_size=small.batch_size),
+    )
+
+
+def _see_task(opened: OpenedTrial, backbone: Backbone, count: int, seed: int) -> tuple[Samples, Tensor]:
+    data = opened.data
+    found = target_samples(data.train, count, name=data.task.name, provenance=data.provenance, seed=seed)
+    if data.task.modality.is_grid and backbone.spec.kind == "sequence":
+        return found, frozen_features(
+            as_series(found.x), _pixel_embedder(found.x.shape[1], backbone), backbone
+        )
+    return found, frozen_features(found.x, opened.build().target_embedder, opened.backbone)
+
+
+def _see_source(
+    name: str,
+    backbone: Backbone,
+    num_tokens: int,
+    count: int,
+    seed: int,
+    sources: Path | None,
+    cache: Path | None,
+) -> tuple[Samples, Tensor]:
+    kind = SOURCES[name].kind
+    as_pixels = kind in _PICTURES and backbone.spec.kind == "sequence"
+    config = _any_config(Modality.GRID_2D if kind in _PICTURES else Modality.SEQUENCE_1D, sources)
+    reader = open_backbone(config, cache) if as_pixels else backbone
+    data = open_trial_source(config.with_values({"source.name": name}), reader, num_tokens, cache)
+    assert data is not None
+    found = source_samples(data, count, seed=seed)
+    embed = _pixel_embedder(found.x.shape[1], backbone) if as_pixels else _source_embed(backbone, kind)
+    return found, frozen_features(as_series(found.x) if as_pixels else found.x, embed, backbone)
+
+
+def _source_embed(backbone: Backbone, kind: SourceKind) -> Embed:
+    def embed(x: Tensor) -> Tensor:
+        return backbone.embed_source(x, kind.value)
+
+    return embed
+
+
+def _pixel_embedder(channels: int, backbone: Backbone) -> Embed:
+    """Pretrained as far as `patch_start` goes, so that equal pictures get equal tokens."""
+    spec, length = backbone.spec, PIXELS
+    embedder = SequenceEmbedder(
+        channels, length, length // _STEPS, spec.width,
+        norm=spec.embed_norm, norm_eps=spec.norm_eps, positions=backbone.positions,
+    )  # fmt: skip
+    start = backbone.patch_start(channels, _STEPS)
+    start_from(
+        embedder,
+        weight=start.weight,
+        bias=start.bias,
+        norm_weight=start.norm_weight,
+        norm_bias=start.norm_bias,
+    )
+    return embedder
+
+
+@torch.no_grad()
+def _mixed_gains(
+    target: Samples, source: Samples, embed: Embed, embed_source: Embed, backbone: Backbone, seed: int
+) -> tuple[float, float]:
+    """What mixed samples, half of the patches chosen by chance, tell about the target's labels and the source's."""
+    mixer = RandomMixer(torch.Generator().manual_seed(seed))
+    partners = torch.arange(len(target.y)) % len(source.y)
+    parts: list[Tensor] = []
+    for rows in torch.arange(len(target.y)).split(_BATCH):
+        target_BND, source_BND = embed(target.x[rows]), embed_source(source.x[partners[rows]])
+        mixed = mixer(target_BND, source_BND, round(_SHARE * target_BND.shape[1]))
+        parts.append(backbone.encode(mixed.tokens_BND).mean(dim=1).float())
+    mixed_BF = torch.cat(parts)
+    return logme_gain(mixed_BF, _columns(target.y)), logme_gain(mixed_BF, _columns(source.y[partners]))
+
+
+def _columns(y: Tensor) -> Tensor:
+    return y.flatten(1) if y.ndim > 1 else y

@@ -1,0 +1,150 @@
+"""`--max-disk`: a run folder that stays below a size, without losing what it is for.
+
+What is least wanted goes first: leftovers of killed writers and recorded patches of trials that ended, then their
+TensorBoard files (the journal has the same numbers), then their weights, then their logs; within each the worst trials
+first and trial 0 last. `best/`, the journal, the tables and whatever a running trial has are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from pare_tune.config import show_size
+from pare_tune.errors import StorageError
+from pare_tune.train.checkpoint import BEST
+from pare_tune.train.patches import PATCHES
+from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.trial import LOG
+
+_GROWTH = 1.1
+"""What is asked for, over what is needed now: the journal and the tables grow on."""
+
+
+def usage(path: Path) -> int:
+    """Bytes on the disk below `path`; a file of two names counts once. What vanishes meanwhile is nothing."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for entry in _walk(path):
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) not in seen:
+            seen.add((found.st_dev, found.st_ino))
+            total += found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+    return total
+
+
+class DiskCap:
+    """Keeps one run folder below `cap` bytes.
+
+    What a trial takes is learned from those that run and end: the most that any of them was seen to hold.
+    """
+
+    def __init__(self, folder: RunFolder, cap: int) -> None:
+        self._folder, self._cap = folder, cap
+        self._trial = 0
+
+    def note(self, number: int) -> None:
+        """Learn from a trial what a trial takes: at its end, while it still has its checkpoint."""
+        self._trial = max(self._trial, usage(self._folder.trial(number)))
+
+    def hold(self, ended: Sequence[int], best: int | None, running: AbstractSet[int]) -> int:
+        """Make room below the cap, also for what the running trials will still need.
+
+        Args:
+            ended: trials with a final state, the least wanted first.
+
+        Returns:
+            Bytes that are lacking although nothing more can go; 0 if the cap holds.
+        """
+        return self._make_room(ended, best, running, new=0)
+
+    def require(self, ended: Sequence[int], best: int | None, running: AbstractSet[int]) -> None:
+        """Make room for one more trial.
+
+        Raises:
+            StorageError: there is none; says how much is needed at least.
+        """
+        lacking = self._make_room(ended, best, running, new=1)
+        if lacking:
+            raise StorageError(self.problem(lacking))
+
+    def problem(self, lacking: int) -> str:
+        """What to tell when so many bytes are lacking."""
+        needed = _rounded_up(round((self._cap + lacking) * _GROWTH))
+        return (
+            f"--max-disk {show_size(self._cap)} cannot be held: with nothing left to drop, {self._folder.path} needs "
+            f"{needed}, of which a running trial takes {_rounded_up(self._trial)}; go on with: "
+            f"pare-tune resume {self._folder.path} --max-disk '{needed}'"
+        )
+
+    def _make_room(
+        self, ended: Sequence[int], best: int | None, running: AbstractSet[int], *, new: int
+    ) -> int:
+        held = {number: usage(self._folder.trial(number)) for number in running}
+        self._trial = max([self._trial, *held.values()])
+        reserve = new * self._trial + sum(self._trial - size for size in held.values())
+        over = usage(self._folder.path) + reserve - self._cap
+        if over > 0:
+            for path in self._unwanted(ended, best):
+                over -= _remove(path)
+                if over <= 0:
+                    break
+        return max(0, over)
+
+    def _unwanted(self, ended: Sequence[int], best: int | None) -> Iterator[Path]:
+        """What can go, the least wanted first."""
+        worst_first = [n for n in ended if n not in (0, best)]
+        if 0 in ended and best != 0:
+            worst_first.append(0)
+        folders = [self._folder.trial(n) for n in worst_first]
+        for folder in folders:
+            yield from folder.glob(".*.partial")
+            yield folder / PATCHES
+        for number in worst_first:
+            yield self._folder.tensorboard / f"trial-{number:04d}"
+        for name in (BEST, LOG):
+            for folder in folders:
+                yield folder / name
+
+
+def _remove(path: Path) -> int:
+    """Bytes that went."""
+    size = usage(path)
+    if not size:
+        return 0
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        linked = path.stat().st_nlink > 1
+        path.unlink(missing_ok=True)
+        if linked:
+            return 0  # `best/` has it under another name
+    return size - usage(path)
+
+
+def _walk(path: Path) -> Iterator[os.DirEntry[str] | Path]:
+    if path.is_file():
+        yield path
+        return
+    pending: list[Path | str] = [path]
+    while pending:
+        try:
+            entries: Iterable[os.DirEntry[str]] = list(os.scandir(pending.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+
+
+def _rounded_up(size: int) -> str:
+    """To two figures of megabytes, upwards, so that what is asked for is enough."""
+    step = 10 ** max(5, len(str(size)) - 2)
+    return show_size(-(-size // step) * step)

@@ -1,0 +1,333 @@
+"""Warm starts: what earlier searches found, for a search of the same task or of another one.
+
+Their best points are tested first, and their rankings enter the sampler as a prior that weakens (`tune/prior.py`).
+A point holds settings by dotted key, and where its space said `relative`, the multiple of trial 0's own value instead
+of the value: three times the paper's learning rate means something on another task, 3e-5 does not. Scores of different
+tasks do not compare, so a trial has only its rank within its own search.
+
+Points are kept in YAML: `warm-start.yaml` of a run folder holds those that the run began with, so that the earlier
+runs may vanish; `pare-tune portfolio` writes the same format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pare_tune.config import Budget, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.errors import ConfigError, PareTuneError
+from pare_tune.tasks.base import Modality
+from pare_tune.train.export import write_text
+from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.prior import Ranked, draw_uniform
+from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.space import BoundSpace, Parameter, Space, distribution_of
+from pare_tune.tune.study import load_study, view
+
+SHARE = 0.2
+"""Most of the budget that earlier points are tested with."""
+_MOST = 8
+"""Most points tested first."""
+_BY_TIME = 5
+"""The same where the budget is wall time, which says nothing of how many trials there will be."""
+_KEPT = 200
+"""Trials of earlier searches that are kept; more say nothing new."""
+_FIELDS = frozenset({"settings", "relative", "task", "modality", "run", "rank"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A configuration that an earlier search tried."""
+
+    settings: Mapping[str, Any]
+    """Dotted setting → value."""
+    relative: Mapping[str, float] = field(default_factory=dict)
+    """Dotted setting → multiple of trial 0's own value."""
+    task: str
+    modality: str
+    run: str
+    """Name of the run folder."""
+    rank: float
+    """0 for the best of its run, 1 for the worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a search begins with."""
+
+    points: tuple[Point, ...]
+    """The best first."""
+    count: int
+    """How many of them are tested first, at most."""
+
+    def __str__(self) -> str:
+        runs = len({p.run for p in self.points})
+        return (
+            f"warm start: {len(self.points)} earlier trials of {runs} run{'s' if runs > 1 else ''} guide it at first; "
+            f"the best are tested first, at most {self.count}"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it. Raises StorageError when the disk refuses."""
+        write_text(path, points_yaml(self.points, first=self.count))
+
+    @classmethod
+    def load(cls, path: Path) -> Start | None:
+        """Read what `save` wrote; None where there is none."""
+        if not path.is_file():
+            return None
+        tree = load_yaml(path)
+        points = read_points(path)
+        count = tree.get("first", 0)
+        return cls(tuple(points), int(count) if isinstance(count, int) else 0)
+
+    def tested(self, space: BoundSpace) -> list[dict[str, Any]]:
+        """What the study records of the points tested first; none twice, and not what trial 0 tests anyway."""
+        found: list[dict[str, Any]] = []
+        for point in self.points:
+            known = known_values(point, space)
+            params = space.place(known)
+            if known and params not in (space.base_params(), *found):
+                found.append(params)
+        return found[: self.count]
+
+    def ranked(self, space: BoundSpace, seed: int) -> list[Ranked]:
+        """All points as the sampler takes them. A value that is not known is drawn, so that it says nothing."""
+        found = []
+        for index, point in enumerate(self.points):
+            known = known_values(point, space)
+            if known:
+                digest = hashlib.sha256(f"{seed}:warm:{index}".encode()).digest()
+                rng = np.random.default_rng(int.from_bytes(digest[:4], "big"))
+                found.append(Ranked(space.place(known, partial(_draw, rng=rng)), point.rank))
+        return found
+
+
+def gather(sources: Sequence[Path], space: BoundSpace, modality: Modality, budget: Budget) -> Start | None:
+    """The points of earlier runs and of point files, as many as are worth keeping.
+
+    Raises:
+        ConfigError: a source is neither, or has no finished trial, none of the modality, or none that fits `space`.
+    """
+    if not sources:
+        return None
+    groups = [_usable(source, space, modality) for source in sources]
+    count = _count(budget, space.base.train.epochs)
+    each = max(1, _KEPT // len(groups))
+    groups = [_spread(group, each) for group in groups]
+    # In turn, the best of each first.
+    longest = max(map(len, groups))
+    points = [group[i] for i in range(longest) for group in groups if i < len(group)]
+    return Start(tuple(points), count)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial of an earlier search."""
+
+    number: int
+    point: Point
+    cost: float
+    """Its best score, as something to be made small; infinity for one that has none."""
+    is_complete: bool
+
+
+def tried_of_run(run: Path) -> list[Tried]:
+    """The trials of a run, best first: complete ones by score, stopped ones by how far they got, failed ones last.
+
+    Raises:
+        ConfigError: no run folder, or no complete trial in it.
+    """
+    folder = RunFolder.existing(run)
+    config = load_run(folder.run_yaml)
+    relative = {p.key for p in Space.load(folder.space_yaml).parameters if p.relative}
+    try:
+        study = load_study(folder.journal)
+    except PareTuneError as error:
+        raise ConfigError(f"{run} has no finished trial to start from: {error}") from error
+    about = study.user_attrs.get("about", {})
+    trials = [view(t, config.trial.train.epochs, alive=False) for t in study.get_trials(deepcopy=False)]
+    ordered = ranking(trials, minimize=about.get("direction") == "min")
+    if not any(t.state == "complete" for t in ordered):
+        raise ConfigError(f"{run} has no finished trial to start from; let it run on: pare-tune resume {run}")
+    modality = str(about.get("modality") or task_of(config.trial).modality)
+    sign = 1.0 if about.get("direction") == "min" else -1.0
+    found = []
+    for place, trial in enumerate(ordered):
+        multiples = {
+            key: float(trial.params[key]) / float(config.trial.value_of(key))
+            for key in trial.params
+            if key in relative
+        }
+        point = Point(
+            settings={k: v for k, v in trial.params.items() if k not in multiples},
+            relative=multiples,
+            task=config.trial.task,
+            modality=modality,
+            run=folder.path.name,
+            rank=place / max(1, len(ordered) - 1),
+        )
+        failed = trial.state == "failed" or trial.best_score is None
+        cost = math.inf if failed else sign * float(trial.best_score or 0.0)
+        found.append(Tried(trial.number, point, cost, trial.state == "complete"))
+    return found
+
+
+def ranking(trials: Sequence[TrialView], *, minimize: bool, repeats: bool = False) -> list[TrialView]:
+    """Trials of a search that have ended, best first.
+
+    Args:
+        repeats: those that only confirm another one, too.
+    """
+    sign = 1.0 if minimize else -1.0
+    order = {"complete": 0, "pruned": 1, "failed": 2}
+
+    def key(trial: TrialView) -> tuple[float, ...]:
+        score = math.inf if trial.best_score is None else sign * trial.best_score
+        far = 0.0 if trial.state == "complete" else -float(trial.epoch)
+        return (order[trial.state], far, score, trial.number)
+
+    return sorted((t for t in trials if t.state in order and (repeats or t.repeats is None)), key=key)
+
+
+def read_points(path: Path) -> list[Point]:
+    """Read a file of points.
+
+    Raises:
+        ConfigError: it cannot be read, or says something that is no point.
+    """
+    tree = load_yaml(path)
+    rows = tree.get("points") if isinstance(tree, Mapping) else None
+    if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
+        raise ConfigError(
+            f"{path} is neither a run folder nor a file of points: it has no list `points`; "
+            "`pare-tune portfolio` writes one"
+        )
+    return [_point(row, f"{path}: points[{i}]") for i, row in enumerate(rows)]
+
+
+def points_yaml(points: Sequence[Point], **head: Any) -> str:
+    """The text of a file of points."""
+    rows = [{k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(p).items()} for p in points]
+    return dump_yaml({**head, "points": rows})
+
+
+def known_values(point: Point, space: BoundSpace) -> dict[str, Any]:
+    """What `point` says of the parameters of `space`, by the study's names: values that these can hold."""
+    known: dict[str, Any] = {}
+    for parameter in space.parameters:
+        value = _absolute(point, parameter.key, space)
+        if value is not None and parameter.times is not None:
+            whole = _absolute(point, parameter.times, space)
+            value = None if not whole else value / whole
+        if value is None:
+            continue
+        value = _within(parameter, value)
+        if parameter.contains(value):
+            known[parameter.name] = value
+    return known
+
+
+def _absolute(point: Point, key: str, space: BoundSpace) -> Any:
+    if key in point.relative:
+        own = space.base.value_of(key)
+        return point.relative[key] * own if isinstance(own, int | float) else None
+    return point.settings.get(key)
+
+
+def _within(p: Parameter, value: Any) -> Any:
+    """A number that rounding alone put outside of its range, or off whole numbers, is taken back."""
+    if p.kind == "choice" or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if p.kind == "int" and abs(value - round(value)) < 1e-9:
+        value = round(value)
+    near = 1e-9 * max(abs(p.low), abs(p.high))
+    if p.low - near <= value <= p.high + near:
+        value = min(max(value, p.low), p.high)
+    return int(value) if p.kind == "int" and value == int(value) else value
+
+
+def _usable(source: Path, space: BoundSpace, modality: Modality) -> list[Point]:
+    points = [t.point for t in tried_of_run(source)] if source.is_dir() else _points_for(source, modality)
+    if not any(known_values(p, space) for p in points):
+        raise ConfigError(
+            f"{source} has no setting in common with this search, which tries "
+            f"{', '.join(p.key for p in space.parameters)}; leave it out of --warm-start"
+        )
+    return points
+
+
+def _points_for(path: Path, modality: Modality) -> list[Point]:
+    if not path.is_file():
+        raise ConfigError(f"--warm-start takes run folders and files of points; {path} does not exist")
+    points = read_points(path)
+    found = [p for p in points if p.modality == modality.value]
+    if not found:
+        has = ", ".join(sorted({p.modality for p in points}))
+        raise ConfigError(f"{path} has no points for tasks of modality {modality.value}, only for {has}")
+    return found
+
+
+def _count(budget: Budget, epochs: int) -> int:
+    match budget.unit:
+        case "trials":
+            trials = budget.amount
+        case "epochs":
+            trials = budget.amount / epochs
+        case "seconds":
+            return _BY_TIME
+    return min(_MOST, math.floor(SHARE * trials))
+
+
+def _spread(points: Sequence[Point], count: int) -> list[Point]:
+    """At most `count`, evenly over the ranking and the best half of them without gaps."""
+    if len(points) <= count:
+        return list(points)
+    head = count // 2
+    rest = points[head:]
+    step = len(rest) / (count - head)
+    return [*points[:head], *(rest[int(i * step)] for i in range(count - head))]
+
+
+def _point(row: Any, where: str) -> Point:
+    if not isinstance(row, Mapping) or not {"settings", "task", "modality"} <= set(row) <= _FIELDS:
+        raise ConfigError(
+            f"{where} must say settings, task and modality (and may say {', '.join(sorted(_FIELDS))}), got {row!r}"
+        )
+    settings, relative = row["settings"], row.get("relative", {})
+    rank = row.get("rank", 0.0)
+    numbers = isinstance(relative, Mapping) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in relative.values()
+    )
+    if not isinstance(settings, Mapping) or not numbers:
+        raise ConfigError(f"{where}: settings must be a mapping, and relative one of numbers above 0")
+    if isinstance(rank, bool) or not isinstance(rank, int | float) or not 0 <= rank <= 1:
+        raise ConfigError(f"{where}: rank must lie in [0, 1], got {rank!r}")
+    return Point(
+        settings={str(k): _builtin(v) for k, v in settings.items()},
+        relative={str(k): float(v) for k, v in relative.items()},
+        task=str(row["task"]),
+        modality=str(row["modality"]),
+        run=str(row.get("run", "")),
+        rank=float(rank),
+    )
+
+
+def _builtin(value: Any) -> Any:
+    """ruamel's scalars as builtins."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _draw(p: Parameter, rng: np.random.Generator) -> Any:
+    distribution = distribution_of(p)
+    return distribution.to_external_repr(draw_uniform(distribution, rng))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pare_tune.errors import DataError, UnknownName
+from pare_tune.simulate.record import Recording
+from pare_tune.simulate.table import Table, load_table, pack, read_table, write_table
+
+
+def write_records(folder: Path, count: int = 4, **changes: Any) -> Path:
+    """As the recorder writes them; the last one diverged before its first epoch."""
+    recording = Recording.open("wdbc")
+    for number in range(count):
+        record = {
+            "task": "wdbc",
+            "number": number,
+            "version": "1",
+            "epochs": recording.epochs,
+            "base": recording.space.base.to_dict(),
+            "settings": recording.settings(number),
+            "cause": None,
+            "message": None,
+            "curve": [
+                {"epoch": e, "score": 0.1 / e + number / 3, "best_score": 0.1 / e + number / 3,
+                 "train_loss": 1 / 3, "k": 60 - e, "seconds": 0.7, "cpu_seconds": 0.5}
+                for e in range(1, recording.epochs + 1)
+            ],
+        }  # fmt: skip
+        if number == count - 1:
+            record |= {"cause": "diverged", "message": "diverged: loss became nan", "curve": []}
+        path = recording.path(folder, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**record, **changes}))
+    return folder / "wdbc"
+
+
+def test_packed_records_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    records = write_records(tmp_path)
+    table, path = pack(records, tmp_path / "tables")
+    recording = Recording.open("wdbc")
+    assert [c.number for c in table.configurations] == [0, 1, 2, 3]
+    for found in table.configurations:
+        settings = recording.settings(found.number)
+        assert found.settings == settings
+        assert {k: type(v) for k, v in found.settings.items()} == {k: type(v) for k, v in settings.items()}
+    assert table.configurations[1].scores == tuple(0.1 / e + 1 / 3 for e in range(1, table.epochs + 1))
+    assert table.configurations[1].ks[:2] == (59, 58)
+    assert table.configurations[3].cause == "diverged"
+    assert [c.is_complete for c in table.configurations] == [True, True, True, False]
+    assert (table.task, table.metric, table.direction, table.provenance) == (
+        "wdbc", "auroc_error", "min", "real",
+    )  # fmt: skip
+    assert table.base == recording.space.base
+    assert read_table(path) == table == load_table("wdbc", tmp_path / "tables")
+    assert [p.name for p in path.parent.iterdir()] == ["wdbc.parquet"]
+
+
+def test_anyone_can_read_a_table(tmp_path: Path) -> None:
+    _, path = pack(write_records(tmp_path), tmp_path)
+    frame = pq.read_table(path).to_pandas()
+    assert frame["k.start"][0] == pytest.approx(Recording.open("wdbc").space.base.k.start)
+    assert len(frame["score"][0]) == frame["epochs"][0]
+
+
+def test_short_curricula_are_kept_apart(tmp_path: Path) -> None:
+    records = write_records(tmp_path)
+    short = Recording.open("wdbc", share=0.33)
+    record = json.loads((records / "0001.json").read_text())
+    path = short.path(tmp_path, 1)
+    path.parent.mkdir()
+    path.write_text(json.dumps({**record, "epochs": short.epochs, "curve": record["curve"][: short.epochs]}))
+    table, packed = pack(records, tmp_path)
+    assert len(table) == 4
+    assert [(c.number, c.epochs, c.is_complete) for c in table.short] == [(1, short.epochs, True)]
+    assert read_table(packed) == table
+
+
+def test_records_around_different_defaults_are_not_mixed(tmp_path: Path) -> None:
+    records = write_records(tmp_path)
+    record = json.loads((records / "0001.json").read_text())
+    record["base"]["optimizer"]["lr"] *= 2
+    (records / "0001.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="different trial 0s"):
+        pack(records, tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.parametrize("text", ['{"task": "wdbc"', "[]", '{"task": "wdbc"}'])
+def test_a_damaged_record_is_named(text: str, tmp_path: Path) -> None:
+    records = write_records(tmp_path)
+    (records / "0002.json").write_text(text)
+    with pytest.raises(DataError, match=r"0002\.json is (damaged|no record)"):
+        pack(records, tmp_path)
+
+
+def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no records in"):
+        pack(tmp_path, tmp_path)
+
+
+def test_a_damaged_table_is_refused(tables: Path, tmp_path: Path) -> None:
+    whole = (tables / "wdbc.parquet").read_bytes()
+    for name, data in (("cut", whole[: len(whole) // 2]), ("empty", b""), ("text", b"number,epochs\n0,1\n")):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="is no table of recorded curves"):
+            read_table(path)
+
+
+def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="is no table of recorded curves"):
+        read_table(tmp_path / "x.parquet")
+
+
+def test_an_unrecorded_task_is_refused_with_the_nearest(tables: Path) -> None:
+    with pytest.raises(UnknownName, match="no recorded task named 'wdbd'. Did you mean 'wdbc'"):
+        load_table("wdbd", tables)
+
+
+def test_a_failing_write_leaves_the_old_table(new_table: Callable[..., Table], tmp_path: Path) -> None:
+    path = tmp_path / "wdbc.parquet"
+    write_table(new_table(20), path)
+    before = path.read_bytes()
+    broken = new_table(21)
+    object.__setattr__(broken.configurations[0], "scores", ("no number",))
+    with pytest.raises(Exception, match="no number"):
+        write_table(broken, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,221 @@
+"""The method as a searched category: which other settings are asked is a matter of the method of each trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from pare_tune.config import (
+    OptimizerConfig,
+    RunConfig,
+    SearchConfig,
+    SourceConfig,
+    TrainConfig,
+    TrialConfig,
+    default_trial,
+)
+from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.tasks import get_task
+from pare_tune.tune.sampler import RepeatableTPE
+from pare_tune.tune.space import BoundSpace, Space, available_sources, open_space, spaces_folder
+from pare_tune.tune.study import Study
+
+TEXT = """
+k.start:
+  float: [0.1, 1]
+k.kind:
+  choice: [linear, constant]
+k.end:
+  float: [0.0, 0.8]
+  times: k.start
+  when: {k.kind: [linear]}
+gate.noise:
+  float: [0.0, 2.0]
+source.name:
+  choice: [docs, waves]
+align.epochs:
+  int: [5, 50]
+optimizer.lr:
+  float: [0.1, 10]
+  log: true
+  relative: true
+method:
+  choice: [pare, mixup, orca, finetune, target_mask]
+"""
+
+ASKED = {
+    "pare": {"k.start", "k.kind", "gate.noise", "source.name"},
+    "mixup": {"k.start", "k.kind", "source.name"},
+    "orca": {"source.name", "align.epochs"},
+    "finetune": set(),
+    "target_mask": {"k.start", "k.kind"},
+}
+
+
+def base(**changes: object) -> TrialConfig:
+    settings = {
+        "task": "wdbc",
+        "backbone": "micro-roberta",
+        "source": SourceConfig(name="docs"),
+        "optimizer": OptimizerConfig(lr=1e-4),
+        "train": TrainConfig(epochs=4, batch_size=8),
+        **changes,
+    }
+    return TrialConfig(**settings)  # type: ignore[arg-type]
+
+
+def space(folder: Path, text: str = TEXT, **changes: object) -> BoundSpace:
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Space.load(path).bind(base(**changes))
+
+
+def test_each_trial_is_asked_what_its_own_method_has(tmp_path: Path) -> None:
+    bound = space(tmp_path)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(80):
+        trial = study.ask()
+        config = bound.config(bound.suggest(trial))
+        seen.add(config.method)
+        asked = set(trial.params) - {"method", "optimizer.lr", "k.end / k.start"}
+        assert asked == ASKED[config.method]
+        assert ("k.end / k.start" in trial.params) == ("k.start" in asked and config.k.kind == "linear")
+        untouched = {"k.start", "gate.noise", "source.name", "align.epochs"} - asked
+        assert all(config.value_of(key) == bound.base.value_of(key) for key in untouched)
+    assert seen == set(ASKED)
+
+
+@pytest.mark.parametrize("method", ["pare", "finetune", "scratch"])
+def test_trial_0_stays_the_base_whatever_its_method(tmp_path: Path, method: str) -> None:
+    bound = space(tmp_path, method=method)
+    study = optuna.create_study()
+    study.enqueue_trial(bound.base_params())
+    trial = study.ask()
+    assert bound.config(bound.suggest_base(trial)) == bound.base
+    # scratch is not among the choices: the record leaves it out rather than say something else.
+    assert trial.params.get("method") == (None if method == "scratch" else method)
+    assert ("k.start" in trial.params) == (method == "pare")
+
+
+def test_without_the_category_only_the_runs_own_method_counts(tmp_path: Path) -> None:
+    text = TEXT[: TEXT.index("method:")]
+    assert [p.key for p in space(tmp_path, text, method="orca").parameters] == [
+        "source.name", "align.epochs", "optimizer.lr",
+    ]  # fmt: skip
+    bound = space(tmp_path, text, method="pare")
+    assert "align.epochs is not searched: method pare aligns nothing" in bound.notes
+    assert not any("method" in p.when for p in bound.parameters)
+
+
+def test_what_no_listed_method_has_is_dropped_with_a_note(tmp_path: Path) -> None:
+    text = TEXT.replace("[pare, mixup, orca, finetune, target_mask]", "[finetune, target_mask]")
+    bound = space(tmp_path, text)
+    assert [p.key for p in bound.parameters] == ["method", "k.start", "k.kind", "k.end", "optimizer.lr"]
+    assert "gate.noise is not searched: method finetune or target_mask has no gate" in bound.notes
+
+
+def test_a_condition_on_the_method_narrows_further(tmp_path: Path) -> None:
+    text = """
+method:
+  choice: [pare, mixup, finetune]
+k.start:
+  float: [0.1, 1]
+  when: {method: [mixup, finetune]}
+gate.noise:
+  float: [0, 1]
+  when: {method: [finetune]}
+"""
+    bound = space(tmp_path, text)
+    assert [(p.key, dict(p.when)) for p in bound.parameters] == [
+        ("method", {}),
+        ("k.start", {"method": ("mixup",)}),
+    ]
+    assert any(note.startswith("gate.noise is not searched: its `when`") for note in bound.notes)
+
+
+def test_the_space_as_searched_can_be_read_again(tmp_path: Path) -> None:
+    bound = space(tmp_path)
+    again = space(tmp_path, bound.to_yaml())
+    assert [(p.key, p.choices, dict(p.when)) for p in again.parameters] == [
+        (p.key, p.choices, dict(p.when)) for p in bound.parameters
+    ]
+
+
+def test_an_unknown_method_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"space.yaml:1: method = 'magic' is not valid"):
+        space(tmp_path, "method:\n  choice: [pare, magic]")
+
+
+def test_a_study_learns_over_methods(tmp_path: Path) -> None:
+    """Define-by-run through the real study: conditions hold for TPE's trials too, and it finds the better method."""
+    bound = space(tmp_path)
+    search = SearchConfig(startup_trials=8, pruning=False)
+    study = Study(tmp_path / "journal", bound, search, epochs=1, direction="min", about={})
+    for _ in range(40):
+        asked = study.ask()
+        config = bound.config(asked.settings)
+        extra = {"orca": 0.0, "pare": 0.2}.get(config.method, 0.5)
+        score = extra + abs(config.align.epochs - 20) / 100
+        report = {"epoch": 1, "best_score": score, "score": score, "seconds": 0.0}
+        study.record(asked.number, report)
+        study.complete(asked.number)
+    trials = study.optuna.get_trials(deepcopy=False)
+    assert bound.config(study.settings(0)) == bound.base
+    for trial in trials[1:]:
+        assert (
+            set(trial.params) - {"method", "optimizer.lr", "k.end / k.start"} == ASKED[trial.params["method"]]
+        )
+    late = [t.params["method"] for t in trials[20:]]
+    assert late.count("orca") >= 2 * len(late) / 5, "twice what chance would give of five"
+    assert trials[study.best or 0].params["method"] == "orca"
+    study.close()
+
+
+@pytest.mark.parametrize("name", ["ecg", "ninapro", "advection", "wdbc"])
+def test_the_example_space_is_one_for_every_modality(name: str) -> None:
+    task = get_task(name)
+    start = default_trial(task, preset="embedded")
+    bound = open_space(
+        RunConfig(trial=start, search=SearchConfig(space=spaces_folder() / "examples" / "methods.yaml")), task
+    )
+    assert not bound.warnings
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    methods = {bound.config(bound.suggest(study.ask())).method for _ in range(30)}
+    assert methods == {"pare", "mixup", "orca", "finetune"}
+    assert bound.config(bound.base_settings()) == start
+
+
+def _names(order: tuple[str, ...], count: int = 6) -> list[str]:
+    study = optuna.create_study(
+        sampler=RepeatableTPE(seed=0, startup_trials=10, first={"source.name": order})
+    )
+    return [
+        study.ask().suggest_categorical("source.name", ("docs", "waves", "conll2003")) for _ in range(count)
+    ]
+
+
+def test_the_first_random_trials_take_the_sources_in_their_order() -> None:
+    at_random = _names(())
+    ranked = _names(("waves", "voc", "docs"))
+    assert ranked[1:3] == ["waves", "docs"], "voc is not among the choices"
+    assert [ranked[0], *ranked[3:]] == [at_random[0], *at_random[3:]], "the others are drawn as before"
+    assert _names(("docs", "waves"))[1:3] == ["docs", "waves"]
+
+
+def test_an_order_of_unknown_sources_is_refused() -> None:
+    task = get_task("ecg")
+    config = RunConfig(
+        trial=default_trial(task, preset="embedded"), search=SearchConfig(source_order=("wave",))
+    )
+    with pytest.raises(UnknownName, match="Did you mean 'waves'"):
+        open_space(config, task)
+
+
+def test_the_sources_at_hand_are_those_that_the_backbone_reads() -> None:
+    assert available_sources(base()) == ["docs", "waves"]
+    assert available_sources(default_trial(get_task("ninapro"), preset="embedded")) == [
+        "photographs", "digits", "shapes",
+    ]  # fmt: skip
