@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Test processes take whole files, which build their fixtures once; what needs the cluster goes to one of them."""
     for item in items:

@@ -62,13 +62,14 @@ def test_earlier_runs_may_vanish_and_a_resume_asks_the_same(
     fakes: ModuleType,
     without_ray: Callable[[], Any],
 ) -> None:
-    earlier = run_one("10")
-    whole = run_one("12", seed=5, warm_start=(earlier.path,))
-    begun = run_one("4", seed=5, warm_start=(earlier.path,))
+    earlier = run_one("10").path
+    earlier = earlier.rename(earlier.with_name("earlier"))  # a name that no later run takes over
+    whole = run_one("12", seed=5, warm_start=(earlier,))
+    begun = run_one("4", seed=5, warm_start=(earlier,))
     # The share of the budget is settled when a search begins.
     text = RunFolder(whole.path).warm_start_yaml.read_text()
     RunFolder(begun.path).warm_start_yaml.write_text(text)
-    shutil.rmtree(earlier.path)
+    shutil.rmtree(earlier)
     alone = run_one("12", seed=5)
     cut = RunFolder(whole.path).journal.read_bytes().splitlines(keepends=True)
     RunFolder(begun.path).journal.write_bytes(b"".join(cut[: len(cut) // 2]))
@@ -76,9 +77,9 @@ def test_earlier_runs_may_vanish_and_a_resume_asks_the_same(
         again = resume(begun.path, Budget(amount=12), runner=fakes.train)
     assert [t.params for t in again.snapshot.trials] == [t.params for t in whole.snapshot.trials]
     assert [t.params for t in alone.snapshot.trials] != [t.params for t in whole.snapshot.trials]
-    assert load_run(RunFolder(whole.path).run_yaml).search.warm_start == (earlier.path,)
+    assert load_run(RunFolder(whole.path).run_yaml).search.warm_start == (earlier,)
     with pytest.raises(ConfigError, match="does not exist"):
-        run_one("12", seed=5, warm_start=(earlier.path,))
+        run_one("12", seed=5, warm_start=(earlier,))
     # What the vanished run left behind serves as well as the run.
     copy = run_one("12", seed=5, warm_start=(RunFolder(whole.path).warm_start_yaml,))
     assert [t.params for t in copy.snapshot.trials] == [t.params for t in whole.snapshot.trials]
