@@ -170,7 +170,10 @@ def train(
         raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
     with (
         connect(
-            workers=num_workers, gpus_per_worker=gpus_per_worker, name=f"pare-tune train {task.name}"
+            workers=num_workers,
+            gpus_per_worker=gpus_per_worker,
+            several=num_workers > 1,
+            name=f"pare-tune train {task.name}",
         ) as cluster,
         _owned(folder),
         FinalWriter(folder, task.metric.name) as board,

@@ -144,6 +144,8 @@ class TrainConfig(_Model):
     """Samples a forward pass, over all workers together."""
     accumulation: int = Field(default=1, ge=1)
     """Forward passes an optimiser step; the loss is their mean."""
+    share: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
     """Which encoder parameters stay as pretrained."""
     loader_workers: int = Field(default=0, ge=0, le=64)

@@ -5,17 +5,40 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+class _Files(LoadScopeScheduling):
+    """Test processes take whole files, which build their fixtures once; what needs Ray goes to one of them, which keeps
+    one cluster for all.
+
+    (xdist 3.8 has marks for it, `--dist loadgroup`, which do nothing under pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if _needs_ray(self.config.rootpath / file) else file
+
+
+@cache
+def _needs_ray(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8")
+    return "ray_cluster" in text or "pytest.mark.ray" in text
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Test processes take whole files, which build their fixtures once; what needs the cluster goes to one of them."""
-    for item in items:
-        needs_ray = "ray_cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray")
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
+    """What takes longest begins first."""
+    items.sort(key=lambda item: not _needs_ray(item.path))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +62,8 @@ def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for all tests that need one; searches join it instead of starting their own."""
     import ray
 
+    from pare_tune.tune.cluster import know_own_cluster
+
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
@@ -48,6 +73,7 @@ def ray_cluster() -> Iterator[None]:
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.CRITICAL,
+        runtime_env={"worker_process_setup_hook": know_own_cluster},
     )
     yield
     ray.shutdown()

@@ -15,10 +15,9 @@ from filelock import FileLock, Timeout
 from pare_tune.compare.cell import CellResult, load_result
 from pare_tune.compare.plan import Cell, Plan
 from pare_tune.compare.work import begin, failure, finish, forget, is_searched, save, search_for
-from pare_tune.config import task_of
 from pare_tune.errors import ClusterError, DataError, PareTuneError, RunBusy, StorageError
 from pare_tune.steps import step
-from pare_tune.tasks.load import load_task
+from pare_tune.train.build import open_data
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.folder import check_writable
 
@@ -148,8 +147,7 @@ def _prepare(cells: Sequence[Cell], cache: Path | None) -> None:
     with step("opening the tasks, tasks", len({cell.task for cell in cells})) as count:
         for cell in cells:
             if cell.task not in opened:
-                trial = cell.config.trial
-                load_task(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache)
+                open_data(cell.config.trial, cache)
                 opened.add(cell.task)
                 count()
 

@@ -17,11 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pare_tune.config import TrialConfig, load_run, load_trial, task_of
+from pare_tune.config import TrialConfig, load_run, load_trial
 from pare_tune.errors import ConfigError, DataError, RunBusy
 from pare_tune.steps import step
-from pare_tune.tasks.load import load_task, open_test
-from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone, pick_device
+from pare_tune.tasks.load import open_test
+from pare_tune.train.build import (
+    ModelShape,
+    build_model,
+    count_tokens,
+    open_backbone,
+    open_data,
+    pick_device,
+)
 from pare_tune.train.checkpoint import BEST, load_weights, save_weights
 from pare_tune.train.export import export_model
 from pare_tune.train.final import is_finished
@@ -206,9 +213,7 @@ class _Kitchen:
         count: Callable[[], None],
     ) -> None:
         self._config, self._device, self._count = config, device, count
-        self.data = load_task(
-            task_of(config, cache), data=config.data, canvas=config.input.canvas, cache=cache
-        )
+        self.data = open_data(config, cache)
         _, about = load_weights(folder / BEST)
         about.pop("epoch", None)
         self._shape = ModelShape.from_dict(about)

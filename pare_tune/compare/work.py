@@ -22,8 +22,8 @@ from pare_tune.compare.plan import Cell
 from pare_tune.compare.soup import soup_of_run
 from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, TrialFailed
-from pare_tune.tasks.load import load_task, open_test
-from pare_tune.train.build import pick_device
+from pare_tune.tasks.load import open_test
+from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.export import CONFIG, METRICS, write_text
 from pare_tune.train.final import is_finished, run_final
 from pare_tune.train.loop import Context
@@ -165,8 +165,7 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
 
     torch.set_num_threads(1)  # as a trial of ours has
     peer, trial = PEERS[cell.method], cell.config.trial
-    task = task_of(trial, cache)
-    data = load_task(task, data=trial.data, canvas=trial.input.canvas, cache=cache)
+    data = open_data(trial, cache)
     problem = Problem(
         data=data,
         train=Examples(data.train),
@@ -176,7 +175,7 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         device=pick_device(),
     )
     found = search_peer(peer, problem, cell.folder, budget=cell.trials, seed=cell.seed)
-    test = Examples(open_test(task, data=trial.data, canvas=trial.input.canvas, cache=cache))
+    test = Examples(open_test(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache))
     return _done(
         cell,
         test=score_outputs(problem, test, found.fitted.predict(test.x)),

@@ -78,17 +78,20 @@ def write_store(path: Path, records: Iterable[Record], *, ragged: frozenset[str]
 class Store:
     """Random access to the records of one prepared split.
 
-    Pickles as its path alone, so handing a store to another process copies nothing.
+    Pickles as its path and share alone, so handing a store to another process copies nothing.
+
+    Args:
+        share: of the records, in (0, 1]: a fixed choice, which holds that of any smaller share.
 
     Raises:
         DataError: the file is missing, or is not a store written by `write_store`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._open(path)
+    def __init__(self, path: Path, *, share: float = 1.0) -> None:
+        self._open(path, share)
 
-    def _open(self, path: Path) -> None:
-        self.path = path
+    def _open(self, path: Path, share: float) -> None:
+        self.path, self._share = path, share
         if not path.is_file():
             raise DataError(f"no prepared store at {path}; run `pare-tune data prepare` again")
         try:
@@ -105,20 +108,27 @@ class Store:
             name: [_read_column(b, name, np.dtype(dtype), ragged) for b in batches]
             for name, (dtype, _, ragged) in layout.items()
         }
+        total = int(self._starts[-1])
+        self._chosen: npt.NDArray[np.int64] | None = None
+        if share < 1:
+            order = np.random.default_rng(total).permutation(total)
+            self._chosen = np.sort(order[: max(1, round(share * total))])
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self._starts[-1]) if self._chosen is None else len(self._chosen)
 
     def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of a store of {len(self)}")
         index %= len(self)
+        if self._chosen is not None:
+            index = int(self._chosen[index])
         batch = int(np.searchsorted(self._starts, index, side="right")) - 1
         row = index - int(self._starts[batch])
         return {name: columns[batch].row(row) for name, columns in self._columns.items()}
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Every record of a field of one shape, (n, *shape); a copy when the store has several Arrow batches.
+        """Every record of a field of one shape, (n, *shape); a copy of a share or of several Arrow batches.
 
         Raises:
             DataError: the field is ragged or does not exist.
@@ -126,13 +136,14 @@ class Store:
         if name not in self._columns:
             raise DataError(f"{self.path} has no field {name!r}; it has {', '.join(self.fields)}")
         parts = [column.whole() for column in self._columns[name]]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return whole if self._chosen is None else whole[self._chosen]
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"path": self.path}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "share": self._share}
 
-    def __setstate__(self, state: dict[str, Path]) -> None:
-        self._open(state["path"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._open(**state)
 
 
 class _Field:

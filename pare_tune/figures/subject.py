@@ -12,13 +12,13 @@ from typing import cast
 import torch
 
 from pare_tune.backbones import Backbone
-from pare_tune.config import TrialConfig, task_of
+from pare_tune.config import TrialConfig
 from pare_tune.errors import DataError
 from pare_tune.method import GateMixer, PareModel
 from pare_tune.sources.base import SourceData
 from pare_tune.tasks.base import Modality
-from pare_tune.tasks.load import TaskData, load_task
-from pare_tune.train.build import ModelShape, count_tokens, open_trial_source, pick_device
+from pare_tune.tasks.load import TaskData
+from pare_tune.train.build import ModelShape, count_tokens, open_data, open_trial_source, pick_device
 from pare_tune.train.export import CONFIG, MODEL
 from pare_tune.train.predict import load_model
 from pare_tune.tune.folder import RunFolder
@@ -41,8 +41,7 @@ class Subject:
     @cached_property
     def data(self) -> TaskData:
         """Train and validation splits; figures read no test split."""
-        task = task_of(self.config, self.cache)
-        return load_task(task, data=self.config.data, canvas=self.config.input.canvas, cache=self.cache)
+        return open_data(self.config, self.cache)
 
     @cached_property
     def source(self) -> SourceData | None:

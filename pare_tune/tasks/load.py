@@ -96,13 +96,19 @@ class TaskData:
 
 
 def load_task(
-    task: Task, *, data: Path | None = None, canvas: Canvas = None, cache: Path | None = None
+    task: Task,
+    *,
+    data: Path | None = None,
+    canvas: Canvas = None,
+    share: float = 1.0,
+    cache: Path | None = None,
 ) -> TaskData:
     """Prepare `task` if that was not done before, and open its train and validation splits.
 
     Args:
         data: folder of the public release; None for the data that the task brings itself.
         canvas: side of the square for tasks that have one; None for the task's own size.
+        share: of the training split, see `Store`.
 
     Raises:
         DataError: the release is not as it should be.
@@ -111,7 +117,8 @@ def load_task(
     folder = _prepare(task, data, cache or default_cache())
     canvas = canvas or task.canvas["embedded" if data is None else "paper"]
     task = _with_classes(task, Store(folder / "train.arrow"))
-    train = TaskDataset(task, Store(folder / "train.arrow"), canvas)
+    store = Store(folder / "train.arrow", share=share)
+    train = TaskDataset(task, store, canvas)
     first = train.item(0)
     return TaskData(
         task=task,
@@ -121,8 +128,8 @@ def load_task(
         val=TaskDataset(task, Store(folder / "val.arrow"), canvas),
         input_shape=tuple(first["x"].shape),
         output=_output_of(task, first["y"]),
-        target_scale=_target_scale(task, train, Store(folder / "train.arrow")),
-        loss=build_loss(task, Store(folder / "train.arrow")),
+        target_scale=_target_scale(task, train, store),
+        loss=build_loss(task, store),
     )
 
 

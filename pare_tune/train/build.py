@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pare_tune.backbones import Backbone, load_backbone
-from pare_tune.config import MIXING_METHODS, SOURCE_METHODS, TrialConfig
+from pare_tune.config import MIXING_METHODS, SOURCE_METHODS, TrialConfig, task_of
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.method import (
     CutMixer,
@@ -36,7 +36,7 @@ from pare_tune.method import (
 from pare_tune.sources import SOURCES, open_source
 from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
 from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point
-from pare_tune.tasks.load import TargetScaling, TaskData, default_cache
+from pare_tune.tasks.load import TargetScaling, TaskData, default_cache, load_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,17 @@ class ModelShape:
         if self.target_scale is not None:
             tree["target_scale"] = tuple(self.target_scale[0].shape)
         return tree
+
+
+def open_data(config: TrialConfig, cache: Path | None = None) -> TaskData:
+    """The trial's train and validation splits. Raises DataError, StorageError, UnknownName."""
+    return load_task(
+        task_of(config, cache),
+        data=config.data,
+        canvas=config.input.canvas,
+        share=config.train.share,
+        cache=cache,
+    )
 
 
 def open_backbone(config: TrialConfig, cache: Path | None = None) -> Backbone:

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pare_tune.backbones import Backbone
-from pare_tune.config import TrialConfig, task_of
+from pare_tune.config import TrialConfig
 from pare_tune.method import PareModel
 from pare_tune.sources.base import SourceData
 from pare_tune.steps import step
-from pare_tune.tasks.load import TaskData, load_task
+from pare_tune.tasks.load import TaskData
 from pare_tune.train.build import (
     ModelShape,
     build_model,
     check_backbone,
     count_tokens,
     open_backbone,
+    open_data,
     open_trial_source,
     without_idle_mixing,
 )
@@ -47,12 +48,12 @@ def open_trial(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    task = task_of(config, cache)
-    data = load_task(task, data=config.data, canvas=config.input.canvas, cache=cache)
+    data = open_data(config, cache)
+    modality = data.task.modality
     with step(f"loading the backbone {config.backbone}"):
         backbone = open_backbone(config, cache)
-    check_backbone(task.modality, backbone)
-    num_tokens = count_tokens(config, task.modality, data.input_shape, backbone)
+    check_backbone(modality, backbone)
+    num_tokens = count_tokens(config, modality, data.input_shape, backbone)
     config = without_idle_mixing(config, num_tokens)
     source = open_trial_source(config, backbone, num_tokens, cache)
     return OpenedTrial(config=config, data=data, source=source, backbone=backbone, num_tokens=num_tokens)

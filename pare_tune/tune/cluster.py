@@ -108,6 +108,7 @@ def connect(
     *,
     workers: int = 1,
     gpus_per_worker: float | None = None,
+    several: bool = False,
     dashboard: bool = True,
     name: str = "pare-tune",
 ) -> Iterator[Cluster]:
@@ -118,6 +119,7 @@ def connect(
     Args:
         workers: how many must fit at least, with a CPU each.
         gpus_per_worker: what each of them needs; None asks for nothing.
+        several: Ray Train will run several workers together.
         dashboard: start one with a local cluster, reachable from this machine only.
         name: what the dashboard calls the job; a job that was submitted keeps its own.
 
@@ -128,10 +130,12 @@ def connect(
         os.environ.setdefault(variable, value)
     _quiet()
     with _mute():
-        yield from _connected(workers, gpus_per_worker, dashboard, name)
+        yield from _connected(workers, gpus_per_worker, several, dashboard, name)
 
 
-def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool, name: str) -> Iterator[Cluster]:
+def _connected(
+    workers: int, gpus_per_worker: float | None, several: bool, dashboard: bool, name: str
+) -> Iterator[Cluster]:
     if ray.is_initialized():
         _protect_token()
         cluster = Cluster(_dashboard_url(), local=False)
@@ -142,7 +146,9 @@ def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool, nam
     local = address in (None, "", "local")
     try:
         with step("starting Ray" if local else f"joining the Ray cluster at {address}"):
-            context = _init("local" if local else str(address), dashboard=dashboard, name=name)
+            context = _init(
+                "local" if local else str(address), several=several, dashboard=dashboard, name=name
+            )
     except Exception as error:  # Ray raises plain ones too, as for a node that was not up within 30 s
         where = "start a local Ray cluster" if local else f"join the Ray cluster at {address} (RAY_ADDRESS)"
         raise ClusterError(f"cannot {where}: {error}") from error
@@ -159,8 +165,10 @@ def _connected(workers: int, gpus_per_worker: float | None, dashboard: bool, nam
             ray.shutdown()
 
 
-def _init(address: str, *, dashboard: bool, name: str) -> Any:
+def _init(address: str, *, several: bool, dashboard: bool, name: str) -> Any:
+    environment: dict[str, Any] = {}
     options: dict[str, Any] = {
+        "runtime_env": environment,
         "address": address,
         "log_to_driver": False,
         "logging_level": logging.CRITICAL,
@@ -169,7 +177,9 @@ def _init(address: str, *, dashboard: bool, name: str) -> Any:
     if address == "local":
         options |= {"include_dashboard": dashboard and _has_dashboard(), "dashboard_host": "127.0.0.1"}
     else:
-        options["runtime_env"] = {"env_vars": _ENVIRONMENT}
+        environment["env_vars"] = _ENVIRONMENT
+    if several:
+        environment["worker_process_setup_hook"] = know_own_cluster
     with suppress(OSError):
         # Ray's token goes there, and is made before `_protect_token` can change its mode.
         (Path.home() / ".ray").mkdir(mode=0o700, exist_ok=True)
@@ -178,6 +188,14 @@ def _init(address: str, *, dashboard: bool, name: str) -> Any:
         context = ray.init(**options)
     _quiet()
     return context
+
+
+def know_own_cluster() -> None:
+    """Runs first in every worker process: where several clusters run on a machine, Ray Train's clean-up after a stopped
+    trial asks the cluster of this variable, and without it fails or asks another one (2.60), so that the trial's CPUs
+    are never free again.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _protect_token() -> None:

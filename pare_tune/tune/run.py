@@ -183,7 +183,7 @@ def _absolute(config: RunConfig) -> RunConfig:
 
 def _cluster(config: RunConfig, dashboard: bool) -> AbstractContextManager[Cluster]:
     several = config.search.workers_per_trial > 1
-    return connect(dashboard=dashboard or several, name=f"pare-tune {config.trial.task}")
+    return connect(several=several, dashboard=dashboard or several, name=f"pare-tune {config.trial.task}")
 
 
 def _job(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,19 @@ def test_columns_come_whole_where_records_have_one_shape(written: Store) -> None
         written.column("map")
     with pytest.raises(DataError, match=r"no field 'z'; it has x, y, flag"):
         written.column("z")
+
+
+def test_a_share_is_a_fixed_choice_that_holds_every_smaller_one(tmp_path: Path) -> None:
+    write_store(tmp_path / "a.arrow", records(40), ragged=RAGGED)
+    chosen = {share: Store(tmp_path / "a.arrow", share=share) for share in (0.001, 0.1, 0.5, 0.9, 1.0)}
+    assert [len(store) for store in chosen.values()] == [1, 4, 20, 36, 40]
+    labels = [store.column("y").tolist() for store in chosen.values()]
+    assert all(set(fewer) < set(more) for fewer, more in pairwise(labels))
+    half = chosen[0.5]
+    assert labels[2] == sorted(labels[2]) != list(range(20))
+    for again in (Store(half.path, share=0.5), pickle.loads(pickle.dumps(half))):
+        for index, label in enumerate(labels[2]):
+            assert_same(again[index], records(40)[label])
 
 
 def test_arrays_are_views_that_cannot_be_written(written: Store) -> None:

@@ -59,6 +59,24 @@ def test_splits_are_opened_as_they_are_in_the_release(release: Path, tmp_path: P
     assert int(item["y"]) == int(expected[2, 30])
 
 
+def test_less_of_the_training_split_is_all_that_a_search_sees_of_it(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 31)).astype(np.float32)
+    rows[:, 30] = [0, 0, 0, 1, 1, 1]
+    write(tmp_path / "release", train=rows)
+    task = replace(TASK, loss_options={"class_weights": "balanced"})
+    half = load_task(task, data=tmp_path / "release", share=0.5, cache=tmp_path / "cache")
+    assert (len(half.train), len(half.val)) == (3, 3)
+    labels = [int(half.train.item(i)["y"]) for i in range(3)]
+    assert sorted(set(labels)) == [0, 1]
+    # Classes weigh what they do among the samples that are there.
+    logits, y = torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    weights = torch.tensor([3 / labels.count(0), 3 / labels.count(1)])
+    assert half.loss(logits, {"y": y}).item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, y, weight=weights).item()
+    )
+    assert len(open_test(task, data=tmp_path / "release", cache=tmp_path / "cache")) == 4
+
+
 def test_a_release_is_read_once_until_it_changes(release: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for _ in range(2):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +60,40 @@ def test_a_local_cluster_listens_on_loopback_only_and_a_job_has_its_name(
     started: list[tuple[dict[str, Any], bool]] = []
     monkeypatch.setattr("ray.init", lambda **o: started.append((o, ray_constants.ENABLE_RAY_CLUSTER)))
     before = ray_constants.ENABLE_RAY_CLUSTER
-    _init("local", dashboard=True, name="pare-tune wdbc")
-    _init("10.0.0.1:6379", dashboard=True, name="pare-tune wdbc")
+    _init("local", several=False, dashboard=True, name="pare-tune wdbc")
+    _init("10.0.0.1:6379", several=False, dashboard=True, name="pare-tune wdbc")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-    _init("local", dashboard=True, name="pare-tune wdbc")
+    _init("local", several=False, dashboard=True, name="pare-tune wdbc")
     # Ray binds its ports to 127.0.0.1 where it takes no other machines in.
     assert [flag for _, flag in started] == [False, before, before]
     assert before == ray_constants.ENABLE_RAY_CLUSTER
     assert started[0][0]["dashboard_host"] == "127.0.0.1"
     assert "dashboard_host" not in started[1][0]
     assert all(o["job_config"].metadata == {"job_name": "pare-tune wdbc"} for o, _ in started)
+
+
+ELSEWHERE = """
+import os
+import sys
+
+import ray
+
+from pare_tune.tune.cluster import connect
+
+with connect(several=True, dashboard=False):
+
+    @ray.remote
+    def own() -> tuple[str | None, str]:
+        return os.environ.get("RAY_ADDRESS"), ray.get_runtime_context().gcs_address
+
+    known, own_cluster = ray.get(own.remote())
+    sys.exit(0 if known == own_cluster != sys.argv[1] else f"{known} {own_cluster} {sys.argv[1]}")
+"""
+
+
+def test_workers_know_their_own_cluster_beside_another_one() -> None:
+    """Without it Ray Train cleans up in the other one, and a stopped trial of several workers keeps its CPUs."""
+    import ray
+
+    other = ray.get_runtime_context().gcs_address
+    subprocess.run([sys.executable, "-c", ELSEWHERE, other], check=True, timeout=120)
