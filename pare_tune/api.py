@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from pare_tune.check import data_lines, paper_line
 from pare_tune.config import (
+    SOURCE_METHODS,
     Budget,
     Method,
     RunConfig,
@@ -53,6 +54,7 @@ from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.run import snapshot
 from pare_tune.tune.snapshot import Snapshot
+from pare_tune.tune.space import available_sources
 
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
@@ -92,6 +94,7 @@ def tune(
     seed: int = 0,
     runs: Path | str = "runs",
     settings: Mapping[str, Any] | None = None,
+    rank_sources: bool = False,
     observe: Observe | None = None,
     **search: Any,
 ) -> Result:
@@ -104,6 +107,7 @@ def tune(
         kind: of your own task: point, multilabel, regression or dense.
         budget: trials (50), wall time ("2h") or epochs ("600ep").
         settings: dotted settings of trial 0, {"train.epochs": 5}.
+        rank_sources: try the proxy data sets in the order of their promise (`pare-tune rank-sources`).
         observe: called with a `Snapshot` a few times a second.
         search: fields of `SearchConfig` (max_concurrent, warm_start, max_disk, …).
 
@@ -125,7 +129,7 @@ def tune(
         settings=settings or {},
         search=search,
     )
-    return run_search(plan, observe=observe)
+    return run_search(rank_sources_of(plan) if rank_sources else plan, observe=observe)
 
 
 def train(
@@ -308,6 +312,31 @@ def plan_run(
     return plan
 
 
+def rank_sources_of(plan: RunConfig) -> RunConfig:
+    """`plan`, whose search takes the proxy data sets in the order of their promise, found before any training.
+
+    Raises:
+        ConfigError: the method reads no source, or there are not two to choose from.
+        PareTuneError: task, backbone or a source cannot be opened.
+    """
+    trial, names = plan.trial, available_sources(plan.trial)
+    if trial.method not in SOURCE_METHODS:
+        raise ConfigError(
+            f"--rank-sources orders what is mixed in, and method {trial.method} reads no source"
+        )
+    if len(names) < 2:
+        raise ConfigError(
+            f"--rank-sources needs two sources or more that {trial.backbone} reads, found "
+            f"{', '.join(names) or 'none'}; give --source-data FOLDER (`pare-tune sources` lists what is looked for)"
+        )
+    # Slow to import, and few searches ask for it.
+    from pare_tune.train.proxy import rank_sources
+
+    with step("ranking the proxy data sets"):
+        order = tuple(source.name for source in rank_sources(trial, names))
+    return plan.model_copy(update={"search": plan.search.model_copy(update={"source_order": order})})
+
+
 def describe_plan(plan: RunConfig) -> str:
     """What will run and what it costs, in a few lines of rich markup."""
     trial, task = plan.trial, task_of(plan.trial)
@@ -321,10 +350,14 @@ def describe_plan(plan: RunConfig) -> str:
         more += "".join(f"\n[yellow]warning: {escape(line)}[/yellow]" for line in seen.warnings)
         more += f"\nwith --preset paper: {escape(paper_line(task, trial.own))}"
     effective = trial.train.batch_size * trial.train.accumulation
+    order = ""
+    if plan.search.source_order:
+        order = f"sources, most promising first: {', '.join(plan.search.source_order)}\n"
     return (
         f"[bold]{escape(task.name)}[/bold]: {escape(task.title)}\n"
         f"data: {provenance} · preset: {trial.preset} ({why}) · backbone: {trial.backbone}"
         f" · source: {trial.source.name}\n"
+        f"{order}"
         f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
         f"{more}"
     )

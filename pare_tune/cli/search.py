@@ -118,6 +118,14 @@ def search(
         int | None,
         typer.Option(help="A fixed subset of the proxy data set; default: all.", rich_help_panel=_MODEL),
     ] = None,
+    rank_sources: Annotated[
+        bool,
+        typer.Option(
+            "--rank-sources",
+            help="Rank the proxy data sets first (`pare-tune rank-sources`), and begin with the most promising.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -226,6 +234,11 @@ def search(
         },
         runs=runs,
     )
+    if rank_sources:
+        from pare_tune.api import rank_sources_of
+
+        with long_steps(as_json=as_json):
+            plan = rank_sources_of(plan)
     if dry_run:
         _print_plan(plan, as_json)
         return

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from pare_tune.tasks.base import Dense, Modality, PaperSettings, Task
-from pare_tune.tasks.metrics import NRMSE
-from pare_tune.tasks.pdebench import HOMEPAGE, ArrayFile, Frame
+from pare_tune.tasks.base import PaperSettings
+from pare_tune.tasks.pdebench_task import first_to_last, pdebench_task
 from pare_tune.tasks.solvers.burgers import END_TIME, FILE, write_solutions
 
-POINTS: Final = 1024
-"""Grid points given to the model: all of PDEBench's, or those of a file solved on fewer."""
-
-_FILE: Final = ArrayFile(
-    file=FILE,
-    inputs=(Frame("tensor", 0),),
-    targets=(Frame("tensor", -1),),
-    points=(POINTS,),
-    end_time=END_TIME,
-)
-"""x (1, 1024) float32 the first saved frame, y (1024,) the last; fewer points where the file was solved on fewer."""
-
-PDE_BURGERS = Task(
+PDE_BURGERS = pdebench_task(
+    first_to_last("tensor", file=FILE, points=1024, end_time=END_TIME),
     name="pde-burgers",
     title="1D Burgers, wave at t = 0 on 1024 points → wave at t = 2",
-    modality=Modality.DENSE_1D,
-    input_shape=(1, POINTS),
-    output=Dense((POINTS,)),
     loss="rmse",
-    metric=NRMSE,
     paper=PaperSettings(
         batch_size=4,
         accumulation=1,
@@ -49,10 +31,6 @@ PDE_BURGERS = Task(
             "paper's k of 3000 is impossible for so few tokens; its share 0.957 is kept."
         ),
     ),
-    embedded_provenance="solved",
-    homepage=HOMEPAGE,
-    files=(FILE,),
-    read=_FILE.read,
     make=write_solutions,
     release_size={"samples": 10_000, "points": 1024},
 )

@@ -10,21 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.data.store import Record
-from pare_tune.tasks.base import Dense, Modality, PaperSettings, Task
-from pare_tune.tasks.metrics import NRMSE
-from pare_tune.tasks.pdebench import HOMEPAGE, ArrayFile, Frame, Splits
+from pare_tune.tasks.base import Dense, PaperSettings
+from pare_tune.tasks.pdebench import Splits
+from pare_tune.tasks.pdebench_task import first_to_last, pdebench_task
 from pare_tune.tasks.solvers.compressible_1d import END_TIME, FIELDS, FILE, write_solutions
 
 POINTS: Final = 1024
-"""Grid points given to the model: all of PDEBench's, or those of a file solved on fewer."""
 
-_FILE: Final = ArrayFile(
-    file=FILE,
-    inputs=tuple(Frame(name, 0) for name in FIELDS),
-    targets=tuple(Frame(name, -1) for name in FIELDS),
-    points=(POINTS,),
-    end_time=END_TIME,
-)
+_FILE: Final = first_to_last(*FIELDS, file=FILE, points=POINTS, end_time=END_TIME)
 
 Array = npt.NDArray[Any]
 
@@ -58,14 +51,11 @@ def _normalised(records: Iterator[Record], mean: Array, spread: Array) -> Iterat
         yield {"x": x.astype(np.float32), "y": y.T.reshape(-1).astype(np.float32)}
 
 
-PDE_NAVIER_STOKES_1D = Task(
+PDE_NAVIER_STOKES_1D = pdebench_task(
+    _FILE,
     name="pde-navier-stokes-1d",
     title="1D compressible gas, density, pressure and velocity at t = 0 on 1024 points → the same at t = 1",
-    modality=Modality.DENSE_1D,
-    input_shape=(len(FIELDS), POINTS),
     output=Dense((len(FIELDS) * POINTS,)),
-    loss="nrmse",
-    metric=NRMSE,
     paper=PaperSettings(
         batch_size=4,
         accumulation=1,
@@ -86,9 +76,6 @@ PDE_NAVIER_STOKES_1D = Task(
             "are the same. The paper's k of 3000 is impossible for 128 tokens; its share 0.957 is kept."
         ),
     ),
-    embedded_provenance="solved",
-    homepage=HOMEPAGE,
-    files=(FILE,),
     read=read,
     make=write_solutions,
     release_size={"samples": 10_000, "points": 1024},

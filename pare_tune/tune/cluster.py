@@ -6,6 +6,8 @@ import importlib.util
 import logging
 import math
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -157,7 +159,8 @@ def _connected(
         url = str(context.dashboard_url or "")
         cluster = Cluster(f"http://{url}" if url else None, local=local)
         cluster.require(workers, 1.0, gpus_per_worker or 0.0)
-        yield cluster
+        with _terminated_as_interrupted():
+            yield cluster
     finally:
         with warnings.catch_warnings():
             # Pipes of the processes Ray ends here are closed by the garbage collector.
@@ -188,6 +191,19 @@ def _init(address: str, *, several: bool, dashboard: bool, name: str) -> Any:
         context = ray.init(**options)
     _quiet()
     return context
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers send, end what runs as Ctrl-C does; Ray's own handler prints a stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not one of Python's
 
 
 def know_own_cluster() -> None:

@@ -1,3 +1,5 @@
+"""PDE-Navier-Stokes-1D: its normaliser, and what the solved file holds. (The rest is held by test_pdebench.py.)"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,8 +9,6 @@ import h5py
 import numpy as np
 import pytest
 
-from pare_tune.data.store import Store, write_store
-from pare_tune.errors import DataError
 from pare_tune.tasks.pde_navier_stokes_1d import _FILE, PDE_NAVIER_STOKES_1D, normaliser
 from pare_tune.tasks.solvers.compressible_1d import FIELDS, FILE, write_solutions
 
@@ -66,36 +66,12 @@ def test_a_field_that_is_the_same_everywhere_does_not_divide_by_zero(release: Pa
         assert all((r["x"][2] == 0).all() and np.isfinite(r["y"]).all() for r in records)
 
 
-def test_records_fit_the_store_and_the_task(release: Path) -> None:
-    write_store(release / "train.arrow", PDE_NAVIER_STOKES_1D.read(release, 0)["train"])
-    record = Store(release / "train.arrow")[0]
-    assert record["x"].shape == PDE_NAVIER_STOKES_1D.input_shape
-    assert record["y"].shape == PDE_NAVIER_STOKES_1D.output.shape
-    assert record["x"].dtype == record["y"].dtype == np.float32
-
-
-def test_the_solved_file_is_read_at_its_own_resolution_and_can_be_learned(tmp_path: Path) -> None:
+def test_the_mean_density_of_the_start_tells_that_of_the_end(tmp_path: Path) -> None:
     write_solutions(tmp_path, 0, samples=120, points=16, times=2)
-    splits = read(tmp_path)
-    assert {split: len(records) for split, records in splits.items()} == {"train": 98, "val": 10, "test": 12}
-    x, y = (np.stack([r[name].reshape(-1) for r in splits["train"]]) for name in "xy")
+    x, y = (np.stack([r[name].reshape(-1) for r in read(tmp_path)["train"]]) for name in "xy")
     assert x.shape == y.shape == (98, 48)
-    # Mass is conserved: the mean density of the start tells that of the end.
+    # Mass is conserved.
     density = (
         r.reshape(98, 16, 3)[..., 0].mean(axis=1) for r in (x.reshape(98, 3, 16).transpose(0, 2, 1), y)
     )
     assert np.corrcoef(*density)[0, 1] > 0.99
-
-
-def test_fields_of_different_length_are_named(release: Path) -> None:
-    with h5py.File(release / FILE, "a") as file:
-        pressure = file["pressure"][:-1]
-        del file["pressure"]
-        file["pressure"] = pressure
-    with pytest.raises(DataError, match=r"pressure must have shape \(40, any, 1024\), found \(39, 3, 1024\)"):
-        read(release)
-
-
-def test_a_missing_file_is_named_with_where_to_find_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"no file .*{FILE}.*{PDE_NAVIER_STOKES_1D.homepage}"):
-        read(tmp_path)

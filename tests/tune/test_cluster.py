@@ -74,26 +74,38 @@ def test_a_local_cluster_listens_on_loopback_only_and_a_job_has_its_name(
 
 ELSEWHERE = """
 import os
+import signal
 import sys
+import time
 
 import ray
 
 from pare_tune.tune.cluster import connect
 
-with connect(several=True, dashboard=False):
+try:
+    with connect(several=True, dashboard=False):
 
-    @ray.remote
-    def own() -> tuple[str | None, str]:
-        return os.environ.get("RAY_ADDRESS"), ray.get_runtime_context().gcs_address
+        @ray.remote
+        def own() -> tuple[str | None, str]:
+            return os.environ.get("RAY_ADDRESS"), ray.get_runtime_context().gcs_address
 
-    known, own_cluster = ray.get(own.remote())
-    sys.exit(0 if known == own_cluster != sys.argv[1] else f"{known} {own_cluster} {sys.argv[1]}")
+        known, own_cluster = ray.get(own.remote())
+        print("own" if known == own_cluster != sys.argv[1] else f"{known} {own_cluster} {sys.argv[1]}")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
 """
 
 
-def test_workers_know_their_own_cluster_beside_another_one() -> None:
-    """Without it Ray Train cleans up in the other one, and a stopped trial of several workers keeps its CPUs."""
+def test_a_second_cluster_beside_this_one() -> None:
+    """Its workers know it: without that Ray Train cleans up in the other one, and a stopped trial of several workers
+    keeps its CPUs. And SIGTERM ends what it does as Ctrl-C would."""
     import ray
 
     other = ray.get_runtime_context().gcs_address
-    subprocess.run([sys.executable, "-c", ELSEWHERE, other], check=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, other], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout.split() == ["own", "interrupted"]
+    assert "SIGTERM" not in ended.stderr, "Ray's handler prints a stack"
