@@ -188,8 +188,8 @@ def test_toys_of_other_kinds_are_compared_where_a_method_suits(
 ) -> None:
     pick: Callable[..., Task] = lambda trial, cache=None: toys[trial.task]  # noqa: E731
     monkeypatch.setattr("pare_tune.compare.plan.get_task", toys.__getitem__)
-    for module in ("plan", "work", "run"):
-        monkeypatch.setattr(f"pare_tune.compare.{module}.task_of", pick)
+    for module in ("compare.plan", "compare.work", "train.build"):
+        monkeypatch.setattr(f"pare_tune.{module}.task_of", pick)
     two = plan(tmp_path, "linear,hist-gradient-boosting", "toy-line,toy-table")
     found, _ = run(two, cache=tmp_path / "cache")
     states = {(r.task, r.method): r.state for r in found}
