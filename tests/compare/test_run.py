@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from pare_tune.compare import plan as planning
 from pare_tune.compare import work
 from pare_tune.compare.cell import CellResult, load_result
 from pare_tune.compare.peers import PEERS
@@ -20,6 +21,7 @@ from pare_tune.compare.run import run_plan
 from pare_tune.compare.summary import summarise
 from pare_tune.errors import DataError, RunBusy
 from pare_tune.tasks.base import Task
+from pare_tune.train import build
 from pare_tune.train.trial import run_trial
 from pare_tune.tune import run as tune_run
 
@@ -188,8 +190,8 @@ def test_toys_of_other_kinds_are_compared_where_a_method_suits(
 ) -> None:
     pick: Callable[..., Task] = lambda trial, cache=None: toys[trial.task]  # noqa: E731
     monkeypatch.setattr("pare_tune.compare.plan.get_task", toys.__getitem__)
-    for module in ("compare.plan", "compare.work", "train.build"):
-        monkeypatch.setattr(f"pare_tune.{module}.task_of", pick)
+    for module in (planning, work, build):
+        monkeypatch.setattr(module, "task_of", pick)
     two = plan(tmp_path, "linear,hist-gradient-boosting", "toy-line,toy-table")
     found, _ = run(two, cache=tmp_path / "cache")
     states = {(r.task, r.method): r.state for r in found}
