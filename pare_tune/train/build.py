@@ -251,15 +251,25 @@ def _target_embedder(
             channels, length, num_tokens, spec.width, positions=backbone.positions, **norm
         )
     if config.input.embedder == "pretrained" and config.method != "scratch":
-        start = backbone.patch_start(channels, steps)
-        start_from(
-            embedder,
-            weight=start.weight,
-            bias=start.bias,
-            norm_weight=start.norm_weight,
-            norm_bias=start.norm_bias,
-        )
+        start_pretrained(embedder, backbone, channels, steps)
     return embedder
+
+
+def start_pretrained(
+    embedder: GridEmbedder | SequenceEmbedder | TableEmbedder,
+    backbone: Backbone,
+    channels: int,
+    steps: int | None,
+) -> None:
+    """Let `embedder` begin at the backbone's own patch embedding, see `Backbone.patch_start`."""
+    start = backbone.patch_start(channels, steps)
+    start_from(
+        embedder,
+        weight=start.weight,
+        bias=start.bias,
+        norm_weight=start.norm_weight,
+        norm_bias=start.norm_bias,
+    )
 
 
 def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:

@@ -27,11 +27,11 @@ from pare_tune.config import (
 )
 from pare_tune.distance import Inner, logme_gain, otdd
 from pare_tune.errors import UnknownName
-from pare_tune.method import RandomMixer, SequenceEmbedder, start_from
+from pare_tune.method import RandomMixer, SequenceEmbedder
 from pare_tune.sources import SOURCES, SourceKind
 from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.base import Modality
-from pare_tune.train.build import open_backbone, open_trial_source
+from pare_tune.train.build import open_backbone, open_trial_source, start_pretrained
 from pare_tune.train.features import (
     PIXELS,
     Embed,
@@ -274,14 +274,7 @@ def _pixel_embedder(channels: int, backbone: Backbone) -> Embed:
         channels, length, length // _STEPS, spec.width,
         norm=spec.embed_norm, norm_eps=spec.norm_eps, positions=backbone.positions,
     )  # fmt: skip
-    start = backbone.patch_start(channels, _STEPS)
-    start_from(
-        embedder,
-        weight=start.weight,
-        bias=start.bias,
-        norm_weight=start.norm_weight,
-        norm_bias=start.norm_bias,
-    )
+    start_pretrained(embedder, backbone, channels, _STEPS)
     return embedder
 
 
