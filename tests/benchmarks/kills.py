@@ -31,7 +31,7 @@ import psutil
 
 TESTS = Path(__file__).resolve().parents[1] / "tune"
 sys.path.insert(0, str(TESTS))
-EPOCHS, TRIALS, PAUSE_S = 6, 10, 0.25
+EPOCHS, TRIALS, PAUSE_S = 6, 60, 0.25
 ENDED = ("complete", "pruned", "failed")
 
 
@@ -161,7 +161,7 @@ def kill_driver(case: Case, count: int, seed: int) -> None:
         running = Session(case.folder)
         before = recorded(case.folder)
         # From the moment that anything can happen: start-up of Ray takes a time of its own.
-        wait_s = rng.uniform(0.0, 3.0)
+        wait_s = rng.uniform(0.0, 2.0)
         if rng.random() < 0.8:
             running.wait_for(lambda now, before=before: sum(s[1] for s in now.values()) > sum(s[1] for s in before.values()))  # fmt: skip  # noqa: E501
         time.sleep(wait_s)

@@ -190,13 +190,16 @@ def test_ctrl_c_on_a_real_terminal_loses_no_line(columns: int) -> None:
     }
     command = [sys.executable, "-c", LIVE_SEARCH, str(Path(__file__).with_name("conftest.py"))]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
-        os.close(terminal)
-        # Two whole frames: then the process is in its loop, and neither importing nor leaving it.
-        seen = read_until(main, lambda text: text.count(b"Ctrl-C stops here") >= 2)
-        process.send_signal(signal.SIGINT)
-        seen += read_until(main, lambda text: False)
-        assert process.wait(timeout=60) == 0
-    os.close(main)
+        try:
+            os.close(terminal)
+            # Two whole frames: then the process is in its loop, and neither importing nor leaving it.
+            seen = read_until(main, lambda text: text.count(b"Ctrl-C stops here") >= 2)
+            process.send_signal(signal.SIGINT)
+            seen += read_until(main, lambda text: False)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+            os.close(main)
     text = seen.decode()
     assert "Traceback" not in text
     last = text.rsplit("\x1b[2K", 1)[-1]  # what was drawn after the last erased line
