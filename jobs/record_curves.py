@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import pare_tune
-from pare_tune.errors import PareTuneError, StudyFailed
+from pare_tune.errors import DataError, PareTuneError, StudyFailed
 from pare_tune.simulate.record import Recording, is_recorded, record
 
 TASKS = (
@@ -133,6 +133,8 @@ def _end_with_parent() -> None:
 def _pack(folder: Path, tables: Path, tasks: Sequence[str]) -> None:
     from pare_tune.simulate.table import pack
 
+    if not folder.is_dir():
+        raise DataError(f"no folder of records at {folder}; give the one that was recorded into with --out")
     for name in tasks or sorted(p.name for p in folder.iterdir() if p.is_dir()):
         table, path = pack(folder / name, tables)
         print(f"{name}: {len(table)} configurations, {path.stat().st_size / 1000:.0f} kB in {path}")

@@ -91,7 +91,7 @@ def tune(
     preset: str | None = None,
     backbone: str | None = None,
     method: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     runs: Path | str = "runs",
     settings: Mapping[str, Any] | None = None,
     rank_sources: bool = False,
@@ -275,6 +275,14 @@ def plan_run(
     """
     own = own_of(task, data=data, target=target, kind=kind, modality=modality, channels=channels)
     if config is not None:
+        release = data if own is None else None
+        fixed = {"--data": release, "--preset": preset, "--backbone": backbone, "--method": method}
+        extra = [name for name, value in fixed.items() if value is not None]
+        if extra:
+            raise ConfigError(
+                f"{extra[0]} says what trial 0 is made of, and {config} says so already; leave it out, change the "
+                f"file, or begin anew with --task"
+            )
         base = load_run(config)
         if own != base.trial.own if own is not None else task not in (None, base.trial.task):
             what = f"--task {task}" if task is not None else "--data"

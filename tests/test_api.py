@@ -8,6 +8,7 @@ import pytest
 
 from pare_tune import api
 from pare_tune.config import RunConfig
+from pare_tune.errors import ConfigError
 
 
 @pytest.fixture
@@ -41,3 +42,28 @@ def test_a_search_that_can_mix_goes_on_as_planned(searched: list[RunConfig]) -> 
     api.run_search(plan, notify=notes.append)
     assert searched == [plan]
     assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"preset": "paper"}, "--preset"),
+        ({"backbone": "roberta-base"}, "--backbone"),
+        ({"method": "finetune"}, "--method"),
+        ({"data": Path("release")}, "--data"),
+    ],
+)
+def test_what_a_repeated_search_cannot_take_is_refused(
+    tmp_path: Path, given: dict[str, Any], option: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(api.plan_run(task="wdbc").to_yaml())
+    assert api.plan_run(config=config, budget="3").search.budget.amount == 3
+    with pytest.raises(ConfigError, match=f"{option} says what trial 0 is made of"):
+        api.plan_run(config=config, **given)
+
+
+def test_a_seed_among_the_settings_is_kept(searched: list[RunConfig]) -> None:
+    api.tune("wdbc", budget=1, settings={"seed": 7})
+    api.tune("wdbc", budget=1, seed=5)
+    assert [plan.trial.seed for plan in searched] == [7, 5]

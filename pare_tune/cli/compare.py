@@ -170,7 +170,9 @@ def _data(entries: list[str], tasks: list[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for entry in entries:
         name, equals, folder = entry.partition("=")
-        if not equals and len(tasks) > 1:
+        if len(tasks) == 1 and not (equals and name == tasks[0]):
+            name, folder = tasks[0], entry  # a path, which may hold a = of its own
+        elif not equals:
             raise ConfigError(f"with several tasks, --data says whose: TASK=FOLDER, got {entry!r}")
-        found[name if equals else tasks[0]] = Path(folder if equals else entry)
+        found[name] = Path(folder)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,11 +70,10 @@ def train(
     if as_json:
         print(json.dumps({"event": "trained", **metrics}))
         return
-    unit = "" if metrics["unit"] == "1" else f" {metrics['unit']}"
     console.print(
-        f"\n[bold]test {metrics['metric']} {metrics['test']:.4g}{unit}[/bold] on {metrics['test_samples']} samples "
-        f"(data: {metrics['data']}), weights of epoch {metrics['epoch']} of {metrics['epochs']}, "
-        f"trained on {metrics['trained_on']}",
+        f"\n[bold]test {metrics['metric']} {_score(metrics['test'], metrics['unit'])}[/bold] "
+        f"on {metrics['test_samples']} samples (data: {metrics['data']}), "
+        f"weights of epoch {metrics['epoch']} of {metrics['epochs']}, trained on {metrics['trained_on']}",
         highlight=False,
     )
     _print_next(console, Path(metrics["folder"]))
@@ -119,7 +119,7 @@ def _soup(console: Console, config: Path, out: Path | None, *, as_json: bool) ->
     if as_json:
         print(json.dumps({"event": "souped", **metrics, "folder": str(folder)}))
         return
-    unit = "" if metrics["unit"] == "1" else f" {metrics['unit']}"
+    unit = metrics["unit"]
     names = ", ".join(map(str, metrics["soup"]))
     kept = len(metrics["ingredients"])
     said = (
@@ -128,12 +128,19 @@ def _soup(console: Console, config: Path, out: Path | None, *, as_json: bool) ->
         else f"trial {names} alone: averaging it with any other of the {kept} that were kept made validation no better"
     )
     console.print(
-        f"\n[bold]test {metrics['metric']} {metrics['test']:.4g}{unit}[/bold] on {metrics['test_samples']} samples "
-        f"(data: {metrics['data']})\n{said}; validation {metrics['validation']:.4g}{unit}, the best trial alone "
-        f"{metrics['validation_alone']:.4g}{unit}",
+        f"\n[bold]test {metrics['metric']} {_score(metrics['test'], unit)}[/bold] "
+        f"on {metrics['test_samples']} samples (data: {metrics['data']})\n{said}; "
+        f"validation {_score(metrics['validation'], unit)}, "
+        f"the best trial alone {_score(metrics['validation_alone'], unit)}",
         highlight=False,
     )
     _print_next(console, folder)
+
+
+def _score(value: float | None, unit: str) -> str:
+    if value is None or math.isnan(value):
+        return "undefined"
+    return f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"
 
 
 def _print_next(console: Console, folder: Path) -> None:

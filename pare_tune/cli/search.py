@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -203,7 +205,8 @@ def search(
 
     if config is not None and from_environment(context, "source_data"):
         source_data = None  # the file says where, and a search is repeated as it was
-    if from_environment(context, "data") and _is_own(task, target, kind, modality, channels):
+    own = _is_own(task, target, kind, modality, channels)
+    if from_environment(context, "data") and (own or config is not None):
         data = None  # a folder of releases, none of which is meant
     plan = plan_run(
         task=task,
@@ -289,13 +292,17 @@ def _watch(
 ) -> None:
     """Run a search under the live view and end with what to do next."""
     from pare_tune.api import describe_plan
+    from pare_tune.errors import StudyFailed
     from pare_tune.report import LiveView, summary
     from pare_tune.tune.run import SearchInterrupted, snapshot
 
     console = Console()
     if intro is not None and not as_json:
         console.print(describe_plan(intro), highlight=False, emoji=False)
-    before = snapshot(run) if run is not None else None
+    before = None
+    if run is not None:
+        with suppress(StudyFailed):  # killed before its first trial, it begins
+            before = snapshot(run)
     view = LiveView(console, mode="json" if as_json else "auto", before=before)
 
     def observe(seen: Snapshot) -> None:
@@ -308,7 +315,8 @@ def _watch(
             last = snapshot(result.path)
             view.close(last)
     except SearchInterrupted as interrupted:
-        fail(f"interrupted; everything is saved. Go on with:\n  pare-tune resume {shown(interrupted.run)}")
+        saved = shlex.quote(str(shown(interrupted.run)))
+        fail(f"interrupted; everything is saved. Go on with:\n  pare-tune resume {saved}")
         sys.exit(INTERRUPTED)
     if not as_json:
         best = shown(result.path / "best.yaml")

@@ -21,7 +21,8 @@ def simulate(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            help="ours, random, ray-asha, optuna-hyperband, priorband (with NePS) or default; may be repeated."
+            help="ours (without its confirmation), random+default, ray-asha, optuna-hyperband and priorband (with "
+            "NePS), which all know the default; random, which does not; or default alone. May be repeated."
         ),
     ] = None,
     budget: Annotated[int, typer.Option(help="Of every search, in whole trials' worth of epochs.")] = 50,
@@ -29,7 +30,11 @@ def simulate(
     parallel: Annotated[int, typer.Option(help="Trials at a time.")] = 2,
     jobs: Annotated[int | None, typer.Option(help="Processes; default: one a CPU.")] = None,
     tables: Annotated[
-        Path | None, typer.Option(help="Folder of other tables, from jobs/record_curves.py --pack.")
+        Path | None,
+        typer.Option(
+            help="Folder of tables of recorded curves, from jobs/record_curves.py --pack. Needed unless the package "
+            "has some."
+        ),
     ] = None,
     wrong_default: Annotated[
         bool,
@@ -42,7 +47,9 @@ def simulate(
 ) -> None:
     """Compare ways to search on recorded learning curves, in seconds instead of days.
 
-    pare-tune simulate --task wdbc --strategy ours --strategy random --seeds 5
+    Needs tables of such curves: jobs/record_curves.py records them, and with --pack makes the tables.
+
+    pare-tune simulate --tables FOLDER --task wdbc --strategy ours --strategy random --seeds 5
     """
     from pare_tune.simulate.names import check_names, recorded_tasks
 

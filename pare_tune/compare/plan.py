@@ -13,7 +13,6 @@ from pare_tune.config import (
     Budget,
     Method,
     RunConfig,
-    SearchConfig,
     TrialConfig,
     default_trial,
     dump_yaml,
@@ -97,7 +96,8 @@ class Plan:
     methods: tuple[str, ...]
     seeds: int
     budget: int
-    preset: str
+    presets: tuple[str, ...]
+    """Of tasks without a release and with one, where there are both."""
     cells: tuple[Cell, ...] = field(repr=False)
     """By task, then seed, then method: after part of them, methods can be compared on what is done."""
 
@@ -140,6 +140,7 @@ def make_plan(
         BackboneUnavailable: a peer's weights are missing.
     """
     _check_counts(budget, seeds)
+    folder = folder.absolute()  # each process of Ray's has a working directory of its own
     names, asked = _once("task", tasks), _once("method", methods)
     kinds = {name: _kind(name) for name in asked}
     for name in asked:
@@ -173,7 +174,7 @@ def make_plan(
         methods=asked,
         seeds=seeds,
         budget=budget,
-        preset=made.base(names[0], opened[0], "finetune").preset,
+        presets=tuple(dict.fromkeys(cell.config.trial.preset for cell in cells)),
         cells=cells,
     )
 
@@ -227,9 +228,7 @@ class _Maker:
             raise ConfigError("methods are compared, so --set cannot choose one; name it in --methods")
         # A whole search differs by its seed: its trials, and what is tried.
         trial = trial.with_values({"seed": seed})
-        searched = validate(
-            SearchConfig, {**self.search, "seed": seed, "budget": self.budget}, where="options"
-        )
+        searched = {**self.search, "seed": seed, "budget": str(self.budget)}
         home = cell_folder(self.folder, task.name, base_method(method), seed)
         return Cell(
             task=task.name,
@@ -237,7 +236,11 @@ class _Maker:
             seed=seed,
             kind=kind,
             folder=cell_folder(self.folder, task.name, method, seed),
-            config=RunConfig(trial=trial, search=searched, runs=home / "search"),
+            config=validate(
+                RunConfig,
+                {"trial": trial.to_dict(), "search": searched, "runs": home / "search"},
+                where="options",
+            ),
             unfit=PEERS[method].suits(task) if kind == "peer" else None,
         )
 

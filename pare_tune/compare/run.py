@@ -56,8 +56,9 @@ def run_plan(
             _prepare(missing, cache)
             counted = _Counter(len(plan.cells) - len(missing), len(plan.cells), tell)
             if on_ray:
-                with connect(name="pare-tune compare") as cluster:
-                    gpus = cluster.gpus_for(plan.cells[0].config.search.gpus_per_worker)
+                asked = plan.cells[0].config.search.gpus_per_worker
+                with connect(gpus_per_worker=asked, name="pare-tune compare") as cluster:
+                    gpus = cluster.gpus_for(asked)
                     _run(missing, lambda cells: _on_ray(cells, cache, gpus), counted, cache)
             else:
                 _run(missing, lambda cells: (finish(cell, cache) for cell in cells), counted, cache)

@@ -193,7 +193,8 @@ def _digits(value: float, count: int) -> str:
 def _title(plan: Plan) -> str:
     budget = "default configurations" if plan.budget == 1 else f"{plan.budget} trials each"
     seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
-    return f"{len(plan.methods)} methods on {len(plan.tasks)} tasks, {budget}, {seeds}, preset {plan.preset}"
+    presets = " and ".join(plan.presets)
+    return f"{len(plan.methods)} methods on {len(plan.tasks)} tasks, {budget}, {seeds}, preset {presets}"
 
 
 def _score(results: Iterable[CellResult], task: str, method: str, asked: int) -> Score:

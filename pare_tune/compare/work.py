@@ -21,7 +21,7 @@ from pare_tune.compare.peers.search import JOURNAL, score_outputs, search_peer
 from pare_tune.compare.plan import Cell
 from pare_tune.compare.soup import soup_of_run
 from pare_tune.config import TrialConfig, load_trial, task_of
-from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, TrialFailed
+from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.export import CONFIG, METRICS, write_text
@@ -93,7 +93,7 @@ def forget(cell: Cell) -> None:
         (cell.folder / name).unlink(missing_ok=True)
     shutil.rmtree(cell.folder / FINAL, ignore_errors=True)
     run = _run_in(cell.config.runs)
-    if run is not None and not (RunFolder(run).journal.is_file() and snapshot(run).best is not None):
+    if run is not None and ((found := _record(run)) is None or found.best is None):
         shutil.rmtree(cell.config.runs, ignore_errors=True)
 
 
@@ -207,7 +207,8 @@ class _Spent:
 def _done(cell: Cell, *, test: float | None, **values: Any) -> CellResult:
     if test is None or test != test:
         raise TrialFailed(
-            "the outputs on the test split are not finite, so there is no score", cause="diverged"
+            "the outputs on the test split are not finite, or the metric is not defined on it: there is no score",
+            cause="diverged",
         )
     state: Literal["done"] = "done"
     return CellResult(**_key(cell), state=state, test=test, **values)
@@ -235,7 +236,19 @@ def _run_in(runs: Path) -> Path | None:
 
 
 def _is_searched(run: Path) -> bool:
-    return RunFolder(run).journal.is_file() and snapshot(run).finished
+    """Whether the search has ended and left its best; killed between the two, it must be resumed."""
+    found = _record(run)
+    if found is None or not found.finished:
+        return False
+    return found.best is None or RunFolder(run).best_number() == found.best.number
+
+
+def _record(run: Path) -> Snapshot | None:
+    """What the search recorded; None where it was killed before its first trial."""
+    try:
+        return snapshot(run) if RunFolder(run).journal.is_file() else None
+    except StudyFailed:
+        return None
 
 
 def _chosen(cell: Cell, found: Snapshot) -> TrialConfig:

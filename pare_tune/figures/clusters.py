@@ -108,8 +108,13 @@ def source_knowledge(subject: Subject, against: Subject | None, *, samples: int,
             f"it shows samples of the source, and method {subject.config.method} of {subject.run} has none; give a run "
             f"of method pare, and this one as --against"
         )
-    chosen = _labelled(source, samples, seed)
     subjects = [one for one in (subject, against) if one is not None]
+    if len({(str(one.backbone.spec), one.num_tokens) for one in subjects}) > 1:
+        raise ConfigError(
+            f"both encoders must read the same source samples, and {subject.run} ({subject.config.backbone}) and "
+            f"{subjects[1].run} ({subjects[1].config.backbone}) differ in backbone, image size or number of tokens"
+        )
+    chosen = _labelled(source, samples, seed)
     encoders = {f"after {name}": one.backbone for name, one in zip(names_of(subjects), subjects, strict=True)}
     pretrained = _pretrained(subject)
     if pretrained is not None:

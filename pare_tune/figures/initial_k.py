@@ -249,12 +249,12 @@ def _means(cells: Sequence[Cell]) -> Iterator[tuple[float, float]]:
 
 
 def _draw_gain(axes: Axes, cells: Sequence[Cell], metric: Metric) -> None:
-    starts, percent = zip(*gains(cells, metric.direction), strict=True)
+    found = gains(cells, metric.direction)
     axes.bar(
-        starts,
-        percent,
-        width=[s * 0.25 for s in starts],
-        color=[VERMILION if p >= 0 else BLUE for p in percent],
+        [start for start, _ in found],
+        [percent for _, percent in found],
+        width=[start * 0.25 for start, _ in found],
+        color=[VERMILION if percent >= 0 else BLUE for _, percent in found],
     )
     axes.axhline(0, color="black", lw=0.6)
     axes.set_ylabel("gate better by (%)")
@@ -278,6 +278,7 @@ def _caption(cells: Sequence[Cell], subject: Subject, metric: Metric, trained: b
             "one seed, so that differences may be chance" if seeds == 1 else f"{seeds} seeds; lines are means"
         )
         said = ", ".join(f"{p:+.1f} % at {s:g}·N" for s, p in gains(cells, metric.direction))
+        said = said or "random's score is 0, of which there is no share"
         how = (
             f"Each point is one training of the run's configuration with k falling from that share of N to 0 "
             f"({few}). Below: by how much of random's score the gate is "

@@ -106,10 +106,10 @@ def loss_surface(
     return values
 
 
-def validation_loss(subject: Subject, batches: int, seed: int) -> Callable[[], float]:
-    """The training loss of unmixed samples, L_tar, over `batches` fixed batches of the validation split."""
+def validation_loss(subject: Subject, samples: int, seed: int) -> Callable[[], float]:
+    """The training loss of unmixed samples, L_tar, over `samples` fixed ones of the validation split."""
     size = subject.config.train.batch_size
-    order = np.random.default_rng((seed, 19)).permutation(len(subject.data.val))[: batches * size].tolist()
+    order = np.random.default_rng((seed, 19)).permutation(len(subject.data.val))[:samples].tolist()
     ready = [
         stack([subject.data.val.item(i) for i in order[start : start + size]])
         for start in range(0, len(order), size)
@@ -129,14 +129,14 @@ def validation_loss(subject: Subject, batches: int, seed: int) -> Callable[[], f
     return loss
 
 
-def measure(subject: Subject, name: str, *, grid: int, span: float, batches: int, seed: int) -> Surface:
+def measure(subject: Subject, name: str, *, grid: int, span: float, samples: int, seed: int) -> Surface:
     """The surface around a subject's model; two subjects of one architecture are moved along the same directions
     up to the lengths of their own filters."""
     steps = grid_steps(grid, span)
     parameters = moved_parameters(subject.model)
     generator = torch.Generator().manual_seed(seed)
     first, second = (random_direction(parameters, generator) for _ in range(2))
-    loss = validation_loss(subject, batches, seed)
+    loss = validation_loss(subject, samples, seed)
     with step(f"loss landscape of {name}", grid**2) as count:
         return Surface(name, steps, loss_surface(loss, parameters, first, second, steps, count))
 

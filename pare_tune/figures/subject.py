@@ -123,8 +123,10 @@ def find_model(path: Path) -> Path:
 
 def names_of(subjects: Sequence[Subject]) -> list[str]:
     """What runs are called in a legend: by their methods where these differ, else by their folders."""
-    methods = [str(one.config.method) for one in subjects]
-    return methods if len(set(methods)) == len(methods) else [one.run.name for one in subjects]
+    for names in ([str(one.config.method) for one in subjects], [one.run.name for one in subjects]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]
 
 
 def record_folder(subject: Subject) -> Path | None:

@@ -2,7 +2,7 @@
 
 The distance is the optimal transport dataset distance (Alvarez-Melis and Fusi, 2020, https://arxiv.org/abs/2002.02923)
 between points that are means over a sample's embedded tokens. Intermediate data bear the labels of their target
-samples; where either side has no classes, labels are left out, and it is the Wasserstein-2 distance.
+samples; targets that are no classes are clustered into some (`distance.otdd.classes_of`).
 """
 
 from __future__ import annotations

@@ -97,8 +97,9 @@ def write_figures(
         ConfigError: a figure of `only` cannot be drawn of this run, or `against` is of another task.
         StorageError: the folder cannot be written.
     """
-    wanted = _wanted(only)
-    scene = _open(run, out, against, settings or Settings(), cache, notify)
+    settings = settings or Settings()
+    wanted = _wanted(only, settings)
+    scene = _open(run, out, against, settings, cache, notify)
     files: list[Path] = []
     reasons: dict[str, list[str]] = {}
     for name in wanted:
@@ -137,8 +138,10 @@ def write_profile(table: Path, *, out: Path | None = None, notify: Notify = prin
     return files
 
 
-def _wanted(only: Sequence[str] | None) -> list[str]:
+def _wanted(only: Sequence[str] | None, settings: Settings) -> list[str]:
     if only is None:
+        if settings.train:
+            raise ConfigError("--train is of figure 5, which takes minutes; name it: --only 5 --train")
         return [name for name, entry in FIGURES.items() if not entry.how]
     for name in only:
         if name == "3":
@@ -159,7 +162,19 @@ def _open(
         raise ConfigError(
             f"two runs are compared on one task; {run} is of {subject.config.task}, {against} of {second.config.task}"
         )
+    if second is not None and _data_of(second) != _data_of(subject):
+        raise ConfigError(
+            f"two runs are compared on the same data; {run} has data {_data_of(subject)}, {against} "
+            f"{_data_of(second)}"
+        )
     return _Scene(subject, second, out or subject.run / "figures", settings, notify)
+
+
+def _data_of(subject: Subject) -> str:
+    """Release and canvas, as a message names them."""
+    config = subject.config
+    release = "of its own" if config.data is None else str(config.data)
+    return release if config.input.canvas is None else f"{release} on a canvas of {config.input.canvas}"
 
 
 def _landscape(scene: _Scene) -> Drawing:
@@ -168,11 +183,11 @@ def _landscape(scene: _Scene) -> Drawing:
     names = names_of(subjects)
     points = s.grid**2 * s.batches * len(subjects)
     scene.notify(f"figure 1a: {points} passes over a batch")
+    samples = min(s.batches * scene.run.config.train.batch_size, len(scene.run.data.val))
     surfaces = [
-        landscape.measure(one, name, grid=s.grid, span=s.span, batches=s.batches, seed=s.seed)
+        landscape.measure(one, name, grid=s.grid, span=s.span, samples=samples, seed=s.seed)
         for one, name in zip(subjects, names, strict=True)
     ]
-    samples = min(s.batches * scene.run.config.train.batch_size, len(scene.run.data.val))
     about = f"{samples} validation samples. {scene.run.provenance}"
     return landscape.draw(surfaces, scene.run.shared_subtitle, about)
 

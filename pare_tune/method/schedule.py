@@ -90,7 +90,8 @@ class KSchedule:
                 left = math.exp(-self.rate * progress) * -math.expm1(-self.rate * (1.0 - progress))
                 return left / -math.expm1(-self.rate)
             case "piecewise":
-                return 1.0 - math.floor(progress * self.steps) / self.steps
+                # 29 / 100 · 100 is a little less than 29.
+                return 1.0 - math.floor(progress * self.steps + 1e-9) / self.steps
             case "cosine":
                 return 0.5 * (1.0 + math.cos(math.pi * progress))
             case _:

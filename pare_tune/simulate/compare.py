@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy.typing as npt
 from pare_tune.errors import ConfigError
 from pare_tune.simulate.names import check_names
 from pare_tune.simulate.replay import Trace, replay
-from pare_tune.simulate.strategies import make_strategy
+from pare_tune.simulate.strategies import keep_journals_in, make_strategy, quick_folder
 from pare_tune.simulate.surrogate import HeldOut, World, wrong_space_of
 from pare_tune.simulate.table import load_table
 
@@ -39,7 +41,7 @@ class Plan:
     parallel: int = 1
     """Trials at a time."""
     tables: Path | None = None
-    """Folder of the tables; None is the shipped one."""
+    """Folder of the tables; None is that of the package, which may have none."""
     wrong_default: bool = False
     """Search around the worst recorded configuration instead of the paper's."""
 
@@ -76,8 +78,9 @@ class TaskResult:
         return np.array(spent) / (self.trials * self.epochs)
 
     def scores(self, strategy: str, trials: float) -> npt.NDArray[np.float64]:
-        """(seeds,) best scores after the epochs of so many whole trials."""
-        return np.array([t.at(round(trials * self.epochs)) for t in self.traces[strategy]])
+        """(seeds,) best scores after the epochs of so many whole trials; infinitely bad where no epoch ended."""
+        found = [t.at(round(trials * self.epochs)) for t in self.traces[strategy]]
+        return np.array([self._worst if math.isnan(score) else score for score in found])
 
     def ranks(self, trials: float) -> Mapping[str, float]:
         """Strategy → its rank at that budget, 1 is best; ties share theirs; mean over seeds."""
@@ -90,9 +93,12 @@ class TaskResult:
         return dict(zip(names, mean.tolist(), strict=True))
 
     def regret(self, strategy: str) -> npt.NDArray[np.float64]:
-        """(seeds, epochs) distance to the best score that any search found, 1 being a typical single random trial's."""
-        found = np.array([_padded(t, self.trials * self.epochs) for t in self.traces[strategy]])
-        every = [t.best[-1] for traces in self.traces.values() for t in traces]
+        """(seeds, epochs) distance to the best score that any search found, 1 being a typical single random trial's.
+
+        Infinity where a search found nothing.
+        """
+        found = np.array([_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]])
+        every = [t.best[-1] for traces in self.traces.values() for t in traces if len(t.best)]
         best = min(every) if self.direction == "min" else max(every)
         typical = float(np.median(self.scores(BASELINE, 1)))
         regret: npt.NDArray[np.float64] = np.abs(found - best) / (abs(typical - best) or 1.0)
@@ -103,6 +109,11 @@ class TaskResult:
         final = self.scores(strategy, self.trials)
         worse = final > self.default if self.direction == "min" else final < self.default
         return float(worse.mean())
+
+    @property
+    def _worst(self) -> float:
+        """What a search has found whose trials all failed in their first epoch."""
+        return math.inf if self.direction == "min" else -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,7 @@ def compare(
         progress: called with (searches done, searches in all).
 
     Raises:
-        DataError: a table is damaged or too short.
+        DataError: a table is damaged, too short, or of another space.
         ConfigError: a strategy needs a library that is not installed.
     """
     names = tuple(dict.fromkeys((*plan.strategies, BASELINE)))
@@ -133,10 +144,15 @@ def compare(
         _Cell(plan, task, name, seed) for task in plan.tasks for name in names for seed in range(plan.seeds)
     ]
     found: dict[tuple[str, str], list[Trace]] = {}
-    for done, (cell, trace) in enumerate(_run_all(cells, jobs), start=1):
-        found.setdefault((cell.task, cell.strategy), []).append(trace)
-        if progress is not None:
-            progress(done, len(cells))
+    # Journals outlive the processes that are interrupted, so these end first, and the folder of all goes after them.
+    with (
+        tempfile.TemporaryDirectory(prefix="pare-tune-simulate-", dir=quick_folder()) as journals,
+        closing(_run_all(cells, jobs, Path(journals))) as traces,
+    ):
+        for done, (cell, trace) in enumerate(traces, start=1):
+            found.setdefault((cell.task, cell.strategy), []).append(trace)
+            if progress is not None:
+                progress(done, len(cells))
     return [_result(plan, task, {name: tuple(found[task, name]) for name in names}) for task in plan.tasks]
 
 
@@ -156,12 +172,17 @@ def quartile(values: Sequence[float] | npt.NDArray[np.float64], share: float) ->
     return float(np.quantile(values, share, method="inverted_cdf"))
 
 
-def _run_all(cells: Sequence[_Cell], jobs: int) -> Iterable[tuple[_Cell, Trace]]:
+def _run_all(cells: Sequence[_Cell], jobs: int, journals: Path) -> Generator[tuple[_Cell, Trace], None, None]:
     if jobs == 1:
-        yield from map(_run, cells)
+        keep_journals_in(journals)
+        try:
+            yield from map(_run, cells)
+        finally:
+            keep_journals_in(None)
         return
     # Cells of a task lie side by side, and a process keeps the task that it opened last.
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs, initializer=keep_journals_in, initargs=(journals,)) as pool:
         yield from pool.imap(_run, cells, chunksize=4)
 
 
@@ -192,6 +213,8 @@ def _result(plan: Plan, task: str, traces: Mapping[str, tuple[Trace, ...]]) -> T
     )
 
 
-def _padded(trace: Trace, length: int) -> npt.NDArray[np.float64]:
-    """A search that ended early keeps what it had."""
+def _padded(trace: Trace, length: int, worst: float) -> npt.NDArray[np.float64]:
+    """A search that ended early keeps what it had, which is the worst where it had nothing."""
+    if not len(trace.best):
+        return np.full(length, worst)
     return np.pad(trace.best, (0, max(0, length - len(trace.best))), mode="edge")[:length]

@@ -8,23 +8,24 @@ from pathlib import Path
 from pare_tune.errors import ConfigError, UnknownName
 
 STRATEGIES: Mapping[str, str] = {
-    "ours": "this package's search, as it ships",
-    "random": "random configurations, every one trained whole",
-    "ray-asha": "Ray Tune's ASHAScheduler and OptunaSearch, as people join them",
-    "optuna-hyperband": "Optuna's TPE with its HyperbandPruner",
+    "ours": "this package's search, which knows the default, without its confirmation",
+    "random": "random configurations, every one trained whole; does not know the default",
+    "random+default": "the same after the default",
+    "ray-asha": "Ray Tune's ASHAScheduler and OptunaSearch, as people join them, the default first",
+    "optuna-hyperband": "Optuna's TPE with its HyperbandPruner, the default first",
     "priorband": "PriorBand of NePS, which knows the default (needs neural-pipeline-search)",
-    "default": "the paper's configuration alone",
+    "default": "the default alone",
 }
-"""Name → what it is."""
+"""Name → what it is. The default is the paper's configuration, trial 0 of a run."""
 
 
 def tables_folder() -> Path:
-    """Where the shipped tables are."""
+    """Where tables are looked for that came with the package, if it has some."""
     return Path(__file__).parent / "tables"
 
 
 def recorded_tasks(folder: Path | None = None) -> tuple[str, ...]:
-    """Tasks that there are tables of, in the shipped folder or another one."""
+    """Tasks that there are tables of: in `folder`, or with the package."""
     return tuple(sorted(path.stem for path in (folder or tables_folder()).glob("*.parquet")))
 
 
@@ -38,7 +39,8 @@ def check_names(tasks: Iterable[str], strategies: Iterable[str], folder: Path | 
     known = recorded_tasks(folder)
     if not known:
         raise ConfigError(
-            f"no tables of recorded curves in {folder or tables_folder()}; make some with jobs/record_curves.py"
+            f"no tables of recorded curves in {folder or tables_folder()}; record some with jobs/record_curves.py, "
+            f"pack them with jobs/record_curves.py --pack --tables FOLDER, and give that folder with --tables"
         )
     for kind, names, all_names in (("recorded task", tasks, known), ("strategy", strategies, STRATEGIES)):
         for name in names:

@@ -24,6 +24,19 @@ from pare_tune.simulate.replay import Outcome, Report, Run, Strategy
 from pare_tune.simulate.surrogate import World
 
 _SHARED_MEMORY = Path("/dev/shm")
+_journals: Path | None = None
+"""Where the searches of this process keep their journals; None is the quickest place."""
+
+
+def quick_folder() -> Path | None:
+    """Memory, for journals wait for their disk at every epoch; None where there is none to write to."""
+    return _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+
+
+def keep_journals_in(folder: Path | None) -> None:
+    """Set where the later searches of this process keep their journals, so that their owner can remove all of them."""
+    global _journals
+    _journals = folder
 
 
 def make_strategy(name: str, world: World, *, seed: int, epochs: int, parallel: int = 1) -> Strategy:
@@ -51,8 +64,8 @@ def installed() -> tuple[str, ...]:
 class Ours:
     """The product: its study, sampler and pruner, asked by the desk that Ray Tune asks otherwise.
 
-    The study's journal lies in a temporary folder. Nothing is confirmed with fresh seeds, since none were recorded; the
-    others do not confirm either.
+    The study's journal lies in a temporary folder. The default is trial 0. Nothing is confirmed with fresh seeds, since
+    none were recorded; the others do not confirm either.
 
     Args:
         search: fields of `SearchConfig` that differ from what ships.
@@ -65,9 +78,7 @@ class Ours:
         from pare_tune.tune.folder import RunFolder
         from pare_tune.tune.study import Study
 
-        # A journal waits for the disk at every epoch; memory needs no waiting.
-        place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-        folder = Path(tempfile.mkdtemp(prefix="pare-tune-simulate-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix="pare-tune-simulate-", dir=_journals or quick_folder()))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         run = RunFolder(folder)
         config = SearchConfig.model_validate(
@@ -116,10 +127,21 @@ class Ours:
 
 
 class OptunaStrategy:
-    """An Optuna study with any sampler and pruner, driven by ask and tell as in Optuna's documentation."""
+    """An Optuna study with any sampler and pruner, driven by ask and tell as in Optuna's documentation.
+
+    Args:
+        name: of the study.
+        default_first: enqueue the default as the first trial.
+    """
 
     def __init__(
-        self, world: World, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner, name: str
+        self,
+        world: World,
+        sampler: optuna.samplers.BaseSampler,
+        pruner: optuna.pruners.BasePruner,
+        *,
+        name: str,
+        default_first: bool,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = world.space
@@ -129,6 +151,9 @@ class OptunaStrategy:
             pruner=pruner,
             direction="minimize" if world.table.direction == "min" else "maximize",
         )
+        self._default_first = default_first
+        if default_first:
+            self._study.enqueue_trial(world.space.base_params())
         self._live: dict[str, Trial] = {}
         self._best: dict[str, float] = {}
 
@@ -137,7 +162,8 @@ class OptunaStrategy:
         trial = self._study.ask()
         key = str(trial.number)
         self._live[key] = trial
-        return Run(key, self._space.suggest(trial))
+        is_default = self._default_first and trial.number == 0
+        return Run(key, self._space.suggest_base(trial) if is_default else self._space.suggest(trial))
 
     def report(self, report: Report) -> bool:
         """Intermediate values are what validation said last, the trial's value is its best."""
@@ -161,6 +187,8 @@ class OptunaStrategy:
 class RayAsha:
     """Ray Tune's own ASHAScheduler and OptunaSearch with their defaults, called as Ray Tune's controller calls them.
 
+    The paper's configuration is the point to evaluate first.
+
     A trial that the scheduler stops is told to the searcher as complete with the score of its rung, and its last result
     is not reported before: so `tune_controller.py` of Ray 2.60 does it.
     """
@@ -174,7 +202,13 @@ class RayAsha:
         self._space, self._asked = world.space, 0
         self._settings: Mapping[str, Any] = {}
         self._scheduler = ASHAScheduler(metric="score", mode=mode, max_t=world.epochs)
-        self._searcher = OptunaSearch(space=self._suggest, metric="score", mode=mode, seed=seed)
+        self._searcher = OptunaSearch(
+            space=self._suggest,
+            metric="score",
+            mode=mode,
+            seed=seed,
+            points_to_evaluate=[world.space.base_params()],
+        )
         self._trials: dict[str, SimpleNamespace] = {}
 
     def ask(self) -> Run:
@@ -209,7 +243,8 @@ class RayAsha:
 
     def _suggest(self, trial: Any) -> None:
         """The space, define-by-run: Ray Tune's own kind knows no conditions."""
-        self._settings = self._space.suggest(trial)
+        is_default = self._asked == 1
+        self._settings = self._space.suggest_base(trial) if is_default else self._space.suggest(trial)
 
 
 class DefaultAlone:
@@ -230,14 +265,15 @@ class DefaultAlone:
         """Nothing follows."""
 
 
-def _random(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
-    sampler = optuna.samplers.RandomSampler(seed=seed)
-    return OptunaStrategy(world, sampler, optuna.pruners.NopPruner(), f"random-{seed}")
+def _random(world: World, seed: int, *, default_first: bool) -> Strategy:
+    sampler, pruner = optuna.samplers.RandomSampler(seed=seed), optuna.pruners.NopPruner()
+    return OptunaStrategy(world, sampler, pruner, name=f"random-{seed}", default_first=default_first)
 
 
 def _hyperband(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=world.epochs, reduction_factor=3)
-    return OptunaStrategy(world, optuna.samplers.TPESampler(seed=seed), pruner, f"hyperband-{seed}")
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    return OptunaStrategy(world, sampler, pruner, name=f"hyperband-{seed}", default_first=True)
 
 
 def _priorband(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
@@ -252,7 +288,8 @@ def _priorband(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
 
 _FACTORIES: Mapping[str, Callable[[World, int, int, int], Strategy]] = {
     "ours": Ours,
-    "random": _random,
+    "random": lambda world, seed, epochs, parallel: _random(world, seed, default_first=False),
+    "random+default": lambda world, seed, epochs, parallel: _random(world, seed, default_first=True),
     "ray-asha": lambda world, seed, epochs, parallel: RayAsha(world, seed),
     "optuna-hyperband": _hyperband,
     "priorband": _priorband,

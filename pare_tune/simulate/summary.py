@@ -14,6 +14,8 @@ from pare_tune.simulate.compare import TaskResult, mean_ranks, median_share, qua
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pare_tune.simulate.replay import Trace
+
 BUDGETS = (5, 10, 25, 50)
 """Whole trials' worth of epochs at which searches are ranked."""
 _USELESS = 0.9
@@ -29,7 +31,7 @@ def budgets(results: Sequence[TaskResult]) -> tuple[int, ...]:
 
 
 def summarize(results: Sequence[TaskResult]) -> dict[str, Any]:
-    """Everything as JSON values; what was never reached is null.
+    """Everything as JSON values; what was never reached or cannot be told is null.
 
     Returns:
         {"strategies": rows over all tasks, "tasks": one row a task with its own strategies}.
@@ -57,7 +59,7 @@ def _task(result: TaskResult, at: Sequence[int]) -> dict[str, Any]:
         "direction": result.direction,
         "configurations": result.held_out.configurations,
         "held_out_error": result.held_out.error,
-        "held_out_tau": result.held_out.tau,
+        "held_out_tau": _finite(result.held_out.tau),
         "default": _finite(result.default),
         "goal": result.goal,
         "strategies": [
@@ -67,7 +69,7 @@ def _task(result: TaskResult, at: Sequence[int]) -> dict[str, Any]:
                 "scores": {str(b): _quartiles(result.scores(name, b)) for b in at},
                 "runs": float(np.median([t.runs for t in traces])),
                 "complete": float(np.median([t.complete for t in traces])),
-                "seconds": float(np.median([t.seconds[-1] for t in traces])),
+                "seconds": _finite(float(np.median([_seconds(t) for t in traces]))),
             }
             for name, traces in result.traces.items()
         ],
@@ -109,7 +111,7 @@ def _of_task(row: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"{row['task']}: default {default}, goal {row['goal']:.4g}, median scores; surrogate of "
         f"{row['configurations']} configurations: held-out error {row['held_out_error']:.2f} of the spread, "
-        f"τ {row['held_out_tau']:.2f}",
+        f"τ {two_digits(row['held_out_tau'])}",
         title_justify="left",
         caption=_DOUBT if row["held_out_error"] > _USELESS else None,
         caption_justify="left",
@@ -140,10 +142,20 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def two_digits(value: float | None) -> str:
+    """A correlation."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def with_spread(quartiles: Sequence[float | None], shown: Any) -> str:
     """Median (lower quartile – upper quartile)."""
     low, middle, high = (shown(value) for value in quartiles)
     return f"{middle} ({low} – {high})"
+
+
+def _seconds(trace: Trace) -> float:
+    """Simulated wall time of a search; NaN if no epoch ended."""
+    return float(trace.seconds[-1]) if len(trace.seconds) else math.nan
 
 
 def _quartiles(values: npt.NDArray[np.float64]) -> list[float | None]:

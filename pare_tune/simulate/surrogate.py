@@ -7,7 +7,9 @@ simulated curves are as rough and as hard to foresee as real ones, and the same 
 
 Scores are predicted as normal scores of their rank among all recorded ones, so that a loss that spans decades counts as
 evenly as an error rate. Trees do not extrapolate: nothing is predicted to be better than the best that was recorded,
-and simulated curves get beyond it by their residuals alone. A real search may find more than a simulated one.
+and simulated curves get beyond it by their residuals alone. A real search may find more than a simulated one. No score
+is one that the metric cannot have: none is below 0 where 0 was recorded, nor, where large is good, above the best
+recorded one.
 
 Geurts, Ernst, Wehenkel, "Extremely randomized trees" (Machine Learning 2006). Surrogates in place of training:
 Eggensperger et al., "Efficient benchmarking of hyperparameter optimizers via surrogates" (AAAI 2015).
@@ -21,7 +23,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +79,7 @@ class World:
         seed: of the residuals; another seed is another task of the same kind.
 
     Raises:
-        DataError: there are too few complete configurations.
+        DataError: there are too few complete configurations, or they were recorded around another space.
     """
 
     def __init__(self, table: Table, *, space: BoundSpace | None = None, seed: int = 0) -> None:
@@ -89,15 +91,27 @@ class World:
         self.table, self.space = table, space or space_of(table)
         self._seed = seed
         self._recorded = {_key(c.settings): c for c in table.configurations}
+        self._check_default()
         self._features = Features(self.space)
         self._known: dict[str, Curve] = {}
         whole = table.complete
-        self._ranks = _Ranks(np.array([c.scores for c in whole]))
+        self._ranks = _Ranks(np.array([c.scores for c in whole]), direction=table.direction)
         self._x_CF = np.array([self._features.of(c.settings) for c in whole])
         self._y_CE = self._ranks.to_normal(np.array([c.scores for c in whole]))
         self._forest = _Forest(self._x_CF, self._y_CE)
         seconds = np.array([c.seconds for c in whole])
         self._cost = _Forest(self._x_CF, np.log(np.maximum(seconds, 1e-4)), trees=_TREES // 2)
+
+    def _check_default(self) -> None:
+        """A recorded default must be replayed: with a setting more or less it would silently be simulated."""
+        is_recorded = any(c.number == 0 for c in self.table.configurations)
+        if not is_recorded or self.space.base != self.table.base:
+            return
+        if _key(self.space.base_settings()) not in self._recorded:
+            raise DataError(
+                f"{self.table.task} was recorded around another space: no record has trial 0's settings "
+                f"{', '.join(self.space.base_settings())}; record again with jobs/record_curves.py"
+            )
 
     @property
     def epochs(self) -> int:
@@ -220,14 +234,17 @@ class _Ranks:
     """Scores ↔ normal scores of their rank among the recorded ones, linear in between.
 
     Beyond the recorded ones the line through the last five per cent goes on, on a log scale where all scores are
-    positive: trials that are a little luckier than any recorded one must still differ.
+    positive: trials that are a little luckier than any recorded one must still differ. The line ends where scores do:
+    at 0 where that was recorded, and at the best recorded one where large is good, since metrics state no bound.
     """
 
-    def __init__(self, scores: Floats) -> None:
+    def __init__(self, scores: Floats, *, direction: Literal["min", "max"] = "min") -> None:
         from scipy.special import ndtri
 
         values, counts = np.unique(scores, return_counts=True)
         self._is_log = bool(values[0] > 0)
+        self._low = 0.0 if values[0] == 0 else -np.inf
+        self._high = float(values[-1]) if direction == "max" else np.inf
         self._values: Floats = np.log(values) if self._is_log else values
         self._normal: Floats = ndtri((np.cumsum(counts) - counts / 2.0) / counts.sum())
         self._slopes = (self._slope(0, _TAIL), self._slope(-1, 1.0 - _TAIL))
@@ -242,7 +259,7 @@ class _Ranks:
         below = np.minimum(normal - self._normal[0], 0.0) * self._slopes[0]
         above = np.maximum(normal - self._normal[-1], 0.0) * self._slopes[1]
         values = inside + below + above
-        scores: Floats = np.exp(values) if self._is_log else values
+        scores: Floats = np.clip(np.exp(values) if self._is_log else values, self._low, self._high)
         return scores
 
     def _slope(self, end: int, quantile: float) -> float:

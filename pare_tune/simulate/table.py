@@ -11,6 +11,7 @@ The file's metadata hold the task, its metric and the configuration of trial 0, 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pare_tune.config import TrialConfig, validate
-from pare_tune.errors import DataError, StorageError, UnknownName
-from pare_tune.simulate.names import recorded_tasks, tables_folder
+from pare_tune.errors import DataError, StorageError
+from pare_tune.simulate.names import check_names, tables_folder
 from pare_tune.tasks import get_task
+
+logger = logging.getLogger(__name__)
 
 _ABOUT = b"pare_tune"
 _FIXED = ("number", "epochs", "cause", "message")
@@ -103,13 +106,26 @@ class Table:
 def pack(records: Path, tables: Path) -> tuple[Table, Path]:
     """Make TABLES/TASK.parquet of the records in a folder FOLDER/TASK.
 
+    Records of crashes are left out, and a warning says how many: what went wrong on the machine that recorded is no
+    property of the task.
+
     Raises:
         DataError: there are none, one is damaged, or they do not belong together.
         StorageError: the table cannot be written.
     """
-    found = list(_read_records(records))
+    every_record = list(_read_records(records))
+    found = [(path, record) for path, record in every_record if record["cause"] != "crashed"]
+    crashed = len(every_record) - len(found)
     if not found:
-        raise DataError(f"no records in {records}; make some with jobs/record_curves.py")
+        crashes = f" but those of {crashed} crashes" if crashed else ""
+        raise DataError(f"no records in {records}{crashes}; make some with jobs/record_curves.py")
+    if crashed:
+        logger.warning(
+            "%s: left out %d of %d records, which are of crashes; jobs/record_curves.py tries these again",
+            records,
+            crashed,
+            len(every_record),
+        )
     if not _alike([r["base"] for _, r in found]) or len({r["version"] for _, r in found}) > 1:
         raise DataError(
             f"{records}: records were made around different trial 0s or by different versions; "
@@ -185,15 +201,14 @@ def read_table(path: Path) -> Table:
 
 
 def load_table(task: str, folder: Path | None = None) -> Table:
-    """The table of a task: the shipped one, or the one in `folder`.
+    """The table of a task: the one in `folder`, or one that came with the package.
 
     Raises:
-        UnknownName: there is none; the message has the nearest names.
+        ConfigError: there are no tables at all.
+        UnknownName: there is none of this task; the message has the nearest names.
         DataError: it is damaged.
     """
-    known = recorded_tasks(folder)
-    if task not in known:
-        raise UnknownName("recorded task", task, known)
+    check_names((task,), (), folder)
     return read_table((folder or tables_folder()) / f"{task}.parquet")
 
 

@@ -173,6 +173,8 @@ class Task:
 
     `rng` is given in training only (crops, augmentation, training-only target clipping); None means the
     deterministic evaluation item."""
+    training_target: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+    """What `item` does to a target in training alone, for methods that are fitted to whole arrays; None is nothing."""
     ragged: frozenset[str] = frozenset()
     """Stored fields whose shape differs from record to record."""
     canvas: Mapping[Preset, Canvas] = field(default_factory=lambda: {"paper": None, "embedded": None})

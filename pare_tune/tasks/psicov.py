@@ -102,9 +102,13 @@ def item(record: Record, canvas: Canvas, rng: np.random.Generator | None) -> dic
     y = np.full((side, side), FAR, np.float32)
     y[canvas_rows, canvas_cols] = record["dist"][rows, cols]
     if rng is not None:
-        np.minimum(y, CLIP, out=y)
+        y = _clipped(y)
     length = min(residues, side - BORDER) if top == left == 0 else 0
     return {"x": x, "y": y, "length": np.array(length, np.int64)}
+
+
+def _clipped(y: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.minimum(y, np.float32(CLIP))
 
 
 def mae_8(prediction_BCC: Tensor, batch: Batch) -> float:
@@ -270,6 +274,7 @@ PSICOV = Task(
         "protein/psicov/distance",
     ),
     read=read,
+    training_target=_clipped,
     make=proteins.write_sample,
     item=item,
     ragged=frozenset({"ss", "pssm", "sa", "entropy", *_PAIR_FEATURES, "dist"}),

@@ -198,6 +198,7 @@ def without_idle_mixing(config: TrialConfig, num_tokens: int) -> TrialConfig:
 
 def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> PareModel:
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
+    config = without_idle_mixing(config, num_tokens)
     check_backbone(Modality(shape.modality), backbone)
     target_head: nn.Module = _target_head(shape, backbone, num_tokens)
     if shape.target_scale is not None:

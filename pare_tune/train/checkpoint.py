@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,11 @@ from pare_tune.errors import DataError, StorageError
 LAST = "last.pt"
 BEST = "best.safetensors"
 
+_DAMAGED = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError, struct.error,
+)  # fmt: skip
+"""What torch.load raises on bytes that are not what it wrote."""
+
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings and containers of them. Raises StorageError when the disk refuses."""
@@ -35,7 +42,7 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError):
+    except _DAMAGED:
         return None
     return state
 

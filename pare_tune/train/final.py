@@ -14,7 +14,7 @@ from pare_tune.tasks.load import JoinedDataset, open_test
 from pare_tune.train.align import ALIGNMENT
 from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import BEST, LAST, save_weights
-from pare_tune.train.export import METRICS, export_model, plain_json
+from pare_tune.train.export import METRICS, MODEL, export_model, plain_json, write_text
 from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
 from pare_tune.train.trial import open_trial
 
@@ -31,10 +31,11 @@ def run_final(
     the caller to draw.
 
     Returns:
-        What metrics.json holds, on rank 0; None on other ranks.
+        What metrics.json holds, on rank 0; None on other ranks. "test" is NaN, null in the file, where the outputs
+        are not finite or the metric is not defined on the test split: the model is kept all the same.
 
     Raises:
-        TrialFailed, StorageError: see `loop.fit`.
+        TrialFailed, DataError, StorageError: see `loop.fit`.
     """
     folder = context.folder
     assert folder is not None
@@ -42,7 +43,7 @@ def run_final(
     opened = open_trial(config, cache=cache)
     config = opened.config
     model = opened.build()
-    told = _already_told(folder)
+    told = _already_told(folder) if context.is_main else 0
 
     def report(epoch: EpochReport) -> None:
         if context.is_main and epoch.epoch > told:
@@ -95,8 +96,8 @@ def run_final(
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a final training has ended here."""
-    return (folder / METRICS).is_file()
+    """Whether a final training has ended here, with its model, which is written last."""
+    return (folder / METRICS).is_file() and (folder / MODEL).is_file()
 
 
 def _already_told(folder: Path) -> int:
@@ -104,6 +105,8 @@ def _already_told(folder: Path) -> int:
     path = folder / CURVE
     if not path.is_file():
         return 0
-    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    path.write_bytes(b"".join(lines))
-    return len(lines)
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_text(path, whole.decode())
+    return whole.count(b"\n")

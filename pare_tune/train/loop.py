@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pare_tune.backbones import Backbone
 from pare_tune.config import ALIGNING_METHODS, TrialConfig
-from pare_tune.errors import TrialFailed
+from pare_tune.errors import DataError, TrialFailed
 from pare_tune.method import LossParts, Mixed, PareModel, PareOutput, pare_loss, source_loss
 from pare_tune.sources.base import SourceData
 from pare_tune.tasks.base import Metric
@@ -137,6 +137,7 @@ def fit(
 
     Raises:
         TrialFailed: the loss is not finite any more, or memory ran out.
+        DataError: the metric is not defined on the validation split.
         StorageError: the checkpoint could not be written.
     """
     try:
@@ -185,17 +186,43 @@ def evaluate(
     *,
     batch_size: int,
     context: Context,
+    split: str | None = None,
 ) -> float:
-    """The metric over the whole split; every rank gets the same number."""
+    """The metric over the whole split; every rank gets the same number, NaN where there is none.
+
+    Args:
+        split: what to call the split in a DataError; None wants NaN instead of that error.
+
+    Raises:
+        DataError: no predictions have a score on this split.
+    """
     found = predict_split(model, dataset, batch_size=batch_size, context=context)
-    score = [float("nan")]
+    told = [float("nan"), False]
     if found is not None:
         predictions, targets = found
         if torch.isfinite(predictions).all():
-            score[0] = float(metric.score(predictions, targets))
+            score = float(metric.score(predictions, targets))
+            undefined = (
+                split is not None and math.isnan(score) and _is_undefined(metric, predictions, targets)
+            )
+            told = [score, undefined]
     if context.world_size > 1:
-        dist.broadcast_object_list(score, src=0)
-    return score[0]
+        dist.broadcast_object_list(told, src=0)
+    if told[1]:
+        raise DataError(
+            f"metric {metric.name} is not defined on the {split} split, {len(dataset)} samples (of one class only?); "
+            f"choose another metric, or data whose {split} split has samples of every class"
+        )
+    return told[0]
+
+
+def _is_undefined(metric: Metric, predictions: Tensor, targets: dict[str, Tensor]) -> bool:
+    """Whether the split is why there is no score, not these predictions, constant ones in a correlation for example.
+
+    Noise in (0, 1) has a score wherever anything has: it is not constant, and positive for logarithms.
+    """
+    noise = torch.rand(predictions.shape, generator=torch.Generator().manual_seed(0))
+    return math.isnan(float(metric.score(noise, targets)))
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -321,9 +348,10 @@ class _Fit:
                 self.data.task.metric,
                 batch_size=config.train.batch_size,
                 context=context,
+                split="validation",
             )
             if math.isnan(score):
-                self._require_finite(score, epoch, lr, k)
+                self._require_finite(score, epoch, lr, k, name="validation score")
         return EpochReport(
             epoch=epoch + 1,
             epochs=config.train.epochs,
@@ -471,10 +499,10 @@ class _Fit:
             set_rng_state(state["rng"], self.context.device)
         return True
 
-    def _require_finite(self, loss: float, epoch: int, lr: float, k: int) -> None:
-        if not math.isfinite(loss):
+    def _require_finite(self, value: float, epoch: int, lr: float, k: int, *, name: str = "loss") -> None:
+        if not math.isfinite(value):
             raise TrialFailed(
-                f"diverged: loss became {loss} in epoch {epoch + 1} (lr={lr:.3g}, k={k}); "
+                f"diverged: {name} became {value} in epoch {epoch + 1} (lr={lr:.3g}, k={k}); "
                 f"a smaller optimizer.lr or optimizer.clip usually helps",
                 cause="diverged",
             )

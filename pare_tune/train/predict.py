@@ -75,9 +75,15 @@ def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
     """A .npy of model-ready samples, (n, *input_shape).
 
     Raises:
-        DataError: missing, truncated, of another shape or type, or holding NaN.
+        DataError: missing, truncated, an archive of several arrays, empty, of another shape or type, or holding NaN.
     """
     try:
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"
+        if is_archive:
+            raise DataError(
+                f"{path} is an archive (.npz), the model takes one array; save that array as .npy with numpy.save"
+            )
         values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path} as a .npy array: {error}") from error
@@ -85,10 +91,12 @@ def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
 
 
 def check_inputs(values: npt.NDArray[Any], shape: ModelShape, where: str) -> npt.NDArray[np.float32]:
-    """Raise DataError unless `values` is (n, *input_shape), real and finite."""
+    """Raise DataError unless `values` is (n, *input_shape), n at least 1, real and finite."""
     if values.shape[1:] != shape.input_shape or values.ndim != len(shape.input_shape) + 1:
         wanted = ", ".join(map(str, shape.input_shape))
         raise DataError(f"{where}: the model takes arrays of shape (n, {wanted}), got {values.shape}")
+    if len(values) == 0:
+        raise DataError(f"{where}: an array of 0 samples, shape {values.shape}; give at least one sample")
     if values.dtype.kind not in "fiub":
         raise DataError(f"{where}: the model takes numbers, got dtype {values.dtype}")
     floats = np.asarray(values, dtype=np.float32)

@@ -207,6 +207,8 @@ class Space:
         for parameter in sorted(self.parameters, key=lambda p: p.key != _METHOD):
             bound = _bind(parameter, base, methods, usable, notes)
             if bound is not None:
+                bound = _still_asked(bound, self.parameters, kept, base, notes)
+            if bound is not None:
                 kept.append(bound)
         tree = copy.deepcopy(self.tree)
         _keep(tree, kept)
@@ -573,6 +575,29 @@ def _bind(
     return p
 
 
+def _still_asked(
+    p: Parameter,
+    declared: Sequence[Parameter],
+    kept: Sequence[Parameter],
+    base: TrialConfig,
+    notes: list[str],
+) -> Parameter | None:
+    """`p` with the conditions that are left of choices that were reduced or dropped; None where none can be met."""
+    by_key = {k.key: k for k in kept}
+    when: dict[str, tuple[Any, ...]] = {}
+    for parent, allowed in p.when.items():
+        if parent in by_key:
+            when[parent] = tuple(v for v in allowed if v in by_key[parent].choices)
+        elif parent not in {d.key for d in declared}:
+            when[parent] = allowed  # a condition of ours, on what this space does not search
+        elif base.value_of(parent) not in allowed:
+            when[parent] = ()
+        if when.get(parent) == ():
+            notes.append(f"{p.key} is not searched: nothing is left of its condition on {parent}")
+            return None
+    return replace(p, when=when)
+
+
 def _only_of(p: Parameter, having: frozenset[str], methods: Sequence[str], base: TrialConfig) -> Parameter:
     """Asked of the methods that have it, where there are others."""
     known = tuple(dict.fromkeys((*methods, base.method)))
@@ -595,8 +620,18 @@ def _keep(tree: CommentedMap, kept: Sequence[Parameter]) -> None:
     for key in list(tree):
         if key not in by_key:
             del tree[key]
-        elif by_key[key].kind == "choice" and list(tree[key]["choice"]) != list(by_key[key].choices):
-            tree[key]["choice"] = list(by_key[key].choices)
+            continue
+        p = by_key[key]
+        if p.kind == "choice" and list(tree[key]["choice"]) != list(p.choices):
+            tree[key]["choice"] = list(p.choices)
+        conditions = tree[key].get("when", {})
+        for parent in list(conditions):
+            if parent not in p.when:
+                del conditions[parent]
+            elif list(conditions[parent]) != list(p.when[parent]):
+                conditions[parent] = list(p.when[parent])
+        if "when" in tree[key] and not conditions:
+            del tree[key]["when"]
 
 
 def _ask(trial: optuna.trial.BaseTrial, p: Parameter) -> Any:

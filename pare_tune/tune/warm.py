@@ -39,7 +39,7 @@ _BY_TIME = 5
 """The same where the budget is wall time, which says nothing of how many trials there will be."""
 _KEPT = 200
 """Trials of earlier searches that are kept; more say nothing new."""
-_FIELDS = frozenset({"settings", "relative", "task", "modality", "run", "rank"})
+_FIELDS = frozenset({"settings", "relative", "task", "modality", "run", "rank", "complete"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,8 @@ class Point:
     """Name of the run folder."""
     rank: float
     """0 for the best of its run, 1 for the worst."""
+    complete: bool = True
+    """Whether its trial came to its end; others only guide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Start:
         """What the study records of the points tested first; none twice, and not what trial 0 tests anyway."""
         found: list[dict[str, Any]] = []
         for point in self.points:
+            if not point.complete:
+                continue
             known = known_values(point, space)
             params = space.place(known)
             if known and params not in (space.base_params(), *found):
@@ -173,6 +177,7 @@ def tried_of_run(run: Path) -> list[Tried]:
             modality=modality,
             run=folder.path.name,
             rank=place / max(1, len(ordered) - 1),
+            complete=trial.state == "complete",
         )
         failed = trial.state == "failed" or trial.best_score is None
         cost = math.inf if failed else sign * float(trial.best_score or 0.0)
@@ -310,6 +315,9 @@ def _point(row: Any, where: str) -> Point:
         raise ConfigError(f"{where}: settings must be a mapping, and relative one of numbers above 0")
     if isinstance(rank, bool) or not isinstance(rank, int | float) or not 0 <= rank <= 1:
         raise ConfigError(f"{where}: rank must lie in [0, 1], got {rank!r}")
+    complete = row.get("complete", True)
+    if not isinstance(complete, bool):
+        raise ConfigError(f"{where}: complete must be true or false, got {complete!r}")
     return Point(
         settings={str(k): _builtin(v) for k, v in settings.items()},
         relative={str(k): float(v) for k, v in relative.items()},
@@ -317,6 +325,7 @@ def _point(row: Any, where: str) -> Point:
         modality=str(row["modality"]),
         run=str(row.get("run", "")),
         rank=float(rank),
+        complete=complete,
     )
 
 

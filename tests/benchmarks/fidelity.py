@@ -1,6 +1,9 @@
 """How early can a trial be judged? Kendall's τ between the rank at a rung and the rank at the end, on recorded curves.
 
-    python tests/benchmarks/fidelity.py [--tasks …]
+    python tests/benchmarks/fidelity.py --tables FOLDER [--tasks …]
+
+Needs tables of recorded curves: jobs/record_curves.py records them, its --pack makes the tables of them, and --tables
+says where they are; without it, those of the package are taken, if it has some.
 
 Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by
 
@@ -23,6 +26,7 @@ mean place of the best whole trial among all recorded ones, in per cent (0 is th
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +40,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pare_tune.simulate.names import recorded_tasks
+from pare_tune.errors import PareTuneError
+from pare_tune.simulate.names import check_names, recorded_tasks
 from pare_tune.simulate.table import Configuration, Table, load_table
 from pare_tune.tune.pruner import RungPruner
 
@@ -115,8 +120,9 @@ _ORDERS = 300
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", nargs="+")
-    parser.add_argument("--tables", type=Path, help="folder of tables; default: the shipped ones")
+    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's, if any")
     options = parser.parse_args()
+    check_names(options.tasks or (), (), options.tables)
     tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]
     names = [*JUDGES, "compressed"]
     print(f"| task (curves), rung | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
@@ -231,4 +237,7 @@ def kept(early: Floats, final: Floats) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PareTuneError as error:
+        sys.exit(f"error: {error}")

@@ -1,13 +1,15 @@
 """Which way to search needs the fewest epochs? All of them replayed on recorded learning curves.
 
-    python tests/benchmarks/search.py [--seeds 20] [--trials 50] [--parallel 1] [--tasks …] [--strategies …] [--jobs 2]
+    python tests/benchmarks/search.py --tables FOLDER [--seeds 20] [--trials 50] [--parallel 1] [--tasks …]
+                                      [--strategies …] [--jobs 2]
 
 Prints the tables of RESULTS.md and writes search.html, the normalised regret over the epochs spent: 0 is the best score
 that any search found on the task, 1 a typical single random trial. The goal is the best validation score that
 `--trials` full-length random trials reach, the median over seeds.
 
-Needs the tables in pare_tune/simulate/tables (jobs/record_curves.py makes them); with NePS installed (pip install
-neural-pipeline-search), its PriorBand takes part.
+Needs tables of recorded curves: jobs/record_curves.py records them, its --pack makes the tables of them, and --tables
+says where they are; without it, those of the package are taken, if it has some. With NePS installed (pip install
+neural-pipeline-search), its PriorBand takes part. All strategies but `random`, which sets the goal, know the default.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from pare_tune.errors import PareTuneError
 from pare_tune.simulate.compare import Plan, TaskResult, compare
 from pare_tune.simulate.names import recorded_tasks
 from pare_tune.simulate.strategies import installed
-from pare_tune.simulate.summary import number, percent, summarize, with_spread
+from pare_tune.simulate.summary import number, percent, summarize, two_digits, with_spread
 
 
 def main() -> None:
@@ -97,7 +100,7 @@ def surrogates(found: Mapping[str, Any]) -> str:
             task["task"],
             str(task["configurations"]),
             f"{task['held_out_error']:.2f}",
-            f"{task['held_out_tau']:.2f}",
+            two_digits(task["held_out_tau"]),
         ]
         for task in found["tasks"]
     ]
@@ -120,7 +123,8 @@ def draw(results: Sequence[TaskResult], path: Path) -> None:
     for index, name in enumerate(results[0].traces):
         colour = qualitative.Plotly[index]
         curves = np.concatenate([on_grid(result, name, grid) for result in results])
-        low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
+        # A quantile that is one of the values: regret is infinite where a search found nothing.
+        low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
         band = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
         figure.add_scatter(x=grid, y=high, legendgroup=name, **band)
         figure.add_scatter(x=grid, y=low, legendgroup=name, fill="tonexty", fillcolor=faded(colour), **band)
@@ -160,7 +164,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=50, help="budget, in whole trials' worth of epochs")
     parser.add_argument("--parallel", type=int, default=1, help="trials at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--tables", type=Path, help="folder of tables; default: the shipped ones")
+    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's, if any")
     parser.add_argument("--wrong-default", action="store_true", help="search around the worst configuration")
     parser.add_argument("--plot", type=Path, default=Path("search.html"))
     parser.add_argument("--json", type=Path, help="also write all figures there")
@@ -168,4 +172,7 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PareTuneError as error:
+        sys.exit(f"error: {error}")

@@ -69,7 +69,7 @@ def results() -> list[CellResult]:
 def plan(tmp_path: Path) -> Plan:
     notes: tuple[object, ...] = (None,) * 18
     return Plan(
-        folder=tmp_path, tasks=TASKS, methods=METHODS, seeds=2, budget=4, preset="embedded", cells=notes,  # type: ignore[arg-type]
+        folder=tmp_path, tasks=TASKS, methods=METHODS, seeds=2, budget=4, presets=("embedded",), cells=notes,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

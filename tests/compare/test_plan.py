@@ -34,7 +34,20 @@ def test_a_plan_has_a_cell_for_every_task_method_and_seed(tmp_path: Path) -> Non
     assert {(c.task, c.method) for c in unfit} == {("advection", "hist-gradient-boosting")}
     assert found.notes == ("hist-gradient-boosting: learns tables, advection is of modality dense_1d",)
     assert [t.metric for t in found.tasks] == ["auroc_error", "nrmse"]
-    assert found.preset == "embedded"
+    assert found.presets == ("embedded",)
+
+
+def test_cells_are_found_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = plan(Path("runs"))
+    for cell in found.cells:
+        assert cell.folder.is_relative_to(tmp_path / "runs")
+        assert cell.config.runs.is_relative_to(tmp_path / "runs")
+
+
+def test_a_table_of_both_presets_says_so(tmp_path: Path) -> None:
+    found = plan(tmp_path, "wdbc,advection", data={"advection": tmp_path})
+    assert found.presets == ("embedded", "paper")
 
 
 def test_a_budget_of_one_needs_no_search(tmp_path: Path) -> None:
@@ -56,6 +69,7 @@ def test_a_budget_of_one_needs_no_search(tmp_path: Path) -> None:
         ({"preset": "huge"}, "--preset is paper or embedded"),
         ({"data": {"car": Path("x")}}, "--data names 'car'"),
         ({"search": {"confirm": -1}}, "confirm"),
+        ({"search": {"gpus_per_worker": 1.5}}, "gpus_per_worker"),
     ],
 )
 def test_what_cannot_be_compared_is_told_before_anything_is_written(

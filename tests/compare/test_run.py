@@ -19,7 +19,7 @@ from pare_tune.compare.peers import PEERS
 from pare_tune.compare.plan import Plan, make_plan
 from pare_tune.compare.run import run_plan
 from pare_tune.compare.summary import summarise
-from pare_tune.errors import DataError, RunBusy
+from pare_tune.errors import ClusterError, DataError, RunBusy
 from pare_tune.tasks.base import Task
 from pare_tune.train import build
 from pare_tune.train.trial import run_trial
@@ -158,6 +158,21 @@ def test_a_search_is_shared_by_its_final_training_and_its_soup(
     assert soup.settings["soup"] == metrics["soup"]
     assert soup.note is not None
 
+    # Killed after its last trial and before the best one was exported, a search has not ended.
+    cell, best = both.cells[0], next(tmp_path.glob("cells/*/*/*/search/*/best/metrics.json"))
+    assert work.is_searched(cell)
+    text = best.read_text()
+    best.write_text(json.dumps({**json.loads(text), "trial": 99}))
+    assert not work.is_searched(cell)
+    best.write_text(text)
+    # Killed before its first trial, it may even be without a record.
+    journal = searches[0].with_name("study.journal")
+    whole = journal.read_bytes()
+    journal.write_bytes(b"")
+    assert not work.is_searched(cell)
+    journal.write_bytes(whole)
+    assert work.is_searched(cell)
+
     (both.cells[0].folder / "result.json").unlink()
 
     def never(*_: Any, **__: Any) -> None:
@@ -208,3 +223,7 @@ def test_cells_run_side_by_side_on_ray(tmp_path: Path) -> None:
     assert told == [(1, 2), (2, 2)]
     here, _ = run(plan(tmp_path / "here", "linear,hist-gradient-boosting"))
     assert [r.test for r in found] == [r.test for r in here]
+
+    beyond = plan(tmp_path / "gpu", "linear", search={"gpus_per_worker": 1})
+    with pytest.raises(ClusterError, match="GPU"):
+        run_plan(beyond)

@@ -5,6 +5,7 @@ import pytest
 
 from pare_tune.errors import ConfigError
 from pare_tune.figures.clusters import _labelled, modalities, neighbour_accuracy, source_knowledge, tsne
+from pare_tune.figures.subject import names_of
 
 from .conftest import MakeSubject
 
@@ -75,3 +76,14 @@ def test_of_masks_one_place_an_image_is_drawn_and_bears_the_masks_class(make_sub
 def test_a_run_without_a_source_is_told(make_subject: MakeSubject) -> None:
     with pytest.raises(ConfigError, match="--against"):
         source_knowledge(make_subject(method="finetune"), None, samples=12, seed=0)
+
+
+def test_runs_of_one_method_and_folder_name_are_told_apart(make_subject: MakeSubject) -> None:
+    one = make_subject()
+    assert names_of([one, make_subject(method="finetune")]) == ["pare", "finetune"]
+    assert names_of([one, one]) == [f"{one.run.name} (1)", f"{one.run.name} (2)"]
+
+
+def test_a_second_run_must_read_the_same_source_samples(make_subject: MakeSubject) -> None:
+    with pytest.raises(ConfigError, match="differ in backbone, image size or number of tokens"):
+        source_knowledge(make_subject("sequence_1d"), make_subject("grid_2d"), samples=20, seed=0)

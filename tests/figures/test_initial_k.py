@@ -161,6 +161,14 @@ def test_a_training_takes_what_complete_trials_took_or_the_models_own(tmp_path: 
     assert seconds_of_a_training(Found(), tmp_path) == 4.0  # type: ignore[arg-type]
 
 
+def test_a_task_that_is_solved_by_chance_is_drawn_without_a_share_of_nothing(
+    make_subject: MakeSubject,
+) -> None:
+    cells = [cell(way, start, 0.0) for start in STARTS for way in ("gate", "random")]
+    assert gains(cells, "min") == []
+    assert "random's score is 0" in draw(cells, make_subject(), trained=True).caption
+
+
 @pytest.mark.parametrize("trained", [True, False])
 def test_cells_are_drawn(make_subject: MakeSubject, trained: bool) -> None:
     cells = [cell(way, s, s + (way == "gate")) for s in STARTS for way in ("gate", "random")]

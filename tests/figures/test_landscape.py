@@ -112,16 +112,23 @@ def test_the_loss_is_the_tasks_over_validation_samples(make_subject: MakeSubject
     with torch.no_grad():
         expected = float(subject.data.loss(subject.model(whole.pop("x")).target, whole))
     assert validation_loss(subject, 99, seed=0)() == pytest.approx(expected, rel=1e-5)
-    assert validation_loss(subject, 1, seed=0)() != pytest.approx(expected, rel=1e-5)
+    assert validation_loss(subject, 4, seed=0)() != pytest.approx(expected, rel=1e-5)
+
+
+def test_the_samples_do_not_depend_on_the_batch_a_run_was_trained_with(make_subject: MakeSubject) -> None:
+    subject, other = make_subject("sequence_1d"), make_subject("sequence_1d")
+    vars(other).update(config=other.config.with_values({"train.batch_size": 2}))
+    assert subject.config.train.batch_size > 2
+    assert validation_loss(other, 5, seed=0)() == pytest.approx(validation_loss(subject, 5, seed=0)())
 
 
 def test_one_seed_is_one_surface_and_its_centre_is_the_solution(make_subject: MakeSubject) -> None:
     subject = make_subject("grid_2d")
-    here = validation_loss(subject, 1, seed=4)()
-    one, same = (measure(subject, "pare", grid=3, span=0.5, batches=1, seed=4) for _ in range(2))
+    here = validation_loss(subject, 4, seed=4)()
+    one, same = (measure(subject, "pare", grid=3, span=0.5, samples=4, seed=4) for _ in range(2))
     np.testing.assert_array_equal(one.loss, same.loss)
     assert one.centre == pytest.approx(here)
-    other = measure(subject, "pare", grid=3, span=0.5, batches=1, seed=5)
+    other = measure(subject, "pare", grid=3, span=0.5, samples=4, seed=5)
     assert not np.allclose(one.loss, other.loss)
 
 

@@ -68,7 +68,8 @@ def test_the_records_of_the_best_trial_are_drawn_by_epoch(make_subject: MakeSubj
     run = RunFolder(subject.run)
     run.best.mkdir()
     (run.best / "metrics.json").write_text('{"trial": 7}')
-    run.best_yaml.write_text("")
+    for text in (run.best / "config.yaml", run.best_yaml):
+        text.write_text("")
     with pytest.raises(ConfigError, match="0007 has none"):
         over_epochs(subject)
     assert subject.source is not None

@@ -59,6 +59,11 @@ def test_piecewise_has_equally_long_equally_spaced_levels() -> None:
     assert shares == [0.8] * 5 + [0.6] * 5 + [0.4] * 5 + [0.2] * 5
 
 
+def test_piecewise_with_a_level_an_epoch_repeats_none() -> None:
+    schedule = KSchedule(kind="piecewise", start=1.0, end=0.0, steps=100)
+    assert [schedule.k_at(e, 100, 100) for e in range(100)] == list(range(100, 0, -1))
+
+
 def test_constant_is_start_in_every_epoch() -> None:
     schedule = KSchedule(kind="constant", start=0.4, end=0.1)
     assert {schedule.k_at(e, 10, 100) for e in range(10)} == {40}

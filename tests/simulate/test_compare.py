@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,10 @@ from typer.testing import CliRunner
 from pare_tune.cli import app
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.simulate.compare import Plan, TaskResult, compare, mean_ranks, median_share
-from pare_tune.simulate.replay import Trace
+from pare_tune.simulate.replay import Strategy, Trace
 from pare_tune.simulate.summary import budgets, summarize, summary_tables
-from pare_tune.simulate.surrogate import HeldOut
+from pare_tune.simulate.surrogate import HeldOut, World
+from pare_tune.simulate.table import Table, write_table
 
 
 def trace(*best: float) -> Trace:
@@ -75,6 +79,87 @@ def test_what_was_never_reached_is_null_in_json_and_never_on_the_screen(result: 
     assert budgets([result]) == (2,)
 
 
+def test_a_search_that_found_nothing_is_the_worst(result: TaskResult) -> None:
+    for odd in (result, upside_down(result)):
+        odd = replace(odd, traces={**odd.traces, "default": (trace(),) * 3}, default=math.nan)
+        sign = 1 if odd.direction == "min" else -1
+        assert odd.scores("default", 2).tolist() == [sign * math.inf] * 3
+        assert odd.ranks(2)["default"] == 3
+        assert odd.regret("default").tolist() == [[math.inf] * 4] * 3
+        assert odd.regret("ours").tolist() == result.regret("ours").tolist()
+
+
+def upside_down(result: TaskResult) -> TaskResult:
+    """The same with scores that are to be large."""
+    traces = {name: tuple(trace(*-t.best) for t in found) for name, found in result.traces.items()}
+    return replace(result, direction="max", default=-result.default, traces=traces)
+
+
+def test_what_an_odd_table_cannot_say_is_null_in_json_and_a_dash_on_the_screen(result: TaskResult) -> None:
+    odd = replace(
+        result,
+        default=math.nan,
+        held_out=HeldOut(40, 0.0, math.nan),
+        traces={**result.traces, "default": (trace(),) * 3},
+    )
+    found = json.loads(json.dumps(summarize([odd]), allow_nan=False))
+    [task] = found["tasks"]
+    assert task["held_out_tau"] is None
+    default = task["strategies"][2]
+    assert (default["seconds"], default["scores"]["2"]) == (None, [None, None, None])
+    assert summary_tables([odd])[1].title.endswith("τ –")  # type: ignore[union-attr]
+
+
+def test_a_default_that_fails_at_once_and_constant_scores_are_compared_to_the_end(
+    table: Table, tmp_path: Path
+) -> None:
+    failed, *others = table.configurations
+    odd = [
+        replace(failed, scores=(), train_losses=(), ks=(), seconds=(), wall_seconds=(), cause="diverged"),
+        *(replace(c, scores=(0.5,) * table.epochs) for c in others),
+    ]
+    write_table(replace(table, configurations=tuple(odd)), tmp_path / "wdbc.parquet")
+    plan = Plan(tasks=("wdbc",), strategies=("default",), trials=3, seeds=2, tables=tmp_path)
+    results = compare(plan)
+    assert json.dumps(summarize(results), allow_nan=False)
+    assert summary_tables(results)
+    assert results[0].regret("random").tolist() == [[0.0] * 3 * table.epochs] * 2
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In place of the machine's shared memory."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr("pare_tune.simulate.strategies._SHARED_MEMORY", folder)
+    return folder
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_comparison_that_ends_early_leaves_no_journal(
+    jobs: int, tables: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def end(strategy: Strategy, world: World, **options: Any) -> Trace:
+        strategy.ask()
+        seen.extend(path for path in memory.rglob("*") if path.is_file())
+        raise InterruptedError
+
+    monkeypatch.setattr("pare_tune.simulate.compare.replay", end)
+    # Threads, which see the replaced functions and start at once.
+    pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
+    monkeypatch.setattr("pare_tune.simulate.compare.multiprocessing", pools)
+    monkeypatch.setattr("pare_tune.simulate.strategies._journals", None)
+    plan = Plan(tasks=("wdbc",), strategies=("ours",), trials=4, seeds=1, tables=tables)
+    # What was raised keeps the search alive, as a process does that is ended from outside.
+    with pytest.raises(InterruptedError) as kept:
+        compare(plan, jobs=jobs)
+    assert kept.value is not None
+    assert seen
+    assert not list(memory.iterdir())
+
+
 def test_a_surrogate_that_knows_nothing_is_doubted_on_the_screen(result: TaskResult) -> None:
     assert summary_tables([result])[1].caption is None
     doubtful = replace(result, held_out=HeldOut(25, 1.05, 0.1))
@@ -105,7 +190,9 @@ def test_unknown_names_are_refused(changes: dict[str, tuple[str, ...]], message:
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no tables of recorded curves in"):
+    with pytest.raises(
+        ConfigError, match=r"no tables of recorded curves in .* --pack --tables FOLDER, .* with --tables"
+    ):
         Plan(tasks=(), strategies=("ours",), tables=tmp_path)
 
 
@@ -138,3 +225,11 @@ def test_the_command_refuses_unknown_names(option: list[str], nearest: str, tabl
     done = CliRunner().invoke(app, ["simulate", *option, "--tables", str(tables)])
     assert isinstance(done.exception, UnknownName)
     assert f"Did you mean '{nearest}'" in str(done.exception)
+
+
+def test_the_command_says_that_it_needs_tables(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["simulate", "--help"]).stdout
+    assert "jobs/record_curves.py" in told
+    done = CliRunner().invoke(app, ["simulate", "--tables", str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert "give that folder with --tables" in str(done.exception)

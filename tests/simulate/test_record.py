@@ -230,3 +230,8 @@ def wait_until(reached: Callable[[], bool], *, timeout_s: float = 120.0) -> None
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_packing_a_folder_that_is_not_there_is_refused(job: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder of records at .*missing; .* --out"):
+        job._pack(tmp_path / "missing", tmp_path / "tables", ())

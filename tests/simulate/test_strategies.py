@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.simulate.names import STRATEGIES
 from pare_tune.simulate.replay import Report, Run, Trace, replay
-from pare_tune.simulate.strategies import OptunaStrategy, Ours, RayAsha, make_strategy
+from pare_tune.simulate.strategies import OptunaStrategy, Ours, RayAsha, keep_journals_in, make_strategy
 from pare_tune.simulate.surrogate import World
 from pare_tune.simulate.table import Table
 from pare_tune.train.loop import EpochReport
@@ -77,7 +78,7 @@ def test_ours_spends_no_more_than_its_budget(world: World) -> None:
         assert ours.study.num_epochs == BUDGET
 
 
-@pytest.mark.parametrize("name", ["ours", "random", "ray-asha", "optuna-hyperband"])
+@pytest.mark.parametrize("name", ["ours", "random", "random+default", "ray-asha", "optuna-hyperband"])
 def test_the_same_seed_searches_the_same(name: str, world: World) -> None:
     def search(seed: int) -> Trace:
         strategy = make_strategy(name, world, seed=seed, epochs=BUDGET, parallel=2)
@@ -87,6 +88,43 @@ def test_the_same_seed_searches_the_same(name: str, world: World) -> None:
     assert one.best.tolist() == again.best.tolist()
     assert one.best.tolist() != other.best.tolist()
     assert len(one.best) == BUDGET
+
+
+@pytest.mark.parametrize("name", ["ours", "random+default", "ray-asha", "optuna-hyperband"])
+def test_a_strategy_that_can_be_told_the_default_begins_with_it(
+    name: str, world: World, table: Table
+) -> None:
+    strategy = make_strategy(name, world, seed=1, epochs=BUDGET)
+    first, second = strategy.ask(), strategy.ask()
+    assert first is not None
+    assert second is not None
+    assert first.settings == world.space.base_settings()
+    assert world.curve(first.settings).scores == table.configurations[0].scores
+    assert second.settings != first.settings
+
+
+def test_random_with_the_default_goes_on_as_random_that_does_not_know_it(world: World) -> None:
+    blind = make_strategy("random", world, seed=1, epochs=BUDGET)
+    told = make_strategy("random+default", world, seed=1, epochs=BUDGET)
+    drawn = [run.settings for run in (blind.ask(), blind.ask()) if run is not None]
+    known = [run.settings for run in (told.ask(), told.ask(), told.ask()) if run is not None]
+    assert known == [world.space.base_settings(), *drawn]
+
+
+def test_our_name_says_what_is_known_and_what_is_left_out() -> None:
+    assert "knows the default" in STRATEGIES["ours"]
+    assert "without its confirmation" in STRATEGIES["ours"]
+    assert "does not know the default" in STRATEGIES["random"]
+
+
+def test_journals_lie_where_their_owner_wants_them(world: World, tmp_path: Path) -> None:
+    keep_journals_in(tmp_path)
+    try:
+        ours = Ours(world, seed=0, epochs=BUDGET)
+        assert ours.ask() is not None
+        assert [p.name for p in tmp_path.glob("pare-tune-simulate-*/*")]
+    finally:
+        keep_journals_in(None)
 
 
 def test_random_trains_every_trial_whole(world: World) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -86,6 +87,36 @@ def test_scores_that_reach_zero_are_kept_on_their_own_scale() -> None:
     np.testing.assert_allclose(ranks.to_score(ranks.to_normal(inside)), inside, atol=1e-12)
 
 
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_luck_brings_no_score_below_zero_where_zero_was_reached(direction: Literal["min", "max"]) -> None:
+    ranks = _Ranks(np.linspace(0.0, 1.0, 200).reshape(20, 10), direction=direction)
+    assert ranks.to_score(np.linspace(-5, 0, 51)).min() == 0.0
+
+
+def test_scores_below_zero_go_on_below_the_recorded_ones() -> None:
+    assert _Ranks(np.linspace(-1.0, 1.0, 200).reshape(20, 10)).to_score(np.array([-5.0])) < -1.0
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.2])
+def test_luck_gets_no_further_than_the_best_score_that_may_be_the_metrics_bound(lowest: float) -> None:
+    scores = np.linspace(lowest, 1.0, 200).reshape(20, 10)
+    normal = np.linspace(0, 5, 51)
+    assert _Ranks(scores, direction="max").to_score(normal).max() == 1.0
+    assert _Ranks(scores, direction="min").to_score(normal).max() > 1.0, "a loss may be larger"
+
+
+def test_a_simulated_accuracy_is_possible(new_table: Callable[..., Table], space: BoundSpace) -> None:
+    losses = new_table(noise=0.3)
+    accuracies = tuple(
+        replace(c, scores=tuple(max(0.0, 1.0 - s) for s in c.scores)) for c in losses.configurations
+    )
+    world = World(replace(losses, direction="max", configurations=accuracies), space=space)
+    best = max(max(c.scores) for c in accuracies)
+    simulated = np.array([world.curve(s).scores for s in drawn(space, 200)])
+    assert simulated.min() >= 0.0
+    assert simulated.max() <= best
+
+
 def test_simulated_curves_spread_as_recorded_ones(new_table: Callable[..., Table], space: BoundSpace) -> None:
     noisy = new_table(noise=0.3)
     world = World(noisy, space=space)
@@ -113,6 +144,14 @@ def test_settings_fail_where_recorded_ones_did(new_table: Callable[..., Table], 
 def test_too_few_curves_are_refused(new_table: Callable[..., Table], space: BoundSpace) -> None:
     with pytest.raises(DataError, match=r"wdbc has 10 complete configurations, a simulation needs 20"):
         World(new_table(10), space=space)
+
+
+def test_a_default_that_would_not_be_replayed_is_refused(table: Table, space: BoundSpace) -> None:
+    fewer = replace(space, parameters=tuple(p for p in space.parameters if p.key != "gate.tau"))
+    with pytest.raises(DataError, match="wdbc was recorded around another space: .*; record again"):
+        World(table, space=fewer)
+    without = replace(table, configurations=table.configurations[1:])
+    World(without, space=fewer)  # has no default to replay
 
 
 def test_a_wrong_default_is_the_worst_recorded_configuration(table: Table, space: BoundSpace) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pare_tune.errors import DataError, UnknownName
+from pare_tune.errors import ConfigError, DataError, StorageError, UnknownName
 from pare_tune.simulate.record import Recording
 from pare_tune.simulate.table import Table, load_table, pack, read_table, write_table
 
@@ -104,6 +105,41 @@ def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
         pack(tmp_path, tmp_path)
 
 
+def crash(records: Path, number: int) -> None:
+    path = records / f"{number:04d}.json"
+    record = json.loads(path.read_text())
+    crashed = {
+        "cause": "crashed",
+        "message": "OSError: No space left on device",
+        "curve": record["curve"][:2],
+    }
+    path.write_text(json.dumps({**record, **crashed, "version": "of another day"}))
+
+
+def test_crashes_of_the_recording_machine_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = write_records(tmp_path, 5)
+    pack(records, tmp_path)
+    assert not caplog.messages
+    crash(records, 1)
+    crash(records, 2)
+    table, path = pack(records, tmp_path)
+    assert [(c.number, c.cause) for c in table.configurations] == [(0, None), (3, None), (4, "diverged")]
+    assert read_table(path) == table
+    [message] = caplog.messages
+    assert "left out 2 of 5 records" in message
+
+
+def test_nothing_but_crashes_makes_no_table(tmp_path: Path) -> None:
+    records = write_records(tmp_path, 2)
+    crash(records, 0)
+    crash(records, 1)
+    with pytest.raises(DataError, match="no records in .* but those of 2 crashes"):
+        pack(records, tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()
+
+
 def test_a_damaged_table_is_refused(tables: Path, tmp_path: Path) -> None:
     whole = (tables / "wdbc.parquet").read_bytes()
     for name, data in (("cut", whole[: len(whole) // 2]), ("empty", b""), ("text", b"number,epochs\n0,1\n")):
@@ -126,13 +162,24 @@ def test_an_unrecorded_task_is_refused_with_the_nearest(tables: Path) -> None:
         load_table("wdbd", tables)
 
 
-def test_a_failing_write_leaves_the_old_table(new_table: Callable[..., Table], tmp_path: Path) -> None:
+def test_without_any_table_the_next_step_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pack them with jobs/record_curves\.py --pack .* with --tables"):
+        load_table("wdbc", tmp_path)
+
+
+def test_a_failing_write_leaves_the_old_table(
+    new_table: Callable[..., Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "wdbc.parquet"
     write_table(new_table(20), path)
     before = path.read_bytes()
-    broken = new_table(21)
-    object.__setattr__(broken.configurations[0], "scores", ("no number",))
-    with pytest.raises(Exception, match="no number"):
-        write_table(broken, path)
+
+    def fill_the_disk(table: Any, where: Path, **options: Any) -> None:
+        where.write_bytes(b"PAR1 and no more")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", fill_the_disk)
+    with pytest.raises(StorageError, match="No space left on device"):
+        write_table(new_table(21), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

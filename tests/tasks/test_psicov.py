@@ -428,3 +428,11 @@ def save_triple(path: Path, length: int, sequence: str, dist: np.ndarray) -> Non
     triple = np.empty(3, dtype=object)
     triple[:] = length, sequence, dist
     np.save(path, triple)
+
+
+def test_methods_that_are_fitted_to_whole_arrays_learn_the_targets_of_training() -> None:
+    assert PSICOV.training_target is not None
+    record = made_record(30)
+    true, seen = (psicov.item(record, 40, rng)["y"] for rng in (None, np.random.default_rng(0)))
+    assert true.max() > psicov.CLIP
+    np.testing.assert_array_equal(PSICOV.training_target(true), seen)

@@ -21,6 +21,7 @@ from pare_tune.train.build import ModelShape, build_model, count_tokens, open_ba
 from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.export import CONFIG, MODEL
 from pare_tune.train.predict import load_model, predict_array
+from pare_tune.train.trial import open_trial
 
 SIDE = 12
 
@@ -115,3 +116,15 @@ def test_a_source_that_holds_the_tasks_validation_images_is_refused(tmp_path: Pa
     config = default_trial(get_task("spherical"), preset="embedded").with_values({"source.name": "cifar100"})
     with pytest.raises(ConfigError, match="validation images of task spherical"):
         open_trial_source(config, open_backbone(config), 256, tmp_path)
+
+
+def test_a_model_of_one_token_is_loaded_as_it_was_trained(tmp_path: Path) -> None:
+    """By `finetune`, whatever method its config asks for: nothing can be mixed."""
+    config = default_trial(get_task("advection"), preset="embedded").with_values({"input.max_tokens": 1})
+    opened = open_trial(config)
+    assert (config.method, opened.config.method, opened.num_tokens) == ("pare", "finetune", 1)
+    (tmp_path / CONFIG).write_text(config.to_yaml())
+    shape = ModelShape.of(opened.data, opened.source)
+    save_weights(tmp_path / MODEL, opened.build(), {**shape.to_dict(), "epoch": 1})
+    again, _, _ = load_model(tmp_path, torch.device("cpu"))
+    assert not any("mixer" in name for name, _ in again.named_parameters())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 import torch
 
 from pare_tune.config import TrialConfig, default_trial, load_own, load_trial
-from pare_tune.errors import DataError
+from pare_tune.errors import DataError, StorageError
 from pare_tune.tasks import get_task
 from pare_tune.tasks.load import open_test
 from pare_tune.tasks.own.task import own_task
-from pare_tune.train.final import CURVE, run_final
+from pare_tune.train import final as final_training
+from pare_tune.train.export import export_model
+from pare_tune.train.final import CURVE, is_finished, run_final
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.train.patches import PATCHES, read_patches
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, read_inputs, to_probabilities
@@ -83,6 +86,66 @@ def test_an_interrupted_final_training_goes_on(config: TrialConfig, tmp_path: Pa
     assert resumed["test"] == undisturbed["test"]
 
 
+def test_a_folder_without_its_model_is_not_finished(
+    config: TrialConfig, final: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, partial: Path) -> None:
+        partial.write_bytes(b"half a model")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StorageError, match="No space left"):
+        export_model(tmp_path, final / "model.safetensors", config, {"test": 1.0})
+    assert (tmp_path / "metrics.json").is_file()
+    assert not is_finished(tmp_path)
+    monkeypatch.undo()
+    export_model(tmp_path, final / "model.safetensors", config, {"test": 1.0})
+    assert is_finished(tmp_path)
+
+
+def test_only_the_first_worker_touches_the_curve(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(final_training, "fit", stop)
+    written = b'{"epoch": 1}\n{"epoch": 2, "to'
+    for rank, left in ((1, written), (0, b'{"epoch": 1}\n')):
+        (tmp_path / CURVE).write_bytes(written)
+        with pytest.raises(Stopped):
+            run_final(config, Context(report=lambda r: None, folder=tmp_path, rank=rank), with_val=False)
+        assert (tmp_path / CURVE).read_bytes() == left
+
+
+@pytest.mark.parametrize("torn", ["", '{"epoch": 2, "to'])
+def test_a_full_disk_costs_no_line_of_the_curve(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(final_training, "fit", stop)
+    written = '{"epoch": 1}\n' + torn
+    (tmp_path / CURVE).write_text(written)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StorageError if torn else Stopped):
+        run_final(config, Context(report=lambda r: None, folder=tmp_path), with_val=False)
+    assert (tmp_path / CURVE).read_text() == written
+    assert [p.name for p in tmp_path.iterdir()] == [CURVE]
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
@@ -91,6 +154,7 @@ def test_an_interrupted_final_training_goes_on(config: TrialConfig, tmp_path: Pa
         (np.array([["a"]]), "shape"),
         (np.zeros((3, 1, 30), np.complex64), "takes numbers, got dtype complex64"),
         (np.full((3, 1, 30), np.nan, np.float32), "sample 0 holds NaN"),
+        (np.zeros((0, 1, 30), np.float32), "0 samples, .* give at least one sample"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(
@@ -110,6 +174,16 @@ def test_pickled_truncated_and_missing_inputs_are_refused(final: Path, tmp_path:
     for name in ("objects.npy", "torn.npy", "absent.npy"):
         with pytest.raises(DataError, match=name):
             read_inputs(tmp_path / name, shape)
+
+
+def test_archives_are_no_inputs(final: Path, tmp_path: Path) -> None:
+    _, shape, _ = load_model(final, CPU)
+    path = tmp_path / "inputs.npz"
+    np.savez(path, x=np.zeros((3, 1, 30), np.float32), y=np.zeros(3))
+    for keep in (None, 100):
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(DataError, match=r"inputs\.npz is an archive .* as \.npy with numpy\.save"):
+            read_inputs(path, shape)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

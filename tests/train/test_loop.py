@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from pare_tune.config import GATED_METHODS, MIXING_METHODS, Method
-from pare_tune.errors import TrialFailed
+from pare_tune.errors import DataError, TrialFailed
+from pare_tune.tasks.base import Batch, Metric
+from pare_tune.tasks.metrics import METRICS
 from pare_tune.train import loop
-from pare_tune.train.loop import EpochReport
+from pare_tune.train.batches import TargetDataset
+from pare_tune.train.loop import Context, EpochReport, evaluate
 
 from .conftest import Toy
 
@@ -97,6 +102,43 @@ def test_divergence_ends_the_trial_with_its_cause(toy: Toy) -> None:
         toy.changed(
             **{"optimizer.lr": 10.0, "optimizer.name": "sgd", "optimizer.clip": None, "train.epochs": 30}
         ).run()
+    assert caught.value.cause == "diverged"
+
+
+class OneClass:
+    """A split whose samples are all of class 1."""
+
+    def __init__(self, split: TargetDataset) -> None:
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def item(self, index: int, rng: np.random.Generator | None = None) -> dict[str, torch.Tensor]:
+        return {**self._split.item(index, rng), "y": torch.tensor(1)}
+
+
+def scored_by(toy: Toy, metric: Metric, **changes: object) -> Toy:
+    return replace(toy, data=replace(toy.data, task=replace(toy.data.task, metric=metric), **changes))
+
+
+def test_a_metric_that_the_split_leaves_undefined_is_no_divergence(toy: Toy) -> None:
+    changed = scored_by(toy, METRICS["auroc_error"], val=OneClass(toy.data.val))
+    with pytest.raises(DataError, match=r"auroc_error is not defined on the validation split, 9 samples"):
+        changed.run()
+    _, model = toy.run()
+    split, context = changed.data.val, Context(report=lambda r: None)
+    assert math.isnan(evaluate(model, split, METRICS["auroc_error"], batch_size=4, context=context))
+
+
+def test_predictions_without_a_score_end_their_trial_alone(toy: Toy) -> None:
+    """Other trials may well have one, so the search goes on."""
+
+    def correlation(predictions: torch.Tensor, batch: Batch) -> float:
+        return 1.0 if (predictions >= 0).all() else math.nan
+
+    with pytest.raises(TrialFailed, match="validation score became nan in epoch 1") as caught:
+        scored_by(toy, replace(METRICS["auroc_error"], score=correlation)).run()
     assert caught.value.cause == "diverged"
 
 

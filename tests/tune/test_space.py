@@ -238,6 +238,37 @@ def test_sources_that_cannot_be_used_are_dropped_with_a_note(tmp_path: Path) -> 
     assert "no such source" in str(source_problem("nothing", start))
 
 
+def test_conditions_on_a_source_that_is_not_there_go_with_it(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+source.name: # why
+  choice: [docs, conll2003]
+k.start:
+  float: [0.1, 1.0]
+  when: {source.name: [docs, conll2003]}
+loss.beta2:
+  float: [0.1, 1.0]
+  when: {source.name: [conll2003]}
+""",
+    )
+    start = base(backbone="micro-roberta")
+    space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
+    assert [p.key for p in space.parameters] == ["source.name", "k.start"]
+    assert "loss.beta2 is not searched: nothing is left of its condition on source.name" in space.notes
+    again = Space.load(write(tmp_path, space.to_yaml(), "again.yaml")).bind(start)
+    assert [(p.key, dict(p.when)) for p in again.parameters] == [
+        ("source.name", {}),
+        ("k.start", {"source.name": ("docs",)}),
+    ]
+
+    # Without any source at all, the default's own decides.
+    nothing = Space.load(path).bind(start, usable=lambda name: "not here")
+    assert [(p.key, dict(p.when)) for p in nothing.parameters] == [("k.start", {})]
+    alone = Space.load(write(tmp_path, nothing.to_yaml(), "alone.yaml")).bind(start)
+    assert [p.key for p in alone.parameters] == ["k.start"]
+
+
 def test_sources_that_lack_the_same_are_one_note_and_those_with_the_tasks_labels_are_out(
     tmp_path: Path,
 ) -> None:

@@ -57,6 +57,20 @@ def test_the_best_earlier_points_are_tested_first_and_trial_0_before_them(
     assert trials[3].params not in [t.params for t in earlier.snapshot.trials]
 
 
+def test_trials_that_were_stopped_or_failed_guide_and_are_not_tested(run_one: Callable[..., Result]) -> None:
+    earlier = run_one("14", startup_trials=2)
+    complete = [t for t in earlier.snapshot.trials if t.state == "complete"]
+    assert len(complete) < 14
+    tried = tried_of_run(earlier.path)
+    assert [t.point.complete for t in tried] == [t.is_complete for t in tried]
+    space = space_of(earlier.path)
+    start = Start(tuple(t.point for t in tried), count=14)
+    assert len(start.tested(space)) == len(complete) - 1, "all but trial 0, which is tested anyway"
+    assert len(start.ranked(space, 0)) == len(tried)
+    start.save(earlier.path / "points.yaml")
+    assert Start.load(earlier.path / "points.yaml") == start
+
+
 def test_earlier_runs_may_vanish_and_a_resume_asks_the_same(
     run_one: Callable[..., Result],
     fakes: ModuleType,

@@ -101,6 +101,12 @@ class Problem:
     device: torch.device
 
     @property
+    def training_y(self) -> Array:
+        """`train.y`, as our own trainings see it."""
+        change = self.data.task.training_target
+        return self.train.y if change is None else change(self.train.y)
+
+    @property
     def spatial(self) -> tuple[int, ...]:
         """Shape of a sample without its channels."""
         return self.data.input_shape[1:]
@@ -197,7 +203,10 @@ def field_channels(problem: Problem) -> int:
     assert isinstance(output, Dense)
     points = math.prod(problem.spatial)
     channels, rest = divmod(math.prod(output.shape), points)
-    if rest or channels == 0 or (channels > 1 and len(problem.spatial) > 1):
+    same_grid = output.shape == problem.spatial
+    # Several channels one after the other is how our series tasks lay them out; a user's own may mean anything.
+    stacked = channels > 1 and len(problem.spatial) == 1 and problem.data.task.raw is None
+    if rest or not (same_grid or stacked):
         raise TrialFailed(
             f"the output {output.shape} does not lie on the input's grid {problem.spatial}", cause="invalid"
         )

@@ -59,7 +59,7 @@ def _ridge(problem: Problem, settings: Settings) -> Fitted:
     from sklearn.linear_model import Ridge
     from sklearn.preprocessing import StandardScaler
 
-    x, y = flat(problem.train.x), problem.train.y
+    x, y = flat(problem.train.x), problem.training_y
     shape = y.shape[1:]
     target = flat(y).astype(np.float64)
     if isinstance(problem.data.output, MultiLabel) or is_mask(problem.data.task):
