@@ -109,7 +109,9 @@ class Desk:
         """What to run next; "later" while that depends on trials that run, None when there is nothing more."""
         while not self.stopping:
             if self._is_exhausted() and self.study.has_orphans:
-                self._close(self.study.ask().number, _Outcome("pruned", "budget"))
+                number = self.study.ask().number
+                is_whole = self.study.epochs_of(number) >= self.study.epochs
+                self._close(number, _Outcome("complete") if is_whole else _Outcome("pruned", "budget"))
                 continue
             if not self.study.has_orphans and self._is_spent():
                 return None

@@ -2,12 +2,14 @@
 
 What is least wanted goes first: leftovers of killed writers and recorded patches of trials that ended, then their
 TensorBoard files (the journal has the same numbers), then their weights, then their logs; within each the worst trials
-first and trial 0 last. `best/`, the journal, the tables and whatever a running trial has are never touched.
+first and trial 0 last. `best/`, the journal, the tables, the weights of trials that may still become the best and
+whatever a running trial has are never touched.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -22,6 +24,9 @@ from pare_tune.tune.trial import LOG
 
 _GROWTH = 1.1
 """What is asked for, over what is needed now: the journal and the tables grow on."""
+
+_CANDIDATES = 3
+"""Trials that keep their weights until one of them is chosen, where fresh seeds decide: trial 0 and the best two."""
 
 
 def usage(path: Path) -> int:
@@ -47,57 +52,69 @@ class DiskCap:
 
     def __init__(self, folder: RunFolder, cap: int) -> None:
         self._folder, self._cap = folder, cap
-        self._trial = 0
+        self._trial = self._to_come = 0
 
     def note(self, number: int) -> None:
         """Learn from a trial what a trial takes: at its end, while it still has its checkpoint."""
         self._trial = max(self._trial, usage(self._folder.trial(number)))
 
-    def hold(self, ended: Sequence[int], best: int | None, running: AbstractSet[int]) -> int:
+    def hold(
+        self, ended: Sequence[int], best: int | None, keep: AbstractSet[int], running: AbstractSet[int]
+    ) -> int:
         """Make room below the cap, also for what the running trials will still need.
 
         Args:
             ended: trials with a final state, the least wanted first.
+            keep: trials whose weights stay.
 
         Returns:
             Bytes that are lacking although nothing more can go; 0 if the cap holds.
         """
-        return self._make_room(ended, best, running, new=0)
+        return self._make_room(ended, best, keep, running, new=0)
 
-    def require(self, ended: Sequence[int], best: int | None, running: AbstractSet[int]) -> None:
+    def require(
+        self, ended: Sequence[int], best: int | None, keep: AbstractSet[int], running: AbstractSet[int]
+    ) -> None:
         """Make room for one more trial.
 
         Raises:
             StorageError: there is none; says how much is needed at least.
         """
-        lacking = self._make_room(ended, best, running, new=1)
+        lacking = self._make_room(ended, best, keep, running, new=1)
         if lacking:
             raise StorageError(self.problem(lacking))
 
     def problem(self, lacking: int) -> str:
         """What to tell when so many bytes are lacking."""
-        needed = _rounded_up(round((self._cap + lacking) * _GROWTH))
+        needed = _rounded_up(round((self._cap + lacking + self._to_come) * _GROWTH))
         return (
             f"--max-disk {show_size(self._cap)} cannot be held: with nothing left to drop, {self._folder.path} needs "
             f"{needed}, of which a running trial takes {_rounded_up(self._trial)}; go on with: "
-            f"pare-tune resume {self._folder.path} --max-disk '{needed}'"
+            f"pare-tune resume {shlex.quote(str(self._folder.path))} --max-disk '{needed}'"
         )
 
     def _make_room(
-        self, ended: Sequence[int], best: int | None, running: AbstractSet[int], *, new: int
+        self,
+        ended: Sequence[int],
+        best: int | None,
+        keep: AbstractSet[int],
+        running: AbstractSet[int],
+        *,
+        new: int,
     ) -> int:
         held = {number: usage(self._folder.trial(number)) for number in running}
         self._trial = max([self._trial, *held.values()])
+        self._to_come = max(0, _CANDIDATES - len(keep)) * self._trial
         reserve = new * self._trial + sum(self._trial - size for size in held.values())
         over = usage(self._folder.path) + reserve - self._cap
         if over > 0:
-            for path in self._unwanted(ended, best):
+            for path in self._unwanted(ended, best, keep):
                 over -= _remove(path)
                 if over <= 0:
                     break
         return max(0, over)
 
-    def _unwanted(self, ended: Sequence[int], best: int | None) -> Iterator[Path]:
+    def _unwanted(self, ended: Sequence[int], best: int | None, keep: AbstractSet[int]) -> Iterator[Path]:
         """What can go, the least wanted first."""
         worst_first = [n for n in ended if n not in (0, best)]
         if 0 in ended and best != 0:
@@ -108,9 +125,8 @@ class DiskCap:
             yield folder / PATCHES
         for number in worst_first:
             yield self._folder.tensorboard / f"trial-{number:04d}"
-        for name in (BEST, LOG):
-            for folder in folders:
-                yield folder / name
+        yield from (self._folder.trial(n) / BEST for n in worst_first if n not in keep)
+        yield from (folder / LOG for folder in folders)
 
 
 def _remove(path: Path) -> int:

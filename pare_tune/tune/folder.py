@@ -138,15 +138,24 @@ class RunFolder:
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
         """Make trial `number` the run's best: replace `best/` and `best.yaml`.
 
-        A process killed in between leaves the old ones or none; `best_number` tells, and the next session repeats it.
+        A process killed in between leaves the old ones, none, or `best.yaml` behind `best/`; `best_number` tells, and
+        the next session repeats it.
+
+        Raises:
+            StorageError: the disk is full, or the trial's weights are gone and `best/` would lose its own.
         """
+        weights, model = self.trial(number) / BEST, "model.safetensors"
+        if not weights.is_file() and (self.best / model).is_file():
+            raise StorageError(
+                f"trial {number} is the best, but its weights {weights} are missing; put them back, or delete "
+                f"{self.best} to go on without them"
+            )
         staged, old = self.path / ".best.new", self.path / ".best.old"
         try:
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir()
-            weights = self.trial(number) / BEST
             if weights.is_file():
-                _link(weights, staged / "model.safetensors")
+                _link(weights, staged / model)
             (staged / "config.yaml").write_text(config, encoding="utf-8")
             (staged / "metrics.json").write_text(
                 json.dumps({"trial": number, **metrics}, indent=2), encoding="utf-8"
@@ -162,10 +171,11 @@ class RunFolder:
         write_text(self.best_yaml, config)
 
     def best_number(self) -> int | None:
-        """The trial that `best/` holds; None when there is none whole."""
+        """The trial that `best/` and `best.yaml` hold; None when there is none whole."""
         try:
             found = json.loads((self.best / "metrics.json").read_text(encoding="utf-8"))
-            return int(found["trial"]) if self.best_yaml.is_file() else None
+            is_whole = self.best_yaml.read_text("utf-8") == (self.best / "config.yaml").read_text("utf-8")
+            return int(found["trial"]) if is_whole else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

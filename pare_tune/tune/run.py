@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import threading
@@ -54,7 +55,7 @@ class SearchInterrupted(KeyboardInterrupt):
     """The search was asked to stop; everything is saved in `run` and `resume(run)` goes on."""
 
     def __init__(self, run: Path) -> None:
-        super().__init__(f"interrupted; go on with: pare-tune resume {run}")
+        super().__init__(f"interrupted; go on with: pare-tune resume {shlex.quote(str(run))}")
         self.run = run
 
 
@@ -149,10 +150,10 @@ def snapshot(run: Path) -> Snapshot:
     folder = RunFolder.existing(run)
     config = load_run(folder.run_yaml)
     study = load_study(folder.journal)
-    about = study.user_attrs.get("about")
+    about, alive = study.user_attrs.get("about"), folder.is_owned()
     if about is None:
-        raise StudyFailed(f"{run} is only being begun; look again in a moment")
-    alive = folder.is_owned()
+        what = "look again in a moment" if alive else f"go on with: pare-tune resume {shlex.quote(str(run))}"
+        raise StudyFailed(f"{run} is only being begun; {what}")
     trials = [view(t, config.trial.train.epochs, alive=alive) for t in study.get_trials(deepcopy=False)]
     elapsed = elapsed_before(study)
     began = study.user_attrs.get("session")
@@ -310,7 +311,7 @@ class _Session:
             self._write_tables()
             self._tables_due.took(time.monotonic() - started, _TABLES_SHARE)
         if self._cap is not None and self._disk_due.due():
-            lacking = self._cap.hold(self._least_wanted(), self._last_best, set(self._study.live))
+            lacking = self._cap.hold(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
             if lacking and not self._told_full:
                 self._notify(self._cap.problem(lacking))
                 self._told_full = True
@@ -318,7 +319,7 @@ class _Session:
     def _make_room(self) -> None:
         """Before a trial starts; raises StorageError where --max-disk leaves no room for it."""
         assert self._cap is not None
-        self._cap.require(self._least_wanted(), self._last_best, set(self._study.live))
+        self._cap.require(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
 
     def _least_wanted(self) -> list[int]:
         """Trials that ended, the worst first."""
@@ -330,7 +331,9 @@ class _Session:
             self._cap.note(number)
         best = self._study.best
         keep = self._to_keep(best)
-        if best is not None and (best in (number, self._repeated(number)) or best != self._last_best):
+        # A repeat that ends can complete the confirmation of any other trial.
+        is_repeat = self._study.views()[number].repeats is not None
+        if best is not None and (best == number or is_repeat or best != self._last_best):
             self._publish(best)
         # Those that were candidates until now keep nothing either.
         self._folder.keep_weights({number} | (self._kept - keep), keep=keep)
@@ -338,11 +341,8 @@ class _Session:
 
     def _to_keep(self, best: int | None) -> set[int]:
         """Trials whose weights may still be wanted."""
-        keep = self._study.candidates if self._desk.seeds else {0}
+        keep = self._study.candidates if self._config.search.confirm else {0}
         return keep if best is None else keep | {best}
-
-    def _repeated(self, number: int) -> int | None:
-        return self._study.views()[number].repeats
 
     def _publish(self, best: int) -> None:
         state = self._snapshot()

@@ -218,7 +218,7 @@ class _History:
         """Look at the trials that ended since the last time."""
         self._trials = self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)
         for trial in self._trials:
-            if trial.number not in self._known and trial.state in _LEARNED_FROM:
+            if trial.number not in self._known and trial.state in _LEARNED_FROM and not _is_repeat(trial):
                 self._known.add(trial.number)
                 bisect.insort(self._ranked, (self._rank(trial), trial.number))
                 bisect.insort(self._numbers, trial.number)
@@ -234,8 +234,8 @@ class _History:
             good = {number for _, number in self._ranked[:_GOOD]}
             newest = (n for n in reversed(self._numbers) if n not in good)
             above = sorted((good - below) | set(islice(newest, size - _GOOD)))
-        running = [t for t in self._trials if t.state == TrialState.RUNNING and t.number != asked]
-        others = [self._trials[n] for n in above] + running
+        running = (t for t in self._trials if t.state == TrialState.RUNNING and t.number != asked)
+        others = [self._trials[n] for n in above] + [t for t in running if not _is_repeat(t)]
         return [self._trials[n] for n in sorted(below)], sorted(others, key=lambda t: t.number)
 
     def _rank(self, trial: FrozenTrial) -> tuple[float, ...]:
@@ -248,6 +248,11 @@ class _History:
         assert trial.value is not None
         minimize = self._study.direction == StudyDirection.MINIMIZE
         return (0.0, trial.value if minimize else -trial.value)
+
+
+def _is_repeat(trial: FrozenTrial) -> bool:
+    """Whether it only confirms another one, whose settings TPE must not weigh twice."""
+    return "repeats" in trial.user_attrs
 
 
 class _Window:

@@ -103,7 +103,7 @@ def choose(trials: Sequence[TrialView], better: Better) -> Choice:
         groups.setdefault(trial.repeats or 0, []).append(_score(trial))
     is_open = any(t.repeats is not None and t.state in ("waiting", "running") for t in trials)
     seeds = max(map(len, groups.values()), default=0)
-    whole = [Confirmed(n, tuple(s)) for n, s in groups.items() if len(s) == seeds]
+    whole = [Confirmed(n, tuple(s)) for n, s in groups.items() if len(s) == seeds and n not in broken]
     if is_open or leader.number not in {c.number for c in whole}:
         return Choice(leader.number, leader.number)
     ranked = sorted(whole, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 NAME = "pare-tune"
 _FAILED = "failed"
+_REPEAT_SEED = 1_000_003
 _CONSTRAINT = "constraints:failed"
 _COUNTS = frozenset({0, 2, 6, 7})
 """Operations of Optuna's journal that wait for the disk: new studies, their attributes, states and scores."""
@@ -150,9 +151,9 @@ class Study:
             self._study.enqueue_trial(self._first[number - 1])
 
     def ask_repeat(self, seeds: int) -> Ask | Literal["later"] | None:
-        """A finished trial once more with a fresh seed, to confirm it: the best, trial 0, the second best, and so on.
+        """A finished trial once more with a fresh seed, to confirm it: the best, trial 0 and the second best.
 
-        "later" while trials run that may change the order; None when everything complete is confirmed.
+        "later" while trials run that may change the order; None when these are confirmed.
         """
         trials = self.views()
         if any(t.state == "running" and t.repeats is None for t in trials):
@@ -160,9 +161,10 @@ class Study:
         leaders = self._leaders(trials)
         default = [0] if trials[0].state == "complete" else []
         begun = {(t.user_attrs.get("repeats"), t.user_attrs.get("seed")) for t in self._trials()}
-        for number in [*leaders[:1], *default, *leaders[1:]]:
+        for number in [*leaders[:1], *default, *leaders[1:2]]:
             for index in range(seeds):
-                seed = (self.space.base.seed + 1 + index) % 2**31
+                # Far from the seeds that people give to searches side by side, so that these share no training.
+                seed = (self.space.base.seed + _REPEAT_SEED + index) % 2**31
                 if (number, seed) not in begun:
                     attrs = {"repeats": number, "seed": seed}
                     self._study.enqueue_trial(self._frozen(number).params, user_attrs=attrs)
@@ -295,6 +297,10 @@ class Study:
             # The study may have been made by a session that died right after.
             self._study.set_user_attr("about", dict(about))
             self._study.enqueue_trial(self.space.base_params())
+        else:
+            # Put down by a session that died before it began them: orphans like those that ran.
+            while self._trials(TrialState.WAITING):
+                self._study.ask()
         self._study.set_user_attr("elapsed", self._elapsed_before)
         self._study.set_user_attr("session", time.time())
 

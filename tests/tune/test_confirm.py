@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from pare_tune.config import Budget, RunConfig, TrialConfig
 from pare_tune.report import words
 from pare_tune.train.loop import Context, FitResult
+from pare_tune.tune import run as run_module
 from pare_tune.tune.run import resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot, TrialView, choose
+from pare_tune.tune.trial import Job
 
 MakeConfig = Callable[..., RunConfig]
+WithoutRay = Callable[[], AbstractContextManager[None]]
 
 
 def trial(
@@ -77,6 +84,11 @@ def test_a_trial_that_fails_with_a_fresh_seed_is_out() -> None:
     assert chosen(*SEARCH, *repeats, trial(7, None, repeats=1, state="failed")) == 2
 
 
+def test_a_trial_that_fails_with_one_of_its_fresh_seeds_is_out() -> None:
+    repeats = [trial(3, 4.0, repeats=1), trial(4, None, repeats=1, state="failed"), trial(5, 4.3, repeats=2)]
+    assert chosen(*SEARCH, *repeats) == 2
+
+
 def snapshot_of(*trials: TrialView, unit: str = "Å") -> Snapshot:
     return Snapshot(
         run=Path("run"), task="psicov", metric="mae_8", unit=unit, direction="min", provenance="sample",
@@ -122,6 +134,80 @@ def noisy(fakes: ModuleType, size: float) -> Callable[[TrialConfig, Context], Fi
     return run
 
 
+def lucky(train: Any, config: TrialConfig, context: Context) -> FitResult:
+    """Trials differ by luck alone, except for the default, which is worse than all others."""
+    digest = hashlib.sha256(f"{config.k.start:.6f} {config.optimizer.lr:.6g} {config.seed}".encode()).digest()
+    start = 1.0 if config.k.start == 0.957 else 0.5 + 0.1 * digest[0] / 255
+    values = {"k.start": start, "k.end": 0.0, "optimizer.lr": 1e-3}
+    return train(config.with_values(values), context)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_whoever_is_confirmed_still_has_its_weights(
+    seed: int, make_config: MakeConfig, fakes: ModuleType, without_ray: WithoutRay
+) -> None:
+    runner = partial(lucky, fakes.train)
+    config = make_config("24", epochs=2, confirm=2, startup_trials=4, seed=seed)
+    with without_ray():
+        result = search(config, runner=runner)
+        for budget in (40, 60):
+            result = resume(result.path, Budget(amount=budget), runner=runner)
+            repeated = {t.repeats for t in result.snapshot.trials if t.repeats is not None}
+            kept = {int(p.parent.name) for p in result.path.glob("trials/*/best.safetensors")}
+            assert repeated <= kept
+            assert (result.path / "best" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_trials_at_a_time_leave_the_means_beside_the_best(
+    seed: int,
+    make_config: MakeConfig,
+    fakes: ModuleType,
+    without_ray: WithoutRay,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with without_ray():
+        monkeypatch.setattr(run_module, "_Session", two_at_a_time(run_module._Session))
+        config = make_config("24", epochs=2, confirm=2, startup_trials=4, seed=seed)
+        result = search(config, runner=partial(lucky, fakes.train))
+        monkeypatch.undo()
+    confirmed = result.snapshot.confirmed(result.best.number)
+    assert confirmed is not None
+    metrics = json.loads((result.path / "best" / "metrics.json").read_text())
+    assert metrics["trial"] == confirmed.number
+    assert (metrics["mean"], metrics["spread"], metrics["seeds"]) == (confirmed.mean, confirmed.spread, 2)
+
+
+def two_at_a_time(base: type[Any]) -> type[Any]:
+    """Trials are asked for in pairs and end one after the other."""
+
+    class Two(base):  # type: ignore[misc]
+        def _fit(self, job: Job) -> None:
+            active: list[tuple[str, list[Any]]] = []
+            for index in range(10_000):
+                if len(active) < 2 and isinstance(got := self._desk.next(f"t{index}"), dict):
+                    active.append((f"t{index}", reports_of(job, got)))
+                    continue
+                if not active:
+                    return
+                name, reports = active.pop(0)
+                for epoch in reports:
+                    if self._desk.result(name, epoch.to_dict()):
+                        break
+                self._desk.finish(name, crashed=False)
+
+    return Two
+
+
+def reports_of(job: Job, assignment: dict[str, Any]) -> list[Any]:
+    reports: list[Any] = []
+    folder = job.trials / f"{assignment['number']:04d}"
+    context = Context(report=reports.append, folder=folder, device=torch.device("cpu"))
+    assert job.runner is not None
+    job.runner(TrialConfig.model_validate_json(assignment["config"]), context)
+    return reports
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_ends_with_fresh_seeds_inside_its_budget(make_config: MakeConfig, fakes: ModuleType) -> None:
     config = make_config("24", epochs=2, confirm=2, startup_trials=4, max_concurrent=1)
@@ -138,7 +224,8 @@ def test_a_search_ends_with_fresh_seeds_inside_its_budget(make_config: MakeConfi
         assert t.params == trials[t.repeats].params
         assert t.epoch == 2, "never stopped early"
     seeds = {json.loads(_config(result.path, t.number))["seed"] for t in again}
-    assert seeds == {config.trial.seed + 1, config.trial.seed + 2}
+    assert len(seeds) == 2
+    assert min(seeds) > config.trial.seed + 1000, "searches with seeds 0, 1, 2 share no training"
     means = {c.number: c.mean for c in result.snapshot.choice.confirmed}
     assert result.best.number == min(means, key=lambda n: means[n])
     metrics = json.loads((result.path / "best" / "metrics.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,12 +58,12 @@ def test_a_file_of_two_names_counts_once(folder: RunFolder) -> None:
 
 def test_the_least_wanted_goes_first_and_only_as_much_as_needed(folder: RunFolder) -> None:
     everything = files(folder)
-    assert DiskCap(folder, usage(folder.path)).hold([1, 0, 2], 2, set()) == 0
+    assert DiskCap(folder, usage(folder.path)).hold([1, 0, 2], 2, {2}, set()) == 0
     assert files(folder) == everything
 
     def gone(less_kib: int) -> set[str]:
         cap = DiskCap(folder, usage(folder.path) - less_kib * KIB)
-        assert cap.hold([1, 0, 2], 2, set()) == 0
+        assert cap.hold([1, 0, 2], 2, {2}, set()) == 0
         return everything - files(folder)
 
     assert gone(1) == {"trials/0001/.last.pt.12.partial"}
@@ -75,9 +76,12 @@ def test_the_least_wanted_goes_first_and_only_as_much_as_needed(folder: RunFolde
     assert gone(1) == first | {"trials/0001/best.safetensors", "trials/0000/best.safetensors"}
 
 
-def test_the_best_the_record_and_running_trials_are_never_touched(folder: RunFolder) -> None:
-    lacking = DiskCap(folder, 1).hold([1, 0, 2], 2, {3})
+def test_the_best_the_record_running_trials_and_weights_still_wanted_are_never_touched(
+    folder: RunFolder,
+) -> None:
+    lacking = DiskCap(folder, 1).hold([1, 0, 2], 2, {0, 2}, {3})
     kept = {
+        "trials/0000/best.safetensors",
         "best/model.safetensors",
         "study.journal",
         "tensorboard/trial-0002/events",
@@ -94,12 +98,18 @@ def test_the_best_the_record_and_running_trials_are_never_touched(folder: RunFol
 
 def test_room_for_a_new_trial_is_what_the_others_took(folder: RunFolder) -> None:
     cap = DiskCap(folder, usage(folder.path) + 60 * KIB)
-    assert cap.hold([1, 0, 2], 2, {3}) == 0
-    cap.require([1, 0, 2], 2, {3})
+    assert cap.hold([1, 0, 2], 2, {2}, {3}) == 0
+    cap.require([1, 0, 2], 2, {2}, {3})
     assert "trials/0001/patches/p.npz" not in files(folder), "a new trial takes some 90 KiB, 60 were free"
     tight = DiskCap(folder, 190 * KIB)
     with pytest.raises(StorageError, match=r"cannot be held.* --max-disk '[\d.]+ kB'"):
-        tight.require([1, 0, 2], 2, {3})
+        tight.require([1, 0, 2], 2, {2}, {3})
+
+
+def test_what_it_says_to_type_can_be_typed(tmp_path: Path) -> None:
+    path = RunFolder.create(tmp_path / "my $runs", "wdbc").path
+    words = shlex.split(DiskCap(RunFolder(path), 10**6).problem(1).split("go on with: ")[1])
+    assert words[:4] == ["pare-tune", "resume", str(path), "--max-disk"]
 
 
 @pytest.mark.parametrize(
@@ -128,12 +138,14 @@ def test_sizes_that_are_none_are_refused(text: str) -> None:
 
 
 def big(train: Any, config: TrialConfig, context: Context) -> FitResult:
-    """Every trial's weights are 4 MB."""
+    """Every trial's weights are 4 MB, its patches 1 MB."""
     assert context.folder is not None
     folder, report = context.folder, context.report
 
     def tell(epoch: Any) -> None:
         (folder / "best.safetensors").write_bytes(bytes([epoch.epoch]) * 4_000_000)
+        (folder / "patches").mkdir(exist_ok=True)
+        (folder / "patches" / "p.npz").write_bytes(bytes(1_000_000))
         report(epoch)
 
     return train(config, Context(report=tell, folder=folder, device=context.device))
@@ -145,12 +157,13 @@ def test_a_search_stays_below_its_cap_or_says_what_it_needs(
     runner = partial(big, fakes.train)
     told: list[str] = []
     with without_ray():
-        # A budget that is confirmed keeps the weights of the best two and of trial 0: 12 MB, and a running one.
+        # A budget that is confirmed keeps the weights of the best two and of trial 0: 12 MB, and 5 for a running one.
         free = search(make_config("12", confirm=1, pruning=False), runner=runner)
-        capped = search(make_config("12", confirm=1, pruning=False, max_disk="11MB"), runner=runner)
-        assert usage(free.path) > 11_000_000
-        assert usage(capped.path) <= 11_000_000
-        assert capped.best_score == free.best_score
+        capped = search(make_config("12", confirm=1, pruning=False, max_disk="19MB"), runner=runner)
+        patches = [len(list(result.path.glob("trials/*/patches"))) for result in (free, capped)]
+        assert patches[0] > patches[1], "dropped for the running one"
+        assert usage(capped.path) <= 19_000_000
+        assert capped.snapshot.choice == free.snapshot.choice
         assert (RunFolder(capped.path).best / "model.safetensors").stat().st_size == 4_000_000
         with pytest.raises(StorageError, match=r"--max-disk 7 MB cannot be held") as refused:
             search(
@@ -168,3 +181,7 @@ def test_a_search_stays_below_its_cap_or_says_what_it_needs(
     assert after.snapshot.finished, "what it said was enough"
     assert [t.params for t in after.snapshot.trials] == [t.params for t in free.snapshot.trials]
     assert usage(run) <= needed
+    assert after.snapshot.choice == free.snapshot.choice
+    candidates = {0} | {t.repeats for t in after.snapshot.trials if t.repeats is not None}
+    kept = {int(p.parent.name) for p in run.glob("trials/*/best.safetensors")}
+    assert kept == candidates, "any of them could have been chosen"

@@ -64,6 +64,32 @@ def test_the_best_is_replaced_whole(folder: RunFolder) -> None:
     assert folder.best_number() is None, "damaged: the next session makes it anew"
 
 
+def test_a_best_yaml_that_was_left_behind_is_told(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise StorageError(f"cannot write {path}")
+
+    folder.publish_best(3, "task: 3\n", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "write_text", full)
+        with pytest.raises(StorageError, match=r"best\.yaml"):
+            folder.publish_best(5, "task: 5\n", {})
+    assert folder.best_number() is None, "the next session makes it anew"
+    folder.publish_best(5, "task: 5\n", {})
+    assert folder.best_number() == 5
+
+
+def test_a_best_with_weights_is_never_replaced_by_one_without(folder: RunFolder) -> None:
+    folder.trial(3).mkdir(parents=True)
+    (folder.trial(3) / "best.safetensors").write_bytes(b"weights")
+    folder.publish_best(3, "task: 3\n", {})
+    with pytest.raises(
+        StorageError, match=r"trial 5 is the best, but its weights .* are missing; put them back"
+    ):
+        folder.publish_best(5, "task: 5\n", {})
+    assert folder.best_number() == 3
+    assert (folder.best / "model.safetensors").read_bytes() == b"weights"
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_anything_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

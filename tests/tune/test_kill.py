@@ -24,6 +24,7 @@ import pytest
 from pare_tune.config import Budget, RunConfig, TrialConfig
 from pare_tune.errors import RunBusy, StorageError
 from pare_tune.train.loop import Context, FitResult
+from pare_tune.tune.bridge import Desk
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
@@ -108,6 +109,36 @@ def test_a_killed_trial_process_repeats_one_epoch_at_most(
     with without_ray():
         undisturbed = search(config, runner=fakes.train)
     assert essence(result.snapshot) == essence(undisturbed.snapshot)
+
+
+@pytest.mark.parametrize("budget", ["8", "8ep"])
+def test_a_trial_that_had_all_its_epochs_is_complete_whatever_is_left(
+    budget: str,
+    make_config: MakeConfig,
+    fakes: ModuleType,
+    without_ray: WithoutRay,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(self: Desk, tune_id: str, *, crashed: bool) -> None:
+        if self.study.num_epochs >= 8:
+            raise Killed
+        finish(self, tune_id, crashed=crashed)
+
+    finish = Desk.finish
+    config = make_config(budget, epochs=4, confirm=0, pruning=False)
+    with without_ray():
+        undisturbed = search(config, runner=fakes.train)
+        with monkeypatch.context() as patch:
+            patch.setattr(Desk, "finish", die)
+            with pytest.raises(Killed):
+                search(config, runner=fakes.train)
+        [run] = set(config.runs.iterdir()) - {undisturbed.path}
+        after = resume(run, runner=fakes.train)
+    assert essence(after.snapshot) == essence(undisturbed.snapshot)
+    assert after.snapshot.trials[1].state == "complete"
 
 
 @pytest.fixture

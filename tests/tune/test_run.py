@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ import pytest
 from pare_tune.config import Budget, RunConfig, load_run, load_trial
 from pare_tune.errors import ClusterError, ConfigError, DataError, RunBusy, StorageError, StudyFailed
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -46,7 +47,8 @@ def test_a_search_leaves_a_folder_that_says_everything_and_can_be_extended(
     assert "torch" in (folder.best / "environment.txt").read_text()
     assert load_run(folder.run_yaml).trial == config.trial
     kept = {int(p.parent.name) for p in folder.trials.glob("*/best.safetensors")}
-    assert kept == {0, result.best.number}
+    others = complete[complete["number"] > 0].sort_values("best_score")["number"]
+    assert kept == {0, *others[:2]}, "a larger budget may confirm these"
     assert not list(folder.trials.glob("*/last.pt"))
     assert not folder.ray.exists()
     assert folder.trials_parquet.is_file()
@@ -198,6 +200,11 @@ def test_kill_9_loses_nothing_but_the_epoch_in_hand(
         assert len(trained) - len(set(trained)) <= 1, "at most the epoch in hand was trained twice"
     assert all(t.state in ("complete", "pruned") for t in trials)
     assert result.snapshot.elapsed_s > before.elapsed_s
+
+
+def test_what_an_interrupt_says_to_type_can_be_typed() -> None:
+    said = str(SearchInterrupted(Path("/my runs/$x")))
+    assert shlex.split(said.split("go on with: ")[1]) == ["pare-tune", "resume", "/my runs/$x"]
 
 
 def test_ctrl_c_saves_everything_and_a_second_process_is_refused_until_then(

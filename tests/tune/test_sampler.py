@@ -52,6 +52,23 @@ def test_tpe_sees_the_good_trials_the_newest_others_and_those_that_run() -> None
     assert {t.number for t in above} == {*best[15:25], *others[-125:], 400}
 
 
+def test_trials_that_only_confirm_others_teach_nothing() -> None:
+    study = _study([_trial(v) for v in _values(20)])
+    before = _asked(study)
+    for value in (0.0001, 0.0002):
+        repeat = _trial(value)
+        repeat.user_attrs = {"repeats": 0, "seed": 1}
+        study.add_trial(repeat)
+    study.enqueue_trial({"x": 0.5}, user_attrs={"repeats": 0, "seed": 2})
+    running = study.ask().number
+    history = sampler._History(study)
+    history.update()
+    below, above = history.split(asked=99, size=100)
+    assert before
+    assert {t.number for t in [*below, *above]} == set(range(21)), f"neither 21 and 22 nor {running}"
+    assert history.finished == 20
+
+
 def test_trials_are_ranked_as_optuna_ranks_them() -> None:
     pruned = [_trial(v, state=TrialState.PRUNED) for v in (0.5, 0.1, 0.3)]
     late = _trial(0.9, state=TrialState.PRUNED)

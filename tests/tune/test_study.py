@@ -88,6 +88,36 @@ def test_an_interrupted_search_equals_an_undisturbed_one_wherever_it_was_cut(
         assert essence(again) == expected, f"killed while writing line {cut + 1}: {lines[cut]!r}"
 
 
+def confirm(study: Study, fakes: ModuleType) -> None:
+    """What the driver does at the end of the budget."""
+    while (ask := study.ask() if study.has_orphans else study.ask_repeat(2)) is not None:
+        assert not isinstance(ask, str)
+        score = fakes.error_of(study.space.config(ask.settings)) + ask.settings.get("seed", 0) % 7
+        for epoch in range(1, EPOCHS + 1):
+            study.record(ask.number, report(epoch, score + 1 / epoch))
+        study.complete(ask.number)
+
+
+def test_a_confirmation_goes_on_wherever_it_was_cut(
+    open_study: Open, fakes: ModuleType, tmp_path: Path
+) -> None:
+    study = open_study(tmp_path / "whole")
+    run_to(study, fakes, 8)
+    searched = len((tmp_path / "whole").read_bytes().splitlines())
+    confirm(study, fakes)
+    expected = essence(study)
+    assert [t.repeats for t in study.views()[8:]].count(0) == 2
+    assert len(expected) == 14, "the best two and the default, twice each"
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    for cut in range(searched, searched + (len(lines) - searched) // 3):
+        journal = tmp_path / f"cut{cut}"
+        journal.write_bytes(b"".join(lines[:cut]))
+        again = open_study(journal)
+        confirm(again, fakes)
+        assert essence(again) == expected, f"killed after line {cut}: {lines[cut - 1]!r}"
+        assert again.best == study.best
+
+
 def test_another_seed_asks_for_other_trials(open_study: Open, fakes: ModuleType, tmp_path: Path) -> None:
     one, other = open_study(tmp_path / "1", seed=1), open_study(tmp_path / "2", seed=2)
     run_to(one, fakes, 3)
