@@ -279,5 +279,6 @@ PSICOV = Task(
     item=item,
     ragged=frozenset({"ss", "pssm", "sa", "entropy", *_PAIR_FEATURES, "dist"}),
     canvas={"paper": 512, "embedded": 64},
+    embedded={"train.epochs": 7},
     scale_target=True,
 )
