@@ -11,20 +11,27 @@ from pare_tune.config import OptimizerConfig
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """One parameter group, norms and biases decayed like everything else, as in the paper's code."""
+    """One parameter group, norms and biases decayed like everything else, as in the paper's code.
+
+    Fused: one call a step instead of ten a tensor, which small models on a CPU notice.
+    """
     trainable = [p for p in parameters if p.requires_grad]
     match config.name:
         case "sgd":
             return torch.optim.SGD(
-                trainable, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+                trainable,
+                lr=config.lr,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                fused=True,
             )
         case "adam":
             return torch.optim.Adam(
-                trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+                trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
             )
         case "adamw":
             return torch.optim.AdamW(
-                trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+                trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
             )
 
 
