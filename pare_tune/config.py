@@ -271,7 +271,7 @@ class Budget(_Model):
     def __str__(self) -> str:
         """As `parse` reads it, without loss."""
         if self.unit != "seconds":
-            return f"{int(self.amount)} {self.unit}"
+            return f"{int(self.amount)} {self.unit if self.amount != 1 else self.unit.removesuffix('s')}"
         for unit, length in (("h", 3600.0), ("min", 60.0)):
             if self.amount >= length and (self.amount / length * 4).is_integer():
                 return f"{self.amount / length:g} {unit}"

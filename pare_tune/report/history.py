@@ -138,12 +138,13 @@ def _line(
     s: Snapshot, x: Sequence[float], found: Sequence[Finish], end: float, name: str, index: int
 ) -> dict[str, Any]:
     best = _so_far(s, found)
+    colour = SERIES[index % len(SERIES)]
     return {
-        "type": "scatter", "mode": "lines", "name": plain(name), "x": [*rounded(x), *rounded([max(end, x[-1])])],
-        "y": rounded([*best, best[-1]]),
-        "line": {
-            "color": SERIES[index % len(SERIES)], "dash": DASHES[index % len(DASHES)], "width": 2.4, "shape": "hv",
-        },
+        "type": "scatter", "mode": "lines+markers", "name": plain(name),
+        "x": [*rounded(x), *rounded([max(end, x[-1])])], "y": rounded([*best, best[-1]]),
+        "line": {"color": colour, "dash": DASHES[index % len(DASHES)], "width": 2.4, "shape": "hv"},
+        # Where its first trial ended: a search of one trial has no line.
+        "marker": {"color": colour, "size": [8, *(0 for _ in x)]},
         "hovertemplate": f"{plain(name)}<br>%{{y}}{unit(s)}<extra></extra>",
     }  # fmt: skip
 
