@@ -135,7 +135,10 @@ def _pack(folder: Path, tables: Path, tasks: Sequence[str]) -> None:
 
     if not folder.is_dir():
         raise DataError(f"no folder of records at {folder}; give the one that was recorded into with --out")
-    for name in tasks or sorted(p.name for p in folder.iterdir() if p.is_dir()):
+    names = tasks or sorted(p.name for p in folder.iterdir() if p.is_dir())
+    if not names:
+        raise DataError(f"{folder} holds no records; record some first: jobs/record_curves.py --out {folder}")
+    for name in names:
         table, path = pack(folder / name, tables)
         print(f"{name}: {len(table)} configurations, {path.stat().st_size / 1000:.0f} kB in {path}")
 

@@ -77,6 +77,13 @@ def from_environment(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "ENVIRONMENT"
 
 
+def print_json(value: Any) -> None:
+    """One line, at once. NaN and infinity become null."""
+    from pare_tune.train.export import plain_json  # brings torch
+
+    print(json.dumps(plain_json(value), allow_nan=False), flush=True)
+
+
 def print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import INTERRUPTED, fail, long_steps, parse_settings, shown
+from pare_tune.cli.common import INTERRUPTED, fail, long_steps, parse_settings, print_json, shown
 from pare_tune.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def _show(plan: Plan, results: list[CellResult], out: Path, as_json: bool) -> No
     found = summarise(plan, results)
     files = write_files(found, out)
     if as_json:
-        print(json.dumps({"event": "compared", "files": [str(path) for path in files]}))
+        print_json({"event": "compared", "files": [str(path) for path in files]})
         return
     console = Console()
     console.print(comparison_view(found, console))
@@ -157,7 +156,7 @@ def _tell(as_json: bool) -> Any:
         )
 
     def as_object(result: CellResult, done: int, total: int) -> None:
-        print(json.dumps({"event": "cell", "done": done, "total": total, **asdict(result)}), flush=True)
+        print_json({"event": "cell", "done": done, "total": total, **asdict(result)})
 
     return as_object if as_json else as_line
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import long_steps, shown
+from pare_tune.cli.common import long_steps, print_json, shown
 from pare_tune.errors import ConfigError
 
 
@@ -68,7 +67,7 @@ def train(
             observe=tell,
         )
     if as_json:
-        print(json.dumps({"event": "trained", **metrics}))
+        print_json({"event": "trained", **metrics})
         return
     console.print(
         f"\n[bold]test {metrics['metric']} {_score(metrics['test'], metrics['unit'])}[/bold] "
@@ -117,7 +116,7 @@ def _soup(console: Console, config: Path, out: Path | None, *, as_json: bool) ->
     with long_steps(as_json=as_json):
         metrics = soup_of_run(run, folder)
     if as_json:
-        print(json.dumps({"event": "souped", **metrics, "folder": str(folder)}))
+        print_json({"event": "souped", **metrics, "folder": str(folder)})
         return
     unit = metrics["unit"]
     names = ", ".join(map(str, metrics["soup"]))
@@ -150,4 +149,4 @@ def _print_next(console: Console, folder: Path) -> None:
 
 
 def _tell_json(epoch: dict[str, Any]) -> None:
-    print(json.dumps({"event": "epoch", **epoch}), flush=True)
+    print_json({"event": "epoch", **epoch})

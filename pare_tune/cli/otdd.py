@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import SOURCES_ENV, from_environment
+from pare_tune.cli.common import SOURCES_ENV, from_environment, print_json
 from pare_tune.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def otdd(
 
     found = data_distance(a, b, inner=_inner(inner), samples=samples, seed=seed, sources=source_data)
     if as_json:
-        print(json.dumps(asdict(found)))
+        print_json(asdict(found))
         return
     console = Console()
     console.print(
@@ -97,7 +96,7 @@ def rank_sources(
         raise ConfigError(f"no source that {plan.trial.backbone} reads is here; give --source-data FOLDER")
     found = rank(plan.trial, names, inner=_inner(inner), samples=samples, seed=seed)
     if as_json:
-        print(json.dumps([asdict(source) for source in found]))
+        print_json([asdict(source) for source in found])
     else:
         Console().print(_table(found))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import shown
+from pare_tune.cli.common import print_json, shown
 
 
 @app.command()
@@ -31,7 +30,7 @@ def portfolio(
     found = build_portfolio(runs, size)
     write_portfolio(found, out)
     if as_json:
-        print(json.dumps({"file": str(out), "regret": {m: p.regret for m, p in found.items()}}))
+        print_json({"file": str(out), "regret": {m: p.regret for m, p in found.items()}})
         return
     console = Console()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
+from pare_tune.cli.common import print_json
 
 
 @app.command()
@@ -77,7 +77,7 @@ def simulate(
     from pare_tune.simulate.summary import summarize, summary_tables
 
     if as_json:
-        print(json.dumps(summarize(results), allow_nan=False))
+        print_json(summarize(results))
     else:
         for table in summary_tables(results):
             Console().print(table)

@@ -138,7 +138,7 @@ class RunFolder:
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
         """Make trial `number` the run's best: replace `best/` and `best.yaml`.
 
-        A process killed in between leaves the old ones, none, or `best.yaml` behind `best/`; `best_number` tells, and
+        A process killed in between leaves the old ones, none, or `best.yaml` behind `best/`; `best_metrics` tells, and
         the next session repeats it.
 
         Raises:
@@ -173,11 +173,18 @@ class RunFolder:
     def best_number(self) -> int | None:
         """The trial that `best/` and `best.yaml` hold; None when there is none whole."""
         try:
+            return int(self.best_metrics()["trial"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def best_metrics(self) -> dict[str, Any]:
+        """The trial's number and what was published of it; empty when `best/` and `best.yaml` are not whole."""
+        try:
             found = json.loads((self.best / "metrics.json").read_text(encoding="utf-8"))
             is_whole = self.best_yaml.read_text("utf-8") == (self.best / "config.yaml").read_text("utf-8")
-            return int(found["trial"]) if is_whole else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        except (OSError, ValueError):
+            return {}
+        return found if is_whole and isinstance(found, dict) else {}
 
     def _owner_name(self) -> str:
         owner = self._read_owner()

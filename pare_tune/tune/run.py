@@ -345,6 +345,10 @@ class _Session:
         return keep if best is None else keep | {best}
 
     def _publish(self, best: int) -> None:
+        self._folder.publish_best(best, self._desk.config_of(best).to_yaml(), self._told_of(best))
+
+    def _told_of(self, best: int) -> dict[str, object]:
+        """What is published of the best trial beside its number."""
         state = self._snapshot()
         trial, default, confirmed = state.trials[best], state.trials[0], state.confirmed(best)
         metrics: dict[str, object] = {
@@ -358,12 +362,13 @@ class _Session:
         }
         if confirmed is not None:
             metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.scores)}
-        self._folder.publish_best(best, self._desk.config_of(best).to_yaml(), metrics)
+        return metrics
 
     def _tidy(self) -> None:
         """Finish what a killed session left half-done between its study and its folder."""
         best = self._study.best
-        if best is not None and self._folder.best_number() != best:
+        # The same trial may have been published before the last of its repeats ended.
+        if best is not None and self._folder.best_metrics() != {"trial": best, **self._told_of(best)}:
             self._publish(best)
         self._last_best = best
         self._kept = self._to_keep(best)

@@ -51,6 +51,7 @@ def test_the_best_is_replaced_whole(folder: RunFolder) -> None:
         folder.trial(number).mkdir(parents=True)
         (folder.trial(number) / "best.safetensors").write_bytes(f"weights {number}".encode())
         folder.publish_best(number, f"task: {number}\n", {"score": 1.5})
+        assert folder.best_metrics() == {"trial": number, "score": 1.5}
         assert folder.best_number() == number
         assert (folder.best / "model.safetensors").read_bytes() == f"weights {number}".encode()
         assert (
