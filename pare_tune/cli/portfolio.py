@@ -14,20 +14,29 @@ from pare_tune.cli.common import print_json, shown
 
 @app.command()
 def portfolio(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, folders of run folders, or recorded tables (.parquet)."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("portfolio.yaml"),
     size: Annotated[int, typer.Option(min=1, max=50, help="Configurations a modality.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """From finished runs, the few configurations that together cover their tasks best.
+    """From finished runs, or recorded tables, the few configurations that together cover their tasks best.
 
     pare-tune portfolio runs -o portfolio.yaml
 
     pare-tune --task psicov --warm-start portfolio.yaml
     """
-    from pare_tune.tune.portfolio import Portfolio, build_portfolio, write_portfolio
+    from pare_tune.simulate.table import read_table
+    from pare_tune.simulate.transfer import tried_of_table
+    from pare_tune.tune.portfolio import Portfolio, build_portfolio, tried_in, write_portfolio
 
-    found = build_portfolio(runs, size)
+    tables = [path for path in runs if path.suffix == ".parquet"]
+    searches = [path for path in runs if path not in tables]
+    found = build_portfolio(
+        [*(tried_of_table(read_table(path)) for path in tables), *tried_in(searches)], size
+    )
     write_portfolio(found, out)
     if as_json:
         print_json({"file": str(out), "regret": {m: p.regret for m, p in found.items()}})

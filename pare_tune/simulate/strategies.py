@@ -22,6 +22,7 @@ from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.simulate.names import STRATEGIES
 from pare_tune.simulate.replay import Outcome, Report, Run, Strategy
 from pare_tune.simulate.surrogate import World
+from pare_tune.tune.warm import Start
 
 _SHARED_MEMORY = Path("/dev/shm")
 _journals: Path | None = None
@@ -68,10 +69,20 @@ class Ours:
     none were recorded; the others do not confirm either.
 
     Args:
+        start: what earlier searches found.
         search: fields of `SearchConfig` that differ from what ships.
     """
 
-    def __init__(self, world: World, seed: int, epochs: int, parallel: int = 1, **search: Any) -> None:
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        epochs: int,
+        parallel: int = 1,
+        *,
+        start: Start | None = None,
+        **search: Any,
+    ) -> None:
         # Ray is slow to import.
         from pare_tune.train.loop import EpochReport
         from pare_tune.tune.bridge import Desk
@@ -91,6 +102,7 @@ class Ours:
             epochs=world.epochs,
             direction=world.table.direction,
             about={"task": world.table.task},
+            start=start,
         )
         self._desk = Desk(
             self.study,

@@ -54,13 +54,8 @@ class Portfolio:
         return float(np.mean(list(self.regret.values())))
 
 
-def build_portfolio(sources: Sequence[Path], size: int) -> dict[str, Portfolio]:
-    """Modality → portfolio, from run folders and folders of run folders.
-
-    Raises:
-        ConfigError: there is no run, or one that is named has no complete trial.
-    """
-    runs = _runs(sources)
+def build_portfolio(runs: Sequence[Sequence[Tried]], size: int) -> dict[str, Portfolio]:
+    """Modality → portfolio of at most `size` points, from the trials of each run, the best first."""
     modalities = dict.fromkeys(run[0].point.modality for run in runs)
     return {m: _portfolio([r for r in runs if r[0].point.modality == m], size) for m in modalities}
 
@@ -70,8 +65,12 @@ def write_portfolio(found: Mapping[str, Portfolio], path: Path) -> None:
     write_text(path, points_yaml([point for part in found.values() for point in part.points]))
 
 
-def _runs(sources: Sequence[Path]) -> list[list[Tried]]:
-    """Runs that are named, and those in folders that are named, which may hold other things and unfinished runs."""
+def tried_in(sources: Sequence[Path]) -> list[list[Tried]]:
+    """Trials of runs that are named, and of those in folders that are named: these may hold other things, too.
+
+    Raises:
+        ConfigError: there is no run, or one that is named has no complete trial.
+    """
     found: dict[Path, list[Tried]] = {}
     for source in sources:
         if (source / "run.yaml").is_file():

@@ -179,7 +179,9 @@ def test_two_trials_at_a_time_leave_the_means_beside_the_best(
     assert (metrics["mean"], metrics["spread"], metrics["seeds"]) == (confirmed.mean, confirmed.spread, 2)
 
     # As if killed after the last repeat had ended and before its mean was published.
-    published.write_text(json.dumps({k: v for k, v in metrics.items() if k not in ("mean", "spread", "seeds")}))
+    published.write_text(
+        json.dumps({k: v for k, v in metrics.items() if k not in ("mean", "spread", "seeds")})
+    )
     with without_ray():
         resume(result.path, runner=partial(lucky, fakes.train))
     assert json.loads(published.read_text()) == metrics

@@ -14,7 +14,7 @@ from pare_tune.config import Budget, RunConfig, load_run
 from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.portfolio import build_portfolio, write_portfolio
+from pare_tune.tune.portfolio import build_portfolio, tried_in, write_portfolio
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume, search, snapshot
 from pare_tune.tune.space import BoundSpace, Space
@@ -183,17 +183,17 @@ def test_a_portfolio_covers_runs_that_want_different_things(
         lambda c: error_of(c.with_values({"k.start": 1.05 - c.k.start})) + 5 * (c.gate.kind == "fc"),
     )
     second = run_one("20", pruning=False, seed=3)
-    found = build_portfolio([first.path.parent], 4)
+    found = build_portfolio(tried_in([first.path.parent]), 4)
     assert list(found) == ["table"]
     part = found["table"]
     assert set(part.regret) == {first.path.name, second.path.name}
     assert 1 <= len(part.points) <= 4
     assert part.mean_regret <= part.default_regret
     assert part.mean_regret < 0.2
-    alone = build_portfolio([first.path], 4)["table"]
+    alone = build_portfolio(tried_in([first.path]), 4)["table"]
     assert len(alone.points) == 1, "its best covers a single run"
     assert alone.points[0].rank == 0.0
-    assert build_portfolio([first.path, second.path], 4) == found, "twice the same"
+    assert build_portfolio(tried_in([first.path, second.path]), 4) == found, "twice the same"
 
     path = tmp_path / "portfolio.yaml"
     write_portfolio(found, path)
@@ -205,4 +205,4 @@ def test_a_portfolio_covers_runs_that_want_different_things(
 
 def test_a_portfolio_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no run folder, and holds none with a complete trial"):
-        build_portfolio([tmp_path], 5)
+        build_portfolio(tried_in([tmp_path]), 5)
