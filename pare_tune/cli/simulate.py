@@ -32,8 +32,8 @@ def simulate(
     tables: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of tables of recorded curves, from jobs/record_curves.py --pack. Needed unless the package "
-            "has some."
+            help="Folder of tables of recorded curves, from jobs/record_curves.py --pack; default: those of the "
+            "package."
         ),
     ] = None,
     wrong_default: Annotated[
@@ -47,9 +47,9 @@ def simulate(
 ) -> None:
     """Compare ways to search on recorded learning curves, in seconds instead of days.
 
-    Needs tables of such curves: jobs/record_curves.py records them, and with --pack makes the tables.
+    The package has tables of such curves; jobs/record_curves.py records more, and with --pack makes tables of them.
 
-    pare-tune simulate --tables FOLDER --task wdbc --strategy ours --strategy random --seeds 5
+    pare-tune simulate --task wdbc --strategy ours --strategy random --seeds 5
     """
     from pare_tune.simulate.names import check_names, recorded_tasks
 

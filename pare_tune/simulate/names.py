@@ -20,7 +20,7 @@ STRATEGIES: Mapping[str, str] = {
 
 
 def tables_folder() -> Path:
-    """Where tables are looked for that came with the package, if it has some."""
+    """Of the tables that come with the package."""
     return Path(__file__).parent / "tables"
 
 

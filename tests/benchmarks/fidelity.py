@@ -1,9 +1,8 @@
 """How early can a trial be judged? Kendall's τ between the rank at a rung and the rank at the end, on recorded curves.
 
-    python tests/benchmarks/fidelity.py --tables FOLDER [--tasks …]
+    python tests/benchmarks/fidelity.py [--tables FOLDER] [--tasks …]
 
-Needs tables of recorded curves: jobs/record_curves.py records them, its --pack makes the tables of them, and --tables
-says where they are; without it, those of the package are taken, if it has some.
+Without --tables, on those of the package (jobs/record_curves.py records and packs more).
 
 Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by
 
@@ -120,7 +119,7 @@ _ORDERS = 300
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", nargs="+")
-    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's, if any")
+    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     options = parser.parse_args()
     check_names(options.tasks or (), (), options.tables)
     tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]

@@ -1,15 +1,15 @@
 """Which way to search needs the fewest epochs? All of them replayed on recorded learning curves.
 
-    python tests/benchmarks/search.py --tables FOLDER [--seeds 20] [--trials 50] [--parallel 1] [--tasks …]
+    python tests/benchmarks/search.py [--tables FOLDER] [--seeds 20] [--trials 50] [--parallel 1] [--tasks …]
                                       [--strategies …] [--jobs 2]
 
 Prints the tables of RESULTS.md and writes search.html, the normalised regret over the epochs spent: 0 is the best score
 that any search found on the task, 1 a typical single random trial. The goal is the best validation score that
 `--trials` full-length random trials reach, the median over seeds.
 
-Needs tables of recorded curves: jobs/record_curves.py records them, its --pack makes the tables of them, and --tables
-says where they are; without it, those of the package are taken, if it has some. With NePS installed (pip install
-neural-pipeline-search), its PriorBand takes part. All strategies but `random`, which sets the goal, know the default.
+Without --tables, on those of the package (jobs/record_curves.py records and packs more). With NePS installed (pip
+install neural-pipeline-search), its PriorBand takes part. All strategies but `random`, which sets the goal, know the
+default.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=50, help="budget, in whole trials' worth of epochs")
     parser.add_argument("--parallel", type=int, default=1, help="trials at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's, if any")
+    parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     parser.add_argument("--wrong-default", action="store_true", help="search around the worst configuration")
     parser.add_argument("--plot", type=Path, default=Path("search.html"))
     parser.add_argument("--json", type=Path, help="also write all figures there")
