@@ -87,7 +87,7 @@ def _overall(found: Mapping[str, Any], trials: int) -> Table:
 
     at = list(found["strategies"][0]["ranks"])
     table = Table(
-        title=f"{len(found['tasks'])} tasks; goal: what {trials} random trials reach", title_justify="left"
+        title=f"{_tasks(len(found['tasks']))}; goal: what {trials} random trials reach", title_justify="left"
     )
     table.add_column("strategy", no_wrap=True)
     table.add_column("epochs to goal", justify="right")
@@ -102,6 +102,10 @@ def _overall(found: Mapping[str, Any], trials: int) -> Table:
             percent(row["worse_than_default"]),
         )
     return table
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'' if count == 1 else 's'}"
 
 
 def _of_task(row: Mapping[str, Any]) -> Table:

@@ -173,6 +173,8 @@ def _worker(rank: int, toy: Toy, port: int, out: str) -> None:
     try:
         result, _ = toy.run(rank=rank, world_size=2)
         torch.save(numbers(result.curve), f"{out}.{rank}")
+        # Gloo aborts where one side hangs up while the other still talks.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
