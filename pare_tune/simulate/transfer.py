@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pare_tune.errors import DataError
 from pare_tune.simulate.surrogate import space_of
 from pare_tune.simulate.table import Configuration, Table
 from pare_tune.tasks import get_task
@@ -11,7 +12,16 @@ from pare_tune.tune.warm import Point, Tried
 
 
 def tried_of_table(table: Table) -> list[Tried]:
-    """The recorded configurations as trials of one search, best first; failed ones last."""
+    """The recorded configurations as trials of one search, best first; failed ones last.
+
+    Raises:
+        DataError: none of them reached its last epoch.
+    """
+    if not table.complete:
+        raise DataError(
+            f"no configuration of the table of {table.task} reached its last epoch; record more with "
+            f"jobs/record_curves.py, or leave it out"
+        )
     sign = 1.0 if table.direction == "min" else -1.0
     relative = {p.key for p in space_of(table).parameters if p.relative}
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pare_tune.cli.app import app
+from pare_tune.errors import DataError
 from pare_tune.simulate.replay import replay
 from pare_tune.simulate.strategies import Ours
 from pare_tune.simulate.surrogate import World
@@ -36,6 +38,12 @@ def test_failed_configurations_come_last_and_are_not_tested(new_table: Callable[
     assert failed
     assert tried[-len(failed) :] == failed
     assert all(math.isinf(t.cost) and not t.point.complete for t in failed)
+
+
+def test_a_table_of_failures_alone_is_refused(table: Table) -> None:
+    cut = tuple(replace(c, cause="diverged", scores=c.scores[:2]) for c in table.configurations)
+    with pytest.raises(DataError, match="no configuration of the table of wdbc reached its last epoch"):
+        tried_of_table(replace(table, configurations=cut))
 
 
 def test_what_other_tables_say_is_tested_after_trial_0(world: World, table: Table) -> None:
