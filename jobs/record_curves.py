@@ -2,7 +2,7 @@
 
     python jobs/record_curves.py [TASK ...] [--configurations 120] [--jobs 2] [--out curves]
     python jobs/record_curves.py --epochs-share 0.33                # short whole curricula of the same configurations
-    python jobs/record_curves.py --pack [--tables pare_tune/simulate/tables]
+    python jobs/record_curves.py --pack [--tables pare_tune/recorded/tables]
 
 Expect 5 to 60 seconds a configuration on one core of a 2026 server processor, about 10 hours of one core for all; it
 runs at the lowest priority. Stop it at any time: every finished configuration is a file, FOLDER/TASK/NNNN.json, and the
@@ -131,7 +131,7 @@ def _end_with_parent() -> None:
 
 
 def _pack(folder: Path, tables: Path, tasks: Sequence[str]) -> None:
-    from pare_tune.simulate.table import pack
+    from pare_tune.recorded.table import pack
 
     if not folder.is_dir():
         raise DataError(f"no folder of records at {folder}; give the one that was recorded into with --out")
@@ -156,7 +156,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--tables",
         type=Path,
-        default=Path(pare_tune.__file__).parent / "simulate" / "tables",
+        default=Path(pare_tune.__file__).parent / "recorded" / "tables",
         help="where --pack writes",
     )
     return parser.parse_args()

@@ -313,7 +313,7 @@ class SearchConfig(_Model):
     seed: int = Field(default=0, ge=0, lt=2**31)
     space: Path | None = None
     """A space of your own; None takes the shipped one of the modality."""
-    startup_trials: int = Field(default=10, ge=1)
+    startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
     source_order: tuple[str, ...] = ()
     """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the random trials take them
@@ -321,10 +321,16 @@ class SearchConfig(_Model):
     warm_start: tuple[Path, ...] = ()
     """Runs, or files of points, whose best configurations are tested first and whose rankings guide the search at its
     beginning. They are copied into the run folder."""
-    reduction: int = Field(default=3, ge=2, le=10)
+    portfolio: bool = True
+    """Begin with the few configurations that cover the other tasks best whose curves come with the package. What
+    `warm_start` names takes their place."""
+    reduction: int = Field(default=2, ge=2, le=10)
     """Successive halving keeps one in so many at each rung."""
-    first_rung: float = Field(default=0.3, gt=0.0, le=1.0)
-    """Share of the epochs before a trial can be stopped."""
+    first_rung: float = Field(default=0.34, gt=0.0, le=1.0)
+    """Share of the epochs before a trial can be stopped; until then curves say little of their ends."""
+    judge: Literal["best", "last", "power-law", "learned"] = "best"
+    """How trials are compared at a rung: by the best score so far, by the newest one, by a power law through the curve,
+    or by a regression learned from the trials that came to their end."""
     pruning: bool = True
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may

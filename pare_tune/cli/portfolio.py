@@ -15,25 +15,32 @@ from pare_tune.cli.common import print_json, shown
 @app.command()
 def portfolio(
     runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders, folders of run folders, or recorded tables (.parquet)."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Run folders, folders of run folders, or recorded tables (.parquet). Default: the tables that come "
+            "with the package."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("portfolio.yaml"),
     size: Annotated[int, typer.Option(min=1, max=50, help="Configurations a modality.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """From finished runs, or recorded tables, the few configurations that together cover their tasks best.
 
+    A search begins with those of the package's tables by itself; runs of your own know more.
+
     pare-tune portfolio runs -o portfolio.yaml
 
     pare-tune --task psicov --warm-start portfolio.yaml
     """
-    from pare_tune.simulate.table import read_table
-    from pare_tune.simulate.transfer import tried_of_table
+    from pare_tune.recorded.names import recorded_tasks, tables_folder
+    from pare_tune.recorded.table import read_table
     from pare_tune.tune.portfolio import Portfolio, build_portfolio, tried_in, write_portfolio
+    from pare_tune.tune.recorded import tried_of_table
 
-    tables = [path for path in runs if path.suffix == ".parquet"]
-    searches = [path for path in runs if path not in tables]
+    sources = runs or [tables_folder() / f"{name}.parquet" for name in recorded_tasks()]
+    tables = [path for path in sources if path.suffix == ".parquet"]
+    searches = [path for path in sources if path not in tables]
     found = build_portfolio(
         [*(tried_of_table(read_table(path)) for path in tables), *tried_in(searches)], size
     )

@@ -155,6 +155,15 @@ def search(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    portfolio: Annotated[
+        bool | None,
+        typer.Option(
+            "--portfolio/--no-portfolio",
+            help="Test first the few configurations that cover best the other tasks whose curves come with the "
+            "package, with a fifth of the budget at most. On unless --warm-start says what to begin with.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     max_disk: Annotated[str | None, MAX_DISK] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at a time; default: all that fit.", rich_help_panel=_CLUSTER)
@@ -229,6 +238,7 @@ def search(
             "space": space,
             "confirm": confirm,
             "warm_start": warm_start or None,
+            "portfolio": portfolio,
             "max_disk": max_disk,
             "max_concurrent": max_concurrent,
             "workers_per_trial": workers_per_trial,

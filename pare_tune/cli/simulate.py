@@ -51,7 +51,8 @@ def simulate(
 
     pare-tune simulate --task wdbc --strategy ours --strategy random --seeds 5
     """
-    from pare_tune.simulate.names import check_names, recorded_tasks
+    from pare_tune.recorded.names import recorded_tasks
+    from pare_tune.simulate.names import check_names
 
     check_names(task or (), strategy or (), tables)
     # Slow to import: wrong names are told before.

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import ConfigError
+from pare_tune.recorded.table import load_table
 from pare_tune.simulate.names import check_names
 from pare_tune.simulate.replay import Trace, replay
 from pare_tune.simulate.strategies import keep_journals_in, make_strategy, quick_folder
 from pare_tune.simulate.surrogate import HeldOut, World, wrong_space_of
-from pare_tune.simulate.table import load_table
 
 BASELINE = "random"
 """Sets the goal, so it always runs."""
@@ -189,8 +189,11 @@ def _run_all(cells: Sequence[_Cell], jobs: int, journals: Path) -> Generator[tup
 def _run(cell: _Cell) -> tuple[_Cell, Trace]:
     world = _world(cell.plan.tables, cell.task, cell.plan.wrong_default)
     epochs = cell.plan.trials * world.epochs
-    strategy = make_strategy(cell.strategy, world, seed=cell.seed, epochs=epochs, parallel=cell.plan.parallel)
-    return cell, replay(strategy, world, epochs=epochs, parallel=cell.plan.parallel)
+    parallel = cell.plan.parallel
+    strategy = make_strategy(
+        cell.strategy, world, seed=cell.seed, epochs=epochs, parallel=parallel, tables=cell.plan.tables
+    )
+    return cell, replay(strategy, world, epochs=epochs, parallel=parallel)
 
 
 @lru_cache(maxsize=1)

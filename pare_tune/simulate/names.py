@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.errors import UnknownName
+from pare_tune.recorded.names import check_recorded
 
 STRATEGIES: Mapping[str, str] = {
-    "ours": "this package's search, which knows the default, without its confirmation",
+    "ours": "this package's search, which knows the default and the tables of other tasks, without its confirmation",
+    "ours-alone": "the same without those tables",
     "random": "random configurations, every one trained whole; does not know the default",
     "random+default": "the same after the default",
     "ray-asha": "Ray Tune's ASHAScheduler and OptunaSearch, as people join them, the default first",
@@ -19,16 +21,6 @@ STRATEGIES: Mapping[str, str] = {
 """Name → what it is. The default is the paper's configuration, trial 0 of a run."""
 
 
-def tables_folder() -> Path:
-    """Of the tables that come with the package."""
-    return Path(__file__).parent / "tables"
-
-
-def recorded_tasks(folder: Path | None = None) -> tuple[str, ...]:
-    """Tasks that there are tables of: in `folder`, or with the package."""
-    return tuple(sorted(path.stem for path in (folder or tables_folder()).glob("*.parquet")))
-
-
 def check_names(tasks: Iterable[str], strategies: Iterable[str], folder: Path | None = None) -> None:
     """Refuse what cannot be simulated.
 
@@ -36,13 +28,7 @@ def check_names(tasks: Iterable[str], strategies: Iterable[str], folder: Path | 
         ConfigError: nothing is recorded.
         UnknownName: a task or strategy that there is not; the message has the nearest names.
     """
-    known = recorded_tasks(folder)
-    if not known:
-        raise ConfigError(
-            f"no tables of recorded curves in {folder or tables_folder()}; record some with jobs/record_curves.py, "
-            f"pack them with jobs/record_curves.py --pack --tables FOLDER, and give that folder with --tables"
-        )
-    for kind, names, all_names in (("recorded task", tasks, known), ("strategy", strategies, STRATEGIES)):
-        for name in names:
-            if name not in all_names:
-                raise UnknownName(kind, name, all_names)
+    check_recorded(tasks, folder)
+    for name in strategies:
+        if name not in STRATEGIES:
+            raise UnknownName("strategy", name, STRATEGIES)

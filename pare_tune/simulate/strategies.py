@@ -9,7 +9,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from pare_tune.config import SearchConfig
+from pare_tune.config import Budget, SearchConfig
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.simulate.names import STRATEGIES
 from pare_tune.simulate.replay import Outcome, Report, Run, Strategy
 from pare_tune.simulate.surrogate import World
-from pare_tune.tune.warm import Start
+from pare_tune.tune.recorded import recorded_start
+from pare_tune.tune.warm import Start, most_first
 
 _SHARED_MEMORY = Path("/dev/shm")
 _journals: Path | None = None
@@ -40,12 +41,15 @@ def keep_journals_in(folder: Path | None) -> None:
     _journals = folder
 
 
-def make_strategy(name: str, world: World, *, seed: int, epochs: int, parallel: int = 1) -> Strategy:
+def make_strategy(
+    name: str, world: World, *, seed: int, epochs: int, parallel: int = 1, tables: Path | None = None
+) -> Strategy:
     """A fresh search.
 
     Args:
         epochs: budget over all trials, for strategies that plan with it.
         parallel: trials at a time, likewise.
+        tables: folder of the tables of other tasks, for those that know them; None is the package's.
 
     Raises:
         UnknownName: there is no such strategy.
@@ -53,13 +57,24 @@ def make_strategy(name: str, world: World, *, seed: int, epochs: int, parallel: 
     """
     if name not in _FACTORIES:
         raise UnknownName("strategy", name, STRATEGIES)
-    return _FACTORIES[name](world, seed, epochs, parallel)
+    return _FACTORIES[name](_Setting(world, seed, epochs, parallel, tables))
 
 
 def installed() -> tuple[str, ...]:
     """Strategies whose libraries are there."""
     has_neps = importlib.util.find_spec("neps") is not None
     return tuple(name for name in STRATEGIES if name != "priorband" or has_neps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """Of a search."""
+
+    world: World
+    seed: int
+    epochs: int
+    parallel: int
+    tables: Path | None
 
 
 class Ours:
@@ -282,28 +297,37 @@ def _random(world: World, seed: int, *, default_first: bool) -> Strategy:
     return OptunaStrategy(world, sampler, pruner, name=f"random-{seed}", default_first=default_first)
 
 
-def _hyperband(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=world.epochs, reduction_factor=3)
-    sampler = optuna.samplers.TPESampler(seed=seed)
-    return OptunaStrategy(world, sampler, pruner, name=f"hyperband-{seed}", default_first=True)
+def _hyperband(s: _Setting) -> Strategy:
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=s.world.epochs, reduction_factor=3)
+    sampler = optuna.samplers.TPESampler(seed=s.seed)
+    return OptunaStrategy(s.world, sampler, pruner, name=f"hyperband-{s.seed}", default_first=True)
 
 
-def _priorband(world: World, seed: int, epochs: int, parallel: int) -> Strategy:
+def _priorband(s: _Setting) -> Strategy:
     try:
         from pare_tune.simulate.priorband import PriorBand
     except ImportError as error:
         raise ConfigError(
             f"strategy priorband needs NePS ({error}); pip install neural-pipeline-search, or leave it out"
         ) from error
-    return PriorBand(world, seed)
+    return PriorBand(s.world, s.seed)
 
 
-_FACTORIES: Mapping[str, Callable[[World, int, int, int], Strategy]] = {
-    "ours": Ours,
-    "random": lambda world, seed, epochs, parallel: _random(world, seed, default_first=False),
-    "random+default": lambda world, seed, epochs, parallel: _random(world, seed, default_first=True),
-    "ray-asha": lambda world, seed, epochs, parallel: RayAsha(world, seed),
+def _ours(s: _Setting, *, portfolio: bool) -> Strategy:
+    start = None
+    if portfolio:
+        budget = Budget(amount=s.epochs, unit="epochs")
+        start = recorded_start(s.world.table.task, most_first(budget, s.world.epochs), s.tables)
+    return Ours(s.world, s.seed, s.epochs, s.parallel, start=start)
+
+
+_FACTORIES: Mapping[str, Callable[[_Setting], Strategy]] = {
+    "ours": lambda s: _ours(s, portfolio=True),
+    "ours-alone": lambda s: _ours(s, portfolio=False),
+    "random": lambda s: _random(s.world, s.seed, default_first=False),
+    "random+default": lambda s: _random(s.world, s.seed, default_first=True),
+    "ray-asha": lambda s: RayAsha(s.world, s.seed),
     "optuna-hyperband": _hyperband,
     "priorband": _priorband,
-    "default": lambda world, seed, epochs, parallel: DefaultAlone(world),
+    "default": lambda s: DefaultAlone(s.world),
 }

@@ -29,9 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import DataError
-from pare_tune.simulate.table import Configuration, Table
-from pare_tune.tasks import get_task
-from pare_tune.tune.space import BoundSpace, Parameter, Space
+from pare_tune.recorded.table import Configuration, Table
+from pare_tune.tune.recorded import space_of
+from pare_tune.tune.space import BoundSpace, Parameter
 
 Floats = npt.NDArray[np.float64]
 
@@ -212,14 +212,6 @@ class Features:
             active = all(values[key] in allowed for key, allowed in parameter.when.items())
             row += _encoded(parameter, values) if active else _not_asked(parameter)
         return np.array(row)
-
-
-def space_of(table: Table) -> BoundSpace:
-    """The shipped space as it was recorded: around the table's trial 0, with the sources that need no files."""
-    from pare_tune.tune.space import source_problem
-
-    space = Space.shipped(get_task(table.task))
-    return space.bind(table.base, usable=lambda name: source_problem(name, table.base))
 
 
 def wrong_space_of(table: Table) -> BoundSpace:

@@ -57,7 +57,7 @@ class Portfolio:
 def build_portfolio(runs: Sequence[Sequence[Tried]], size: int) -> dict[str, Portfolio]:
     """Modality → portfolio of at most `size` points, from the trials of each run, the best first."""
     modalities = dict.fromkeys(run[0].point.modality for run in runs)
-    return {m: _portfolio([r for r in runs if r[0].point.modality == m], size) for m in modalities}
+    return {m: cover([r for r in runs if r[0].point.modality == m], size) for m in modalities}
 
 
 def write_portfolio(found: Mapping[str, Portfolio], path: Path) -> None:
@@ -90,7 +90,8 @@ def _usable(run: Path) -> list[Tried]:
         return []
 
 
-def _portfolio(runs: Sequence[Sequence[Tried]], size: int) -> Portfolio:
+def cover(runs: Sequence[Sequence[Tried]], size: int) -> Portfolio:
+    """The at most `size` points that together cover `runs` best, whatever their modalities."""
     candidates = [t.point for run in runs for t in run[:_CANDIDATES] if t.is_complete]
     regret = np.stack([_regrets(run, candidates) for run in runs])
     left = np.ones(len(runs))

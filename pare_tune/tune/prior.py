@@ -81,8 +81,8 @@ class Ranked:
 class Extra:
     """Observations beside the search's own, in one of TPE's two densities."""
 
-    values: Mapping[str, Array]
-    """Parameter → values, as Optuna keeps them inside."""
+    values: Array
+    """Of one parameter, as Optuna keeps them inside."""
     weights: Array
     """A real observation has 1."""
 
@@ -117,46 +117,26 @@ def from_unit(distribution: BaseDistribution, at: float) -> float:
 
 
 def pseudo_observations(
-    priors: Mapping[str, Prior],
-    space: Mapping[str, BaseDistribution],
-    *,
-    trials: int,
-    good: int,
-    rng: np.random.Generator,
+    prior: Prior | None, distribution: BaseDistribution, *, trials: int, good: int, rng: np.random.Generator
 ) -> Extra | None:
-    """What priors add to the density of good settings; None where `space` has no prior.
+    """What a prior adds to the density of its parameter's good values; None where there is none.
 
     Args:
-        space: the parameters that are sampled together.
         trials: finished ones of the search's own.
         good: those of them that make the density.
     """
-    here = {name: priors[name] for name in space if name in priors}
-    strongest = max((p.strength for p in here.values()), default=0.0)
-    if not strongest or not good:
+    if prior is None or not good:
         return None
-    values: dict[str, list[float]] = {name: [] for name in space}
-    for draw in range(_DRAWS):
-        # A weaker parameter is near trial 0 in fewer of them, and anywhere in the others.
-        place = (draw + 0.5) / _DRAWS
-        for name, distribution in space.items():
-            prior = here.get(name)
-            near = prior is not None and place < prior.strength / strongest
-            values[name].append(
-                prior.draw(distribution, rng)
-                if prior is not None and near
-                else draw_uniform(distribution, rng)
-            )
-    weight = good * strongest / max(trials, 1) / _DRAWS
-    return Extra({name: np.asarray(v) for name, v in values.items()}, np.full(_DRAWS, weight))
+    values = np.array([prior.draw(distribution, rng) for _ in range(_DRAWS)])
+    return Extra(values, np.full(_DRAWS, good * prior.strength / max(trials, 1) / _DRAWS))
 
 
 def earlier_observations(
-    ranked: Sequence[Ranked], space: Mapping[str, BaseDistribution], *, trials: int
+    ranked: Sequence[Ranked], name: str, distribution: BaseDistribution, *, trials: int
 ) -> tuple[Extra | None, Extra | None]:
-    """What earlier searches add to the densities of good and of bad settings, after so many trials of one's own."""
+    """What earlier searches add to the densities of good and of bad values, after so many trials of one's own."""
     left = max(0.0, 1.0 - trials / _FORGOTTEN)
-    known = [r for r in ranked if space.keys() <= r.params.keys()]
+    known = [r for r in ranked if name in r.params]
     if not left or not known:
         return None, None
     weight = left * min(1.0, _WORTH / len(known))
@@ -164,10 +144,7 @@ def earlier_observations(
     def extra(chosen: Sequence[Ranked]) -> Extra | None:
         if not chosen:
             return None
-        values = {
-            name: np.asarray([d.to_internal_repr(r.params[name]) for r in chosen], dtype=float)
-            for name, d in space.items()
-        }
+        values = np.array([distribution.to_internal_repr(r.params[name]) for r in chosen], dtype=float)
         return Extra(values, np.full(len(chosen), weight))
 
     return extra([r for r in known if r.rank <= _GOOD]), extra([r for r in known if r.rank > _GOOD])

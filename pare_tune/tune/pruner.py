@@ -10,10 +10,22 @@ lets the trial live on after a resume. This one writes nothing: asked again, it 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
+
+from pare_tune.tune.judge import JUDGES, Floats
+
+Curve = Callable[[FrozenTrial], Sequence[float]]
+"""The scores of a trial, one an epoch."""
+
+
+def best_so_far(trial: FrozenTrial) -> Sequence[float]:
+    """What the study holds as intermediate values."""
+    return [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
 
 
 class RungPruner(BasePruner):
@@ -26,30 +38,51 @@ class RungPruner(BasePruner):
         epochs: full length of a trial; the last epoch is no rung.
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
+        judge: how trials are compared, one of `JUDGES`.
+        curve: what they are judged by.
     """
 
-    def __init__(self, *, epochs: int, first_rung: float, reduction: int) -> None:
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        first_rung: float,
+        reduction: int,
+        judge: str = "best",
+        curve: Curve = best_so_far,
+    ) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
-        self._reduction = reduction
+        self._epochs, self._reduction = epochs, reduction
+        # The study holds the best so far: a thousand curves need not be read for it.
+        self._judge = None if judge == "best" else JUDGES[judge]
+        self._curve = curve
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
         step = trial.last_step
         if step not in self.rungs or trial.number == 0 or "repeats" in trial.user_attrs:
             return False
-        value = trial.intermediate_values[step]
-        if math.isnan(value):
+        if math.isnan(trial.intermediate_values[step]):
             return True
-        rivals = [
-            t.intermediate_values[step]
+        others = [
+            t
             for t in study.get_trials(deepcopy=False)
             if step in t.intermediate_values and t.number != trial.number and "repeats" not in t.user_attrs
         ]
-        return not _among_best([*rivals, value], value, self._reduction, study.direction)
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        return not _is_among_best(self._losses([*others, trial], step, sign), self._reduction)
+
+    def _losses(self, trials: Sequence[FrozenTrial], step: int, sign: float) -> Floats:
+        """Of each trial, the lower the better."""
+        if self._judge is None:
+            return sign * np.array([t.intermediate_values[step] for t in trials])
+        whole = [self._curve(t) for t in trials if t.state == TrialState.COMPLETE]
+        ended = sign * np.array(whole).reshape(len(whole), self._epochs)
+        return self._judge(sign * np.array([self._curve(t)[:step] for t in trials]), ended, self._epochs)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:
-    """Epochs after which trials are compared: 18 and 54 of 60 with 0.3 and 3."""
+    """Epochs after which trials are compared: 21 and 42 of 60 with 0.34 and 2, 18 and 54 with 0.3 and 3."""
     rung = max(1, math.ceil(first_rung * epochs - 1e-9))
     found: list[int] = []
     while rung < epochs:
@@ -58,9 +91,8 @@ def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _among_best(values: list[float], value: float, reduction: int, direction: StudyDirection) -> bool:
+def _is_among_best(judged: Floats, reduction: int) -> bool:
+    """Whether the last one is."""
     # The first ones at a rung have too few rivals for a share: the best so far goes on.
-    places = max(1, len(values) // reduction)
-    ranked = sorted(values, reverse=direction == StudyDirection.MAXIMIZE)
-    worst_kept = ranked[places - 1]
-    return value >= worst_kept if direction == StudyDirection.MAXIMIZE else value <= worst_kept
+    places = max(1, len(judged) // reduction)
+    return bool(judged[-1] <= np.sort(judged)[places - 1])

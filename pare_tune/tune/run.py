@@ -32,13 +32,14 @@ from pare_tune.tune.cluster import DRIVER, Cluster, connect
 from pare_tune.tune.disk import DiskCap
 from pare_tune.tune.folder import RunFolder, check_writable
 from pare_tune.tune.metrics import SearchMetrics
+from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
 from pare_tune.tune.snapshot import Snapshot
 from pare_tune.tune.space import BoundSpace, Space, open_space
 from pare_tune.tune.study import Study, elapsed_before, load_study, view
 from pare_tune.tune.summary import make_snapshot, write_tables
 from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
-from pare_tune.tune.warm import Start, gather, ranking
+from pare_tune.tune.warm import Start, gather, most_first, ranking
 
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
@@ -87,7 +88,7 @@ def search(
     task = task or task_of(config.trial, cache)
     config = _absolute(config)
     space = open_space(config, task)
-    start = gather(config.search.warm_start, space, task.modality, config.search.budget)
+    start = _start(config, space, task)
     check_writable(config.runs)
     with _cluster(config, dashboard) as cluster:
         cluster.capacity(config.search)
@@ -167,6 +168,15 @@ def snapshot(run: Path) -> Snapshot:
         elapsed=elapsed,
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
+
+
+def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
+    """What the search begins with: what the user names, or else what the package knows."""
+    search = config.search
+    if search.warm_start or not search.portfolio:
+        return gather(search.warm_start, space, task.modality, search.budget)
+    start = recorded_start(task.name, most_first(search.budget, config.trial.train.epochs))
+    return start if start is not None and start.ranked(space, search.seed) else None
 
 
 def _absolute(config: RunConfig) -> RunConfig:

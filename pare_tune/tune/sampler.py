@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import warnings
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers._tpe.sampler import (
@@ -42,14 +41,18 @@ _LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class RepeatableTPE(BaseSampler):
-    """Multivariate TPE on groups of parameters that occur together (so conditions are understood).
+    """TPE on each parameter alone.
+
+    Joint densities of all parameters, as Optuna's `multivariate` and `group` make them, need more trials than a search
+    of fifty has: on the recorded tables they find less (tests/benchmarks/RESULTS.md).
 
     Running trials are counted as bad ones (constant liar), so that trials asked for in parallel differ.
 
     Args:
         startup_trials: the first so many (trial 0 among them) are drawn at random, where they are not given.
-        first: values of categories that the first of those take instead, in order, from trial 1 on (trial 0 is not
-            drawn). What is not among the choices is passed over.
+        first: values of categories that trials take in turn, before any is drawn. What is not among the choices is
+            passed over.
+        first_trial: number of the trial that takes the first of them: those before are given.
         priors: parameter → where good values are expected before anything is known.
         earlier: trials of earlier searches.
     """
@@ -60,46 +63,48 @@ class RepeatableTPE(BaseSampler):
         seed: int,
         startup_trials: int,
         first: Mapping[str, Sequence[Any]] | None = None,
+        first_trial: int = 1,
         priors: Mapping[str, Prior] | None = None,
         earlier: Sequence[Ranked] = (),
     ) -> None:
         self._seed, self._startup_trials = seed, startup_trials
         self._first = {name: tuple(values) for name, values in (first or {}).items()}
+        self._first_trial = first_trial
         self._priors, self._earlier = dict(priors or {}), tuple(earlier)
-        self._relative: _InformedTPE | None = None
         self._history: _History | None = None
+        self._seen: _Seen | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Parameters sampled together; none while trials are random."""
-        if trial.number < self._startup_trials:
-            self._relative = None
-            return {}
-        history = self._updated(study)
-        self._relative = self._tpe(history, trial.number, "")
-        return self._relative.infer_relative_search_space(
-            _only(study, list(history.one_of_each.values())), trial
-        )
+        """No parameters are sampled together. Optuna asks once a trial, before its first parameter."""
+        self._seen = None
+        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values of `search_space`."""
-        if self._relative is None:
-            return {}
-        return self._relative.sample_relative(_only(study, []), trial, search_space)
+        """Nothing."""
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A value of one parameter: random at first, later TPE on this parameter alone."""
-        if isinstance(param_distribution, CategoricalDistribution) and trial.number <= self._startup_trials:
+        """A value of one parameter: random at first, later TPE's."""
+        if isinstance(param_distribution, CategoricalDistribution) and trial.number >= self._first_trial:
             known = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
-            if 1 <= trial.number <= len(known):
-                return known[trial.number - 1]
+            if known[trial.number - self._first_trial :]:
+                return known[trial.number - self._first_trial]
         if trial.number < self._startup_trials:
             return self._startup(study, trial, param_name, param_distribution)
-        tpe = self._tpe(self._updated(study), trial.number, param_name)
-        return tpe.sample_independent(_only(study, []), trial, param_name, param_distribution)
+        if self._seen is None:
+            self._seen = self._look(study, trial.number)
+        tpe = _InformedTPE(
+            self._seen,
+            self._priors.get(param_name),
+            self._earlier,
+            rng=self._rng(trial.number, f"{param_name} extra"),
+            seed=self._number_of(trial.number, param_name),
+        )
+        return tpe.sample_independent(cast("Study", _NoTrials(study)), trial, param_name, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -117,24 +122,12 @@ class RepeatableTPE(BaseSampler):
         sampler = RandomSampler(seed=self._number_of(trial.number, name))
         return sampler.sample_independent(study, trial, name, distribution)
 
-    def _updated(self, study: Study) -> _History:
+    def _look(self, study: Study, number: int) -> _Seen:
         if self._history is None or not self._history.is_of(study):
             self._history = _History(study)
         self._history.update()
-        return self._history
-
-    def _tpe(self, history: _History, number: int, draw: str) -> _InformedTPE:
-        with warnings.catch_warnings():
-            # `group` has been experimental since Optuna 2.8, and the journal pins what it gave.
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return _InformedTPE(
-                history.split(number, _WINDOW),
-                self._priors,
-                self._earlier,
-                finished=history.finished,
-                rng=self._rng(number, f"{draw} extra"),
-                seed=self._number_of(number, draw),
-            )
+        below, above = self._history.split(number, _WINDOW)
+        return _Seen(below, above, self._history.finished)
 
     def _rng(self, number: int, draw: str) -> np.random.Generator:
         return np.random.default_rng(self._number_of(number, draw))
@@ -144,37 +137,47 @@ class RepeatableTPE(BaseSampler):
         return int.from_bytes(digest[:4], "big")
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What TPE makes its densities of."""
+
+    below: list[FrozenTrial]
+    """The good trials."""
+    above: list[FrozenTrial]
+    finished: int
+    """Trials to learn from, those that are not shown too."""
+
+
 class _InformedTPE(TPESampler):
     """TPE on the trials that it is given, whose two densities also hold what was known before."""
 
     def __init__(
         self,
-        split: tuple[list[FrozenTrial], list[FrozenTrial]],
-        priors: Mapping[str, Prior],
+        seen: _Seen,
+        prior: Prior | None,
         earlier: Sequence[Ranked],
         *,
-        finished: int,
         rng: np.random.Generator,
         seed: int,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=0, multivariate=True, group=True, constant_liar=True)
-        self._below, self._above = split
-        self._priors, self._earlier, self._finished, self._extra_rng = priors, earlier, finished, rng
+        super().__init__(seed=seed, n_startup_trials=0, constant_liar=True)
+        self._seen, self._prior, self._earlier, self._extra_rng = seen, prior, earlier, rng
 
     def _sample(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        good, finished = max(1, len(self._below)), self._finished
+        ((name, distribution),) = search_space.items()
+        seen = self._seen
         prior = pseudo_observations(
-            self._priors, search_space, trials=finished, good=good, rng=self._extra_rng
+            self._prior, distribution, trials=seen.finished, good=max(1, len(seen.below)), rng=self._extra_rng
         )
-        better, worse = earlier_observations(self._earlier, search_space, trials=finished)
-        density_below = self._density(study, search_space, self._below, [prior, better])
-        density_above = self._density(study, search_space, self._above, [worse])
+        better, worse = earlier_observations(self._earlier, name, distribution, trials=seen.finished)
+        density_below = self._density(study, search_space, seen.below, [prior, better])
+        density_above = self._density(study, search_space, seen.above, [worse])
         samples = density_below.sample(self._rng.rng, self._n_ei_candidates)
         gain = density_below.log_pdf(samples) - density_above.log_pdf(samples)
         best = TPESampler._compare(samples, gain)
-        return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
+        return {name: distribution.to_external_repr(best[name])}
 
     def _density(
         self,
@@ -183,14 +186,16 @@ class _InformedTPE(TPESampler):
         trials: list[FrozenTrial],
         extras: Sequence[Extra | None],
     ) -> _ParzenEstimator:
-        observations = self._get_internal_repr(trials, space, study)
+        ((name, own),) = self._get_internal_repr(trials, space, study).items()
         parameters = self._parzen_estimator_parameters
-        weights = [np.asarray(parameters.weights(len(next(iter(observations.values())))), dtype=float)]
+        observations, weights = [own], [np.asarray(parameters.weights(len(own)), dtype=float)]
         for extra in extras:
             if extra is not None:
-                observations = {name: np.append(v, extra.values[name]) for name, v in observations.items()}
+                observations.append(extra.values)
                 weights.append(extra.weights)
-        return _ParzenEstimator(observations, space, parameters, np.concatenate(weights))
+        return _ParzenEstimator(
+            {name: np.concatenate(observations)}, space, parameters, np.concatenate(weights)
+        )
 
 
 class _History:
@@ -202,8 +207,6 @@ class _History:
         self._numbers: list[int] = []
         self._known: set[int] = set()
         self._trials: list[FrozenTrial] = []
-        self.one_of_each: dict[frozenset[str], FrozenTrial] = {}
-        """The first trial of each set of parameters that occurred: all that TPE's groups are made of."""
 
     def is_of(self, study: Study) -> bool:
         """Whether these are the trials of `study`."""
@@ -222,7 +225,6 @@ class _History:
                 self._known.add(trial.number)
                 bisect.insort(self._ranked, (self._rank(trial), trial.number))
                 bisect.insort(self._numbers, trial.number)
-                self.one_of_each.setdefault(frozenset(trial.distributions), trial)
 
     def split(self, asked: int, size: int) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
         """The good trials and the others, as TPE splits at most `size` of them; running ones are among the others."""
@@ -255,20 +257,16 @@ def _is_repeat(trial: FrozenTrial) -> bool:
     return "repeats" in trial.user_attrs
 
 
-class _Window:
-    """A study of which only some trials can be seen."""
+class _NoTrials:
+    """A study whose trials TPE itself does not look at."""
 
-    def __init__(self, study: Study, trials: list[FrozenTrial]) -> None:
-        self._study, self._trials = study, trials
+    def __init__(self, study: Study) -> None:
+        self._study = study
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        return [t for t in self._trials if states is None or t.state in states]
+        return []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
-
-
-def _only(study: Study, trials: list[FrozenTrial]) -> Study:
-    return cast("Study", _Window(study, trials))

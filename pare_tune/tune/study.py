@@ -105,10 +105,17 @@ class Study:
                 # With earlier searches to learn from, nothing need be tried at random.
                 startup_trials=1 + len(self._first) if ranked else search.startup_trials,
                 first={"source.name": search.source_order},
+                first_trial=1 + len(self._first),
                 priors=space.priors(),
                 earlier=ranked,
             ),
-            pruner=RungPruner(epochs=epochs, first_rung=search.first_rung, reduction=search.reduction)
+            pruner=RungPruner(
+                epochs=epochs,
+                first_rung=search.first_rung,
+                reduction=search.reduction,
+                judge=search.judge,
+                curve=_scores,
+            )
             if search.pruning
             else optuna.pruners.NopPruner(),
         )
@@ -346,6 +353,15 @@ def elapsed_before(study: optuna.Study) -> float:
         if trial.last_step is not None:
             seen.append(float(trial.user_attrs[_epoch_key(trial.last_step)]["elapsed"]))
     return max(seen)
+
+
+def _scores(trial: FrozenTrial) -> list[float]:
+    """What validation said after every epoch; the best so far where it said nothing."""
+    told = [
+        (float(trial.user_attrs[_epoch_key(epoch)]["score"]), best)
+        for epoch, best in sorted(trial.intermediate_values.items())
+    ]
+    return [score if math.isfinite(score) else best for score, best in told]
 
 
 def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:

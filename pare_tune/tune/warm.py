@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,9 @@ class Start:
     """How many of them are tested first, at most."""
 
     def __str__(self) -> str:
-        runs = len({p.run for p in self.points})
+        tasks = ", ".join(dict.fromkeys(p.task for p in self.points))
         return (
-            f"warm start: {len(self.points)} earlier trials of {runs} run{'s' if runs > 1 else ''} guide it at first; "
+            f"begins with what did well before, on {tasks}: {len(self.points)} trials guide it at first, "
             f"the best are tested first, at most {self.count}"
         )
 
@@ -123,13 +124,14 @@ def gather(sources: Sequence[Path], space: BoundSpace, modality: Modality, budge
     if not sources:
         return None
     groups = [_usable(source, space, modality) for source in sources]
-    count = _count(budget, space.base.train.epochs)
+    count = most_first(budget, space.base.train.epochs)
     each = max(1, _KEPT // len(groups))
-    groups = [_spread(group, each) for group in groups]
-    # In turn, the best of each first.
-    longest = max(map(len, groups))
-    points = [group[i] for i in range(longest) for group in groups if i < len(group)]
-    return Start(tuple(points), count)
+    return Start(tuple(in_turn([_spread(group, each) for group in groups])), count)
+
+
+def in_turn(groups: Sequence[Sequence[Point]]) -> list[Point]:
+    """The best of each group, then the second best of each, and so on."""
+    return [point for row in zip_longest(*groups) for point in row if point is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,8 @@ def _points_for(path: Path, modality: Modality) -> list[Point]:
     return found
 
 
-def _count(budget: Budget, epochs: int) -> int:
+def most_first(budget: Budget, epochs: int) -> int:
+    """Most earlier points that a search tests first; `epochs` is the length of a trial."""
     match budget.unit:
         case "trials":
             trials = budget.amount

@@ -6,11 +6,8 @@ Without --tables, on those of the package (jobs/record_curves.py records and pac
 
 Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by
 
-- last score: what plain ASHA compares, the newest score of the same, unshortened schedule;
-- best so far: the best score up to the same progress (the k of all trials falls with progress, so the same epoch is the
-  same progress);
-- power law: a + b·epoch^(−c), fitted to each curve by itself and read off at the last epoch;
-- learned: ridge regression on the curve so far and on what is still mixed in, fitted to 15 other curves that ended;
+- best, last (what plain ASHA compares), power-law, learned: as `search.judge` has them (pare_tune/tune/judge.py); the
+  learned one from 15 other curves that ended;
 - compressed: the best score of a short, whole curriculum as long as the rung is late, of the same settings. These need
   recordings of their own: jobs/record_curves.py --epochs-share 0.33.
 
@@ -26,89 +23,42 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from optuna.study import StudyDirection
-from scipy.stats import kendalltau, rankdata
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from scipy.stats import kendalltau
 
 from pare_tune.errors import PareTuneError
-from pare_tune.simulate.names import check_names, recorded_tasks
-from pare_tune.simulate.table import Configuration, Table, load_table
+from pare_tune.recorded.names import check_recorded, recorded_tasks
+from pare_tune.recorded.table import Configuration, Table, load_table
+from pare_tune.tune.judge import JUDGES, Floats, Judge
 from pare_tune.tune.pruner import RungPruner
 
-Floats = npt.NDArray[np.float64]
-Judge = Callable[[Floats, Floats, int], Floats]
-"""(C, E) losses, (C, E) shares still mixed in, epoch of the rung → (C,) the lower the better."""
-
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
-_OTHERS = 15
-_POWERS = (0.25, 0.5, 1.0, 2.0)
+_OTHERS, _DRAWS = 15, 40
 
 
-def last_score(losses: Floats, mixed: Floats, epoch: int) -> Floats:
-    return losses[:, epoch - 1]
-
-
-def best_so_far(losses: Floats, mixed: Floats, epoch: int) -> Floats:
-    return losses[:, :epoch].min(axis=1)
-
-
-def power_law(losses: Floats, mixed: Floats, epoch: int) -> Floats:
-    """Of the powers, the one that fits best; a curve that does not fall is judged by its best."""
-    if epoch < 3:
-        return best_so_far(losses, mixed, epoch)
-    steps, length = np.arange(1.0, epoch + 1), losses.shape[1]
-    errors, ends = [], []
-    for power in _POWERS:
-        x = steps**-power - (steps**-power).mean()
-        slope = np.maximum((losses[:, :epoch] * x).sum(axis=1) / (x**2).sum(), 0.0)
-        level = losses[:, :epoch].mean(axis=1)
-        errors.append(((losses[:, :epoch] - level[:, None] - slope[:, None] * x) ** 2).sum(axis=1))
-        ends.append(level + slope * (length**-power - (steps**-power).mean()))
-    fitting = np.argmin(errors, axis=0)
-    return np.minimum(np.array(ends)[fitting, np.arange(len(losses))], best_so_far(losses, mixed, epoch))
-
-
-def learned(losses: Floats, mixed: Floats, epoch: int) -> Floats:
-    """Mean over draws of the 15 others that a prediction is learned from."""
+def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
+    """Of each trial at a rung, by its own curve and those of `_OTHERS` that ended; mean over draws of these."""
     rng = np.random.default_rng(0)
-    # Losses span decades, and ranks are all that is asked for.
-    normal = rankdata(losses).reshape(losses.shape) / losses.size
-    final = rankdata(losses.min(axis=1)) / len(losses)
-    late = normal[:, max(0, epoch - 3) : epoch]
-    best = normal[:, :epoch].min(axis=1)
-    x = np.column_stack([late, best, mixed[:, epoch - 1], mixed[:, epoch:].mean(axis=1)])
-    total, count = np.zeros(len(x)), np.zeros(len(x))
-    for _ in range(40):
-        train = rng.choice(len(x), size=min(_OTHERS, len(x) - 1), replace=False)
-        rest = np.setdiff1d(np.arange(len(x)), train)
-        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12)))
-        total[rest] += model.fit(x[train], final[train]).predict(x[rest])
+    total, count = np.zeros(len(losses)), np.zeros(len(losses))
+    for _ in range(_DRAWS):
+        ended = rng.choice(len(losses), size=min(_OTHERS, len(losses) - 1), replace=False)
+        rest = np.setdiff1d(np.arange(len(losses)), ended)
+        total[rest] += judge(losses[rest, :epoch], losses[ended], losses.shape[1])
         count[rest] += 1
     return total / np.maximum(count, 1)
-
-
-JUDGES: Mapping[str, Judge] = {
-    "last score": last_score,
-    "best so far": best_so_far,
-    "power law": power_law,
-    "learned": learned,
-}
 
 
 POLICIES: Mapping[str, tuple[float, int] | None] = {
     "never stopped": None,
     "0.11, 1 of 3": (1 / 9, 3),
     "0.3, 1 of 3": (0.3, 3),
-    "0.3, 1 of 2": (0.3, 2),
+    "0.34, 1 of 2": (0.34, 2),
     "0.5, 1 of 3": (0.5, 3),
     "0.5, 1 of 2": (0.5, 2),
 }
@@ -121,7 +71,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     options = parser.parse_args()
-    check_names(options.tasks or (), (), options.tables)
+    check_recorded(options.tasks or (), options.tables)
     tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]
     names = [*JUDGES, "compressed"]
     print(f"| task (curves), rung | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
@@ -148,18 +98,18 @@ def means(tables: Sequence[Table]) -> str:
 
 
 def judged(table: Table, judge: Judge, share: float) -> str:
-    losses, mixed = arrays(table.complete, table)
-    return cell(judge(losses, mixed, rung(table, share)), losses.min(axis=1))
+    losses = losses_of(table.complete, table)
+    return cell(judged_by(judge, losses, rung(table, share)), losses.min(axis=1))
 
 
 def tau_of(table: Table, judge: Judge, share: float) -> float:
-    losses, mixed = arrays(table.complete, table)
-    return tau(judge(losses, mixed, rung(table, share)), losses.min(axis=1))
+    losses = losses_of(table.complete, table)
+    return tau(judged_by(judge, losses, rung(table, share)), losses.min(axis=1))
 
 
 def place(table: Table, policy: tuple[float, int] | None, trials: int) -> float:
     """Mean share of the recorded configurations that are better than the best whole trial of a search."""
-    losses, _ = arrays(table.complete, table)
+    losses = losses_of(table.complete, table)
     final = losses.min(axis=1)
     pruner = (
         None if policy is None else RungPruner(epochs=table.epochs, first_rung=policy[0], reduction=policy[1])
@@ -201,16 +151,15 @@ def compressed(table: Table, share: float) -> str:
     both = [c for c in table.complete if c.number in short and c.settings == short[c.number].settings]
     if len(both) < 10:
         return "–"
-    whole, _ = arrays(both, table)
-    brief, _ = arrays([short[c.number] for c in both], table)
+    whole = losses_of(both, table)
+    brief = losses_of([short[c.number] for c in both], table)
     return cell(brief.min(axis=1), whole.min(axis=1))
 
 
-def arrays(found: Sequence[Configuration], table: Table) -> tuple[Floats, Floats]:
-    """Losses and shares of patches still mixed in, both (C, E)."""
+def losses_of(found: Sequence[Configuration], table: Table) -> Floats:
+    """(C, E), less is better."""
     sign = 1.0 if table.direction == "min" else -1.0
-    ks = np.array([c.ks for c in found], dtype=float)
-    return sign * np.array([c.scores for c in found]), ks / max(ks.max(), 1.0)
+    return sign * np.array([c.scores for c in found])
 
 
 def rung(table: Table, share: float) -> int:

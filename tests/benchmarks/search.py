@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from pare_tune.errors import PareTuneError
+from pare_tune.recorded.names import recorded_tasks
 from pare_tune.simulate.compare import Plan, TaskResult, compare
-from pare_tune.simulate.names import recorded_tasks
 from pare_tune.simulate.strategies import installed
 from pare_tune.simulate.summary import number, percent, summarize, two_digits, with_spread
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from pare_tune.cli import app
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.recorded.table import Table, write_table
 from pare_tune.simulate.compare import Plan, TaskResult, compare, mean_ranks, median_share
 from pare_tune.simulate.replay import Strategy, Trace
 from pare_tune.simulate.summary import budgets, summarize, summary_tables
 from pare_tune.simulate.surrogate import HeldOut, World
-from pare_tune.simulate.table import Table, write_table
 
 
 def trace(*best: float) -> Trace:

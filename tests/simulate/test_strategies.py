@@ -12,11 +12,11 @@ from optuna.trial import TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.recorded.table import Table
 from pare_tune.simulate.names import STRATEGIES
 from pare_tune.simulate.replay import Report, Run, Trace, replay
 from pare_tune.simulate.strategies import OptunaStrategy, Ours, RayAsha, keep_journals_in, make_strategy
 from pare_tune.simulate.surrogate import World
-from pare_tune.simulate.table import Table
 from pare_tune.train.loop import EpochReport
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.study import Study

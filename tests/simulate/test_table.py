@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pare_tune.errors import ConfigError, DataError, StorageError, UnknownName
+from pare_tune.recorded.table import Table, load_table, pack, read_table, write_table
 from pare_tune.simulate.record import Recording
-from pare_tune.simulate.table import Table, load_table, pack, read_table, write_table
 
 
 def write_records(folder: Path, count: int = 4, **changes: Any) -> Path:

@@ -11,11 +11,11 @@ import pytest
 
 from pare_tune.cli.app import app
 from pare_tune.errors import DataError
+from pare_tune.recorded.table import Table, write_table
 from pare_tune.simulate.replay import replay
-from pare_tune.simulate.strategies import Ours
+from pare_tune.simulate.strategies import Ours, make_strategy
 from pare_tune.simulate.surrogate import World
-from pare_tune.simulate.table import Table, write_table
-from pare_tune.simulate.transfer import tried_of_table
+from pare_tune.tune.recorded import recorded_start, tried_of_table
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.warm import Start, known_values, read_points
 
@@ -57,6 +57,24 @@ def test_what_other_tables_say_is_tested_after_trial_0(world: World, table: Tabl
         assert {k: v for k, v in found.items() if isinstance(v, str)}.items() <= rows[earlier.number].items()
         # Multiples of trial 0's learning rate there and back again: the last bit may differ.
         assert found["optimizer.lr"] == pytest.approx(rows[earlier.number]["optimizer.lr"])
+
+
+def test_simulated_searches_know_what_real_ones_know(world: World) -> None:
+    """The package's tables of other tasks; `ours-alone` does without."""
+    epochs = 30 * world.epochs
+    start = recorded_start(world.table.task, 6)
+    assert start is not None
+    tested = start.tested(world.space)
+    assert tested
+    found = {}
+    for name in ("ours", "ours-alone"):
+        strategy = make_strategy(name, world, seed=0, epochs=epochs)
+        assert isinstance(strategy, Ours)
+        replay(strategy, world, epochs=epochs)
+        found[name] = [t.params for t in strategy.study.optuna.get_trials(deepcopy=False)]
+    assert found["ours"][1 : 1 + len(tested)] == tested
+    assert not [p for p in tested if p in found["ours-alone"]]
+    assert found["ours"][0] == found["ours-alone"][0] == world.space.base_params()
 
 
 def test_a_portfolio_of_a_table_from_the_command_line(

@@ -43,7 +43,7 @@ gate.hidden:            # only an MLP has one
 
 
 def run_config(folder: Path, *, budget: str = "6", epochs: int = 4, **search: Any) -> RunConfig:
-    """A search over SPACE in `folder`/runs."""
+    """A search over SPACE in `folder`/runs, which begins with nothing that the package knows."""
     space = folder / "space.yaml"
     space.write_text(SPACE, encoding="utf-8")
     trial = TrialConfig(
@@ -53,7 +53,9 @@ def run_config(folder: Path, *, budget: str = "6", epochs: int = 4, **search: An
         train=TrainConfig(epochs=epochs, batch_size=8),
     )
     return RunConfig(
-        trial=trial, search=SearchConfig(budget=budget, space=space, **search), runs=folder / "runs"
+        trial=trial,
+        search=SearchConfig(budget=budget, space=space, **{"portfolio": False, **search}),
+        runs=folder / "runs",
     )
 
 

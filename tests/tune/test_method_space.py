@@ -188,10 +188,9 @@ def test_the_example_space_is_one_for_every_modality(name: str) -> None:
     assert bound.config(bound.base_settings()) == start
 
 
-def _names(order: tuple[str, ...], count: int = 6) -> list[str]:
-    study = optuna.create_study(
-        sampler=RepeatableTPE(seed=0, startup_trials=10, first={"source.name": order})
-    )
+def _names(order: tuple[str, ...], count: int = 6, first_trial: int = 1) -> list[str]:
+    sampler = RepeatableTPE(seed=0, startup_trials=10, first={"source.name": order}, first_trial=first_trial)
+    study = optuna.create_study(sampler=sampler)
     return [
         study.ask().suggest_categorical("source.name", ("docs", "waves", "conll2003")) for _ in range(count)
     ]
@@ -203,6 +202,7 @@ def test_the_first_random_trials_take_the_sources_in_their_order() -> None:
     assert ranked[1:3] == ["waves", "docs"], "voc is not among the choices"
     assert [ranked[0], *ranked[3:]] == [at_random[0], *at_random[3:]], "the others are drawn as before"
     assert _names(("docs", "waves"))[1:3] == ["docs", "waves"]
+    assert _names(("docs", "waves"), first_trial=3)[3:5] == ["docs", "waves"], "after points that are given"
 
 
 def test_an_order_of_unknown_sources_is_refused() -> None:

@@ -72,31 +72,32 @@ def test_draws_are_valid_and_near_the_value(name: str) -> None:
 
 
 def test_a_prior_is_worth_its_strength_in_trials() -> None:
-    priors = {"x": Prior(0.0, 10.0)}
-    space = {"x": DISTRIBUTIONS["x"]}
+    x = DISTRIBUTIONS["x"]
     shares = []
     for trials, good in ((10, 1), (20, 2), (100, 10)):
-        extra = pseudo_observations(priors, space, trials=trials, good=good, rng=np.random.default_rng(0))
+        extra = pseudo_observations(
+            Prior(0.0, 10.0), x, trials=trials, good=good, rng=np.random.default_rng(0)
+        )
         assert extra is not None
         total = float(extra.weights.sum())
         shares.append(total / (total + good))
     assert shares == pytest.approx([10 / 20, 10 / 30, 10 / 110])
-    assert pseudo_observations({}, space, trials=5, good=1, rng=np.random.default_rng(0)) is None
+    assert pseudo_observations(None, x, trials=5, good=1, rng=np.random.default_rng(0)) is None
 
 
 def test_the_ranking_of_earlier_searches_is_forgotten() -> None:
-    space = {"x": DISTRIBUTIONS["x"]}
+    x = DISTRIBUTIONS["x"]
     ranked = [Ranked({"x": i / 10}, i / 9) for i in range(10)] + [Ranked({"log": 1e-4}, 0.0)]
     weights = []
     for trials in (0, 20, 39, 40, 1000):
-        good, bad = earlier_observations(ranked, space, trials=trials)
+        good, bad = earlier_observations(ranked, "x", x, trials=trials)
         weights.append(0.0 if good is None or bad is None else good.weights.sum() + bad.weights.sum())
     assert weights == pytest.approx([10.0, 5.0, 0.25, 0.0, 0.0])
-    good, bad = earlier_observations(ranked, space, trials=0)
+    good, bad = earlier_observations(ranked, "x", x, trials=0)
     assert good is not None
     assert bad is not None
-    assert list(good.values["x"]) == [0.0, 0.1], "a fifth; what lacks the setting says nothing of it"
-    assert len(bad.values["x"]) == 8
+    assert list(good.values) == [0.0, 0.1], "a fifth; what lacks the setting says nothing of it"
+    assert len(bad.values) == 8
 
 
 def _run(

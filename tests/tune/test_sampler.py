@@ -12,12 +12,16 @@ from pare_tune.tune import sampler
 from pare_tune.tune.sampler import RepeatableTPE
 
 
-def _trial(value: float, *, extra: bool = False, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+def _trial(
+    value: float, *, at: int | None = None, extra: bool = False, state: TrialState = TrialState.COMPLETE
+) -> FrozenTrial:
+    """Its settings follow from its value, or from the place `at`, in hundredths."""
     names = ("x", "y", "z") if extra else ("x", "y")
+    place = value if at is None else at / 100
     return create_trial(
         state=state,
         value=value if state == TrialState.COMPLETE else None,
-        params={name: (value * (i + 1)) % 1.0 for i, name in enumerate(names)},
+        params={name: (place * (i + 1)) % 1.0 for i, name in enumerate(names)},
         distributions={name: FloatDistribution(0.0, 1.0) for name in names},
         intermediate_values={1: value},
     )
@@ -102,14 +106,30 @@ def test_beyond_the_window_old_bad_trials_change_nothing() -> None:
 
 
 def test_startup_longer_than_the_window_ends_when_it_should() -> None:
-    study = _study([_trial(v) for v in _values(301)], startup=300)
-    trial = study.ask()
-    trial.suggest_float("x", 0.0, 1.0)
-    assert trial.relative_params, "after its 300 random trials TPE must take over"
+    """Random draws do not look at scores; TPE's do."""
+
+    def asked(count: int) -> list[dict[str, float]]:
+        return [
+            _asked(_study([_trial(v, at=at) for at, v in enumerate(values)], startup=300))
+            for values in (_values(count), _values(count)[::-1])
+        ]
+
+    random, informed = asked(299), asked(300)
+    assert random[0] == random[1]
+    assert informed[0] != informed[1]
 
 
-def test_a_condition_that_occurred_once_long_ago_keeps_its_group() -> None:
+def test_a_setting_that_occurred_once_long_ago_is_still_drawn() -> None:
     study = _study([_trial(0.5, extra=True), *(_trial(v) for v in _values(300))])
-    trial = study.ask()
-    trial.suggest_float("x", 0.0, 1.0)
-    assert "z" in study.sampler.infer_relative_search_space(study, trial._cached_frozen_trial)
+    assert 0.0 <= study.ask().suggest_float("z", 0.0, 1.0) <= 1.0
+
+
+def test_each_ask_sees_what_ended_since_the_last_one() -> None:
+    """What TPE sees is looked up once a trial; a trial that is asked for later must see more."""
+    far = [_trial(v) for v in _values(40)]
+    study = _study(far)
+    _asked(study)
+    for _ in range(12):
+        study.add_trial(_trial(-1.0, at=90))
+    later = [_asked(study)["x"] for _ in range(8)]
+    assert sum(abs(x - 0.9) < 0.2 for x in later) >= 7, later

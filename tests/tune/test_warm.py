@@ -12,9 +12,11 @@ import pytest
 
 from pare_tune.config import Budget, RunConfig, load_run
 from pare_tune.errors import ConfigError
+from pare_tune.recorded.names import recorded_tasks, tables_folder
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.portfolio import build_portfolio, tried_in, write_portfolio
+from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume, search, snapshot
 from pare_tune.tune.space import BoundSpace, Space
@@ -55,6 +57,56 @@ def test_the_best_earlier_points_are_tested_first_and_trial_0_before_them(
         assert new.params == pytest.approx(old.params)
         assert new.best_score == pytest.approx(old.best_score)
     assert trials[3].params not in [t.params for t in earlier.snapshot.trials]
+
+
+def test_a_search_begins_with_what_covers_the_other_recorded_tasks(
+    run_one: Callable[..., Result], tmp_path: Path
+) -> None:
+    found = run_one("30", portfolio=True, pruning=False)
+    start = Start.load(RunFolder(found.path).warm_start_yaml)
+    assert start is not None
+    assert start.count == 2
+    assert {p.task for p in start.points} <= set(recorded_tasks()) - {"wdbc"}, (
+        "never the task that is searched"
+    )
+    space = space_of(found.path)
+    trials = found.snapshot.trials
+    tested = start.tested(space)
+    assert len(tested) == 2
+    for params, trial in zip(tested, trials[1:3], strict=True):
+        assert trial.params == pytest.approx(params)
+    assert run_one("30", portfolio=True, pruning=False).trials.equals(found.trials)
+
+
+def test_a_small_budget_and_runs_that_are_named_leave_the_recorded_ones_out(
+    run_one: Callable[..., Result],
+) -> None:
+    earlier = run_one("5", portfolio=True)
+    start = Start.load(RunFolder(earlier.path).warm_start_yaml)
+    assert start is not None
+    assert start.count == 1, "a fifth of the budget"
+    small = run_one("4", portfolio=True)
+    assert not RunFolder(small.path).warm_start_yaml.exists()
+    named = Start.load(
+        RunFolder(run_one("12", portfolio=True, warm_start=(earlier.path,)).path).warm_start_yaml
+    )
+    assert named is not None
+    assert {p.run for p in named.points} == {earlier.path.name}
+
+
+def test_recorded_points_do_not_depend_on_the_task_s_own_table(tmp_path: Path) -> None:
+    for name in ("balance-scale", "psicov", "tic-tac-toe"):
+        shutil.copy(tables_folder() / f"{name}.parquet", tmp_path)
+    before = recorded_start("psicov", 5, tmp_path)
+    assert before is not None
+    assert before.count == 2
+    assert {p.task for p in before.points} == {"balance-scale", "tic-tac-toe"}
+    recorded_start.cache_clear()
+    (tmp_path / "psicov.parquet").unlink()
+    assert recorded_start("psicov", 5, tmp_path) == before
+    assert recorded_start("psicov", 0, tmp_path) is None
+    (tmp_path / "balance-scale.parquet").unlink()
+    assert recorded_start("tic-tac-toe", 5, tmp_path) is None
 
 
 def test_trials_that_were_stopped_or_failed_guide_and_are_not_tested(run_one: Callable[..., Result]) -> None:

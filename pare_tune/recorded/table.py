@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pare_tune.config import TrialConfig, validate
 from pare_tune.errors import DataError, StorageError
-from pare_tune.simulate.names import check_names, tables_folder
+from pare_tune.recorded.names import check_recorded, tables_folder
 from pare_tune.tasks import get_task
 
 logger = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def load_table(task: str, folder: Path | None = None) -> Table:
         UnknownName: there is none of this task; the message has the nearest names.
         DataError: it is damaged.
     """
-    check_names((task,), (), folder)
+    check_recorded((task,), folder)
     return read_table((folder or tables_folder()) / f"{task}.parquet")
 
 
