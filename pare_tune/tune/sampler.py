@@ -44,7 +44,7 @@ class RepeatableTPE(BaseSampler):
     """TPE on each parameter alone.
 
     Joint densities of all parameters, as Optuna's `multivariate` and `group` make them, need more trials than a search
-    of fifty has: on the recorded tables they find less (tests/benchmarks/RESULTS.md).
+    of fifty has: simulated on recorded curves, they find less.
 
     Running trials are counted as bad ones (constant liar), so that trials asked for in parallel differ.
 

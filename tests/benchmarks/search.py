@@ -3,7 +3,7 @@
     python tests/benchmarks/search.py [--tables FOLDER] [--seeds 20] [--trials 50] [--parallel 1] [--tasks …]
                                       [--strategies …] [--jobs 2]
 
-Prints the tables of RESULTS.md and writes search.html, the normalised regret over the epochs spent: 0 is the best score
+Prints the tables of RESULTS.md and draws search.png, the normalised regret over the epochs spent: 0 is the best score
 that any search found on the task, 1 a typical single random trial. The goal is the best validation score that
 `--trials` full-length random trials reach, the median over seeds.
 
@@ -113,30 +113,31 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw(results: Sequence[TaskResult], path: Path) -> None:
-    """Median over tasks and seeds of the normalised regret, with its quartiles."""
-    import plotly.graph_objects as go
-    from plotly.colors import qualitative
+    """Median over tasks and seeds of the normalised regret; of the first strategy also the quartiles."""
+    from matplotlib.figure import Figure
 
     trials = results[0].trials
     grid = np.linspace(0.2, trials, 250)
-    figure = go.Figure()
+    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    axes = figure.add_subplot()
     for index, name in enumerate(results[0].traces):
-        colour = qualitative.Plotly[index]
         curves = np.concatenate([on_grid(result, name, grid) for result in results])
         # A quantile that is one of the values: regret is infinite where a search found nothing.
         low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
-        band = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter(x=grid, y=high, legendgroup=name, **band)
-        figure.add_scatter(x=grid, y=low, legendgroup=name, fill="tonexty", fillcolor=faded(colour), **band)
-        figure.add_scatter(x=grid, y=middle, name=name, legendgroup=name, line={"color": colour})
-    figure.update_layout(
-        template="plotly_white",
-        title=f"{len(results)} tasks, {len(next(iter(results[0].traces.values())))} seeds: median and quartiles",
-        xaxis_title="epochs spent, in whole trials",
-        yaxis_title="normalised regret",
-        yaxis_range=[0, 1.05],
+        if index == 0:
+            axes.fill_between(grid, low, np.minimum(high, 2.0), color="C0", alpha=0.15, linewidth=0)
+        axes.plot(grid, middle, label=name, color=f"C{index}", linewidth=2.5 if index == 0 else 1.2)
+    axes.set(
+        title=f"{len(results)} tasks, {len(next(iter(results[0].traces.values())))} seeds: median"
+        f" (band: quartiles of {next(iter(results[0].traces))})",
+        xlabel="epochs spent, in whole trials",
+        ylabel="normalised regret",
+        xlim=(0, trials),
+        ylim=(0, 1.05),
     )
-    figure.write_html(path)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def on_grid(result: TaskResult, name: str, grid: np.ndarray) -> np.ndarray:
@@ -144,11 +145,6 @@ def on_grid(result: TaskResult, name: str, grid: np.ndarray) -> np.ndarray:
     regret = result.regret(name)
     index = np.clip(np.round(grid * result.epochs).astype(int) - 1, 0, regret.shape[1] - 1)
     return regret[:, index]
-
-
-def faded(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.12)"
 
 
 def tell(done: int, total: int) -> None:
@@ -166,7 +162,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     parser.add_argument("--wrong-default", action="store_true", help="search around the worst configuration")
-    parser.add_argument("--plot", type=Path, default=Path("search.html"))
+    parser.add_argument("--plot", type=Path, default=Path("search.png"))
     parser.add_argument("--json", type=Path, help="also write all figures there")
     return parser.parse_args()
 
