@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray.job_config import JobConfig
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ClusterError
@@ -212,6 +213,31 @@ def know_own_cluster() -> None:
     are never free again.
     """
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def free_lost_groups() -> None:
+    """Give back what is reserved for actors of this job that are dead.
+
+    Ray Train (2.60) forgets the placement group of workers that fail to start, for instance where their network is set
+    up wrongly: its cleaner hears of a group only once its workers have started, and Ray itself keeps one until the
+    whole job ends. The next trial would wait for these CPUs for ever.
+    """
+    try:
+        # No public call tells who made a group.
+        from ray._private.state import state
+        from ray.core.generated.gcs_pb2 import PlacementGroupTableData as Group
+
+        groups = [
+            Group.FromString(data) for data in state._connect_and_get_accessor().get_placement_group_table()
+        ]
+    except (ImportError, AttributeError):
+        return
+    job = ray.get_runtime_context().get_job_id()
+    for group in groups:
+        by_actor = group.creator_actor_id not in (b"", ray.ActorID.nil().binary())
+        is_lost = by_actor and group.creator_actor_dead and group.creator_job_id.hex() == job
+        if is_lost and group.state != Group.REMOVED:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 
 def _protect_token() -> None:

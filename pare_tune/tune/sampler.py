@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -72,11 +71,11 @@ class RepeatableTPE(BaseSampler):
         self._first_trial = first_trial
         self._priors, self._earlier = dict(priors or {}), tuple(earlier)
         self._history: _History | None = None
-        self._seen: _Seen | None = None
+        self._tpe: _InformedTPE | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """No parameters are sampled together. Optuna asks once a trial, before its first parameter."""
-        self._seen = None
+        self._tpe = None
         return {}
 
     def sample_relative(
@@ -95,16 +94,16 @@ class RepeatableTPE(BaseSampler):
                 return known[trial.number - self._first_trial]
         if trial.number < self._startup_trials:
             return self._startup(study, trial, param_name, param_distribution)
-        if self._seen is None:
-            self._seen = self._look(study, trial.number)
-        tpe = _InformedTPE(
-            self._seen,
+        if self._tpe is None:
+            self._tpe = self._look(study, trial.number)
+        return self._tpe.value(
+            study,
+            param_name,
+            param_distribution,
             self._priors.get(param_name),
-            self._earlier,
-            rng=self._rng(trial.number, f"{param_name} extra"),
             seed=self._number_of(trial.number, param_name),
+            rng=self._rng(trial.number, f"{param_name} extra"),
         )
-        return tpe.sample_independent(cast("Study", _NoTrials(study)), trial, param_name, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -122,12 +121,12 @@ class RepeatableTPE(BaseSampler):
         sampler = RandomSampler(seed=self._number_of(trial.number, name))
         return sampler.sample_independent(study, trial, name, distribution)
 
-    def _look(self, study: Study, number: int) -> _Seen:
+    def _look(self, study: Study, number: int) -> _InformedTPE:
         if self._history is None or not self._history.is_of(study):
             self._history = _History(study)
         self._history.update()
         below, above = self._history.split(number, _WINDOW)
-        return _Seen(below, above, self._history.finished)
+        return _InformedTPE(below, above, self._earlier, finished=self._history.finished)
 
     def _rng(self, number: int, draw: str) -> np.random.Generator:
         return np.random.default_rng(self._number_of(number, draw))
@@ -137,47 +136,43 @@ class RepeatableTPE(BaseSampler):
         return int.from_bytes(digest[:4], "big")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What TPE makes its densities of."""
-
-    below: list[FrozenTrial]
-    """The good trials."""
-    above: list[FrozenTrial]
-    finished: int
-    """Trials to learn from, those that are not shown too."""
-
-
 class _InformedTPE(TPESampler):
-    """TPE on the trials that it is given, whose two densities also hold what was known before."""
+    """TPE on the trials that it is given, whose two densities also hold what was known before.
+
+    Args:
+        below: the good trials.
+        above: the others.
+        earlier: trials of earlier searches.
+        finished: trials to learn from, those that are not shown too.
+    """
 
     def __init__(
-        self,
-        seen: _Seen,
-        prior: Prior | None,
-        earlier: Sequence[Ranked],
-        *,
-        rng: np.random.Generator,
-        seed: int,
+        self, below: list[FrozenTrial], above: list[FrozenTrial], earlier: Sequence[Ranked], *, finished: int
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=0, constant_liar=True)
-        self._seen, self._prior, self._earlier, self._extra_rng = seen, prior, earlier, rng
+        super().__init__()
+        self._below, self._above, self._earlier, self._finished = below, above, earlier, finished
 
-    def _sample(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        ((name, distribution),) = search_space.items()
-        seen = self._seen
-        prior = pseudo_observations(
-            self._prior, distribution, trials=seen.finished, good=max(1, len(seen.below)), rng=self._extra_rng
+    def value(
+        self,
+        study: Study,
+        name: str,
+        distribution: BaseDistribution,
+        prior: Prior | None,
+        *,
+        seed: int,
+        rng: np.random.Generator,
+    ) -> Any:
+        """Of one parameter, drawn with `seed`; `rng` draws what stands for the prior."""
+        space, finished = {name: distribution}, self._finished
+        pseudo = pseudo_observations(
+            prior, distribution, trials=finished, good=max(1, len(self._below)), rng=rng
         )
-        better, worse = earlier_observations(self._earlier, name, distribution, trials=seen.finished)
-        density_below = self._density(study, search_space, seen.below, [prior, better])
-        density_above = self._density(study, search_space, seen.above, [worse])
-        samples = density_below.sample(self._rng.rng, self._n_ei_candidates)
+        better, worse = earlier_observations(self._earlier, name, distribution, trials=finished)
+        density_below = self._density(study, space, self._below, [pseudo, better])
+        density_above = self._density(study, space, self._above, [worse])
+        samples = density_below.sample(np.random.RandomState(seed), self._n_ei_candidates)
         gain = density_below.log_pdf(samples) - density_above.log_pdf(samples)
-        best = TPESampler._compare(samples, gain)
-        return {name: distribution.to_external_repr(best[name])}
+        return distribution.to_external_repr(TPESampler._compare(samples, gain)[name])
 
     def _density(
         self,
@@ -255,18 +250,3 @@ class _History:
 def _is_repeat(trial: FrozenTrial) -> bool:
     """Whether it only confirms another one, whose settings TPE must not weigh twice."""
     return "repeats" in trial.user_attrs
-
-
-class _NoTrials:
-    """A study whose trials TPE itself does not look at."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)

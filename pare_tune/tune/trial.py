@@ -177,6 +177,8 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from pare_tune.tune.cluster import free_lost_groups
+
     # Epochs wait for this poll of Ray's (2 s by default); with tracking the dashboard lists the trial. Ray reads both
     # where the trainer is made, which is here, also on a cluster that the caller had joined without them.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -185,6 +187,7 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     resources = {"CPU": job.cpus_per_worker}
     if job.gpus_per_worker:
         resources["GPU"] = job.gpus_per_worker
+    free_lost_groups()  # of trials before this one, which waits for its workers' CPUs
     trainer = TorchTrainer(
         _loop(job.runner),
         train_loop_config={

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from pare_tune.config import RunConfig
-from pare_tune.tune.cluster import connect
+from pare_tune.tune.cluster import connect, free_lost_groups
 from pare_tune.tune.run import search
 
 
@@ -35,6 +35,39 @@ def test_trials_with_two_workers_are_trained_stopped_and_leave_nothing_behind(
     assert ray.available_resources().get("CPU", 0) == 2
     names = [name.rpartition("-")[0] for name in train_runs() if name.startswith(result.path.name)]
     assert names == [f"{result.path.name}-trial-0000", f"{result.path.name}-trial-0001"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_was_reserved_for_dead_actors_is_given_back() -> None:
+    """As Ray Train leaves the groups of workers that fail to start."""
+    import ray
+    from ray.util.placement_group import placement_group, placement_group_table
+
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self) -> str:
+            group = placement_group([{"CPU": 0.5}])
+            assert group.wait(30)
+            return str(group.id.hex())
+
+    dead, alive = Maker.remote(), Maker.remote()
+    lost, kept = ray.get([dead.make.remote(), alive.make.remote()])
+    ray.kill(dead)
+
+    def state(group: str) -> str:
+        return str(placement_group_table()[group]["state"])
+
+    deadline = time.monotonic() + 60
+    while state(lost) != "REMOVED" and time.monotonic() < deadline:
+        free_lost_groups()
+        time.sleep(0.2)
+    assert state(lost) == "REMOVED"
+    assert state(kept) == "CREATED"
+    ray.kill(alive)
+    while state(kept) != "REMOVED" and time.monotonic() < deadline:
+        free_lost_groups()
+        time.sleep(0.2)
+    assert state(kept) == "REMOVED"
 
 
 def train_runs() -> list[str]:
