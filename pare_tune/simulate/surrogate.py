@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -127,6 +127,11 @@ class World:
                 self._simulated(settings, key) if recorded is None else self._replayed(recorded)
             )
         return self._known[key]
+
+    def expected(self, settings: Sequence[Mapping[str, Any]]) -> Floats:
+        """(n, epochs) scores as the forest predicts them, before the chance that `curve` adds."""
+        rows = np.array([self._features.of(s) for s in settings])
+        return self._ranks.to_score(self._forest.predict(rows))
 
     @cached_property
     def held_out(self) -> HeldOut:

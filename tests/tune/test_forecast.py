@@ -20,7 +20,8 @@ EPOCHS = 9
 
 
 def plan(budget: Budget, confirm: int = 0) -> SearchConfig:
-    return SearchConfig(budget=budget, confirm=confirm)
+    """With one rung, after 3 of 9 epochs, where a third goes on."""
+    return SearchConfig(budget=budget, confirm=confirm, first_rung=0.3, reduction=3)
 
 
 def trial(
@@ -54,6 +55,12 @@ def test_time_left_follows_from_the_epochs_measured(
     budget: Budget, trials: list[TrialView], expected: float | None
 ) -> None:
     assert remaining(plan(budget), trials, elapsed=100.0) == pytest.approx(expected)
+
+
+def test_two_rungs_are_two_chances_to_stop() -> None:
+    """Half of all trials after 4 of 9 epochs, half of the others after 8: 6.25 on average."""
+    two = SearchConfig(budget=Budget(amount=4), confirm=0, first_rung=0.34, reduction=2)
+    assert remaining(two, [trial(0, "running", 2)], elapsed=100.0) == pytest.approx(50 * (7 + 3 * 6.25))
 
 
 def test_the_confirmation_is_of_full_length_and_waits_for_the_search() -> None:
