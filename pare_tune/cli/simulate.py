@@ -21,8 +21,9 @@ def simulate(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            help="ours (without its confirmation), random+default, ray-asha, optuna-hyperband and priorband (with "
-            "NePS), which all know the default; random, which does not; or default alone. May be repeated."
+            help="ours (without its confirmation), ours-alone (without the other tasks' tables, too), random+default, "
+            "ray-asha, optuna-hyperband and priorband (with NePS), which all know the default; random, which does not; "
+            "or default alone. May be repeated."
         ),
     ] = None,
     budget: Annotated[int, typer.Option(help="Of every search, in whole trials' worth of epochs.")] = 50,
