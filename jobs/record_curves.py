@@ -35,6 +35,7 @@ import torch
 
 import pare_tune
 from pare_tune.errors import DataError, PareTuneError, StudyFailed
+from pare_tune.recorded.names import tables_folder
 from pare_tune.simulate.record import Recording, is_recorded, record
 
 TASKS = (
@@ -156,7 +157,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--tables",
         type=Path,
-        default=Path(pare_tune.__file__).parent / "recorded" / "tables",
+        default=tables_folder(),
         help="where --pack writes",
     )
     return parser.parse_args()

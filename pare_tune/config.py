@@ -316,8 +316,8 @@ class SearchConfig(_Model):
     startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
     source_order: tuple[str, ...] = ()
-    """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the random trials take them
-    in turn, before any is drawn at random. Empty: all at random."""
+    """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the trials after those
+    that are given take them in turn, before any is drawn. Empty: all are drawn."""
     warm_start: tuple[Path, ...] = ()
     """Runs, or files of points, whose best configurations are tested first and whose rankings guide the search at its
     beginning. They are copied into the run folder."""

@@ -23,11 +23,6 @@ Curve = Callable[[FrozenTrial], Sequence[float]]
 """The scores of a trial, one an epoch."""
 
 
-def best_so_far(trial: FrozenTrial) -> Sequence[float]:
-    """What the study holds as intermediate values."""
-    return [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-
-
 class RungPruner(BasePruner):
     """Stops a trial at a rung unless it is among the best 1/`reduction` of those that got there.
 
@@ -39,7 +34,7 @@ class RungPruner(BasePruner):
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
         judge: how trials are compared, one of `JUDGES`.
-        curve: what they are judged by.
+        curve: what they are judged by; `best` needs none.
     """
 
     def __init__(
@@ -49,13 +44,13 @@ class RungPruner(BasePruner):
         first_rung: float,
         reduction: int,
         judge: str = "best",
-        curve: Curve = best_so_far,
+        curve: Curve | None = None,
     ) -> None:
+        assert judge == "best" or curve is not None
         self.rungs = rungs(epochs, first_rung, reduction)
         self._epochs, self._reduction = epochs, reduction
         # The study holds the best so far: a thousand curves need not be read for it.
-        self._judge = None if judge == "best" else JUDGES[judge]
-        self._curve = curve
+        self._by_curve = None if judge == "best" or curve is None else (JUDGES[judge], curve)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
@@ -74,11 +69,12 @@ class RungPruner(BasePruner):
 
     def _losses(self, trials: Sequence[FrozenTrial], step: int, sign: float) -> Floats:
         """Of each trial, the lower the better."""
-        if self._judge is None:
+        if self._by_curve is None:
             return sign * np.array([t.intermediate_values[step] for t in trials])
-        whole = [self._curve(t) for t in trials if t.state == TrialState.COMPLETE]
+        judge, curve = self._by_curve
+        whole = [curve(t) for t in trials if t.state == TrialState.COMPLETE]
         ended = sign * np.array(whole).reshape(len(whole), self._epochs)
-        return self._judge(sign * np.array([self._curve(t)[:step] for t in trials]), ended, self._epochs)
+        return judge(sign * np.array([curve(t)[:step] for t in trials]), ended, self._epochs)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:

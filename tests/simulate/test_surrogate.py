@@ -181,3 +181,13 @@ def test_features_are_scaled_as_the_space_samples_and_mark_what_is_not_asked(spa
     assert (row["k.kind=linear"], row["k.kind=cosine"]) == (1.0, 0.0)
     assert (row["gate.hidden"], row["k.rate"]) == (-1.0, -1.0)
     assert row["gate.tau"] > 0.0, "settings that are left out are trial 0's"
+
+
+def test_what_is_expected_is_a_curve_without_its_chance(world: World, space: BoundSpace) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=9))
+    settings = [space.suggest(study.ask()) for _ in range(60)]
+    expected = world.expected(settings)
+    assert expected.shape == (60, world.epochs)
+    simulated = [world.curve(s).scores[-1] for s in settings]
+    assert kendalltau(expected[:, -1], simulated).statistic > 0.4
+    assert np.array_equal(world.expected(settings), expected), "nothing is drawn"
