@@ -146,10 +146,25 @@ class TrainConfig(_Model):
     """Forward passes an optimiser step; the loss is their mean."""
     share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
+    restart: int | None = Field(default=None, ge=1)
+    """Epochs of a short curriculum of its own, after which k and the learning rate begin again, from the weights it
+    left, over the remaining epochs (a warm restart, https://arxiv.org/abs/1608.03983). None: one curriculum (paper)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
     """Which encoder parameters stay as pretrained."""
     loader_workers: int = Field(default=0, ge=0, le=64)
     """Processes a worker that prepare batches; 0 prepares them in the training process."""
+
+    @model_validator(mode="after")
+    def _something_follows_a_restart(self) -> Self:
+        if self.restart is not None and self.restart >= self.epochs:
+            raise ValueError(f"restart must be below epochs ({self.epochs}), got {self.restart}")
+        return self
+
+    def curriculum(self, epoch: int) -> tuple[int, int]:
+        """(first epoch, number of epochs) of the curriculum that `epoch`, counted from 0, is in."""
+        if self.restart is None:
+            return 0, self.epochs
+        return (0, self.restart) if epoch < self.restart else (self.restart, self.epochs - self.restart)
 
 
 class InputConfig(_Model):
@@ -331,6 +346,9 @@ class SearchConfig(_Model):
     judge: Literal["best", "last", "power-law", "learned"] = "best"
     """How trials are compared at a rung: by the best score so far, by the newest one, by a power law through the curve,
     or by a regression learned from the trials that came to their end."""
+    restart: bool = False
+    """Trials run a short whole curriculum up to the first rung, and those that go on a second one over the remaining
+    epochs, from their weights (`train.restart`); trial 0 keeps its one."""
     pruning: bool = True
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
@@ -344,6 +362,12 @@ class SearchConfig(_Model):
     cpus_per_worker: float = Field(default=1.0, gt=0)
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Fractions let trials share a GPU; None is one each where the cluster has GPUs."""
+
+    @model_validator(mode="after")
+    def _a_power_law_falls_once(self) -> Self:
+        if self.restart and self.judge == "power-law":
+            raise ValueError("restart goes with judge best, last or learned: no power law spans two curricula")
+        return self
 
     @field_validator("budget", mode="before")
     @classmethod

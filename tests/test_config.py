@@ -7,6 +7,7 @@ import pytest
 from pare_tune.config import (
     Budget,
     RunConfig,
+    SearchConfig,
     TrialConfig,
     default_trial,
     load_run,
@@ -67,6 +68,7 @@ def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
         ("start: 0.957", "start: 1.5", r"best.yaml:\d+: k: .*end <= start <= 1"),
         ("start: 0.957", "begin: 0.957", r"best.yaml:\d+: k: unknown key 'begin'"),
         ("epochs: ", "epochs: 0 # ", r"best.yaml:\d+: train.epochs: .*got 0"),
+        ("restart:", "restart: 7 # ", r"best.yaml:\d+: train: restart must be below epochs \(7\), got 7"),
         ("task: psicov", "task: [", r"best.yaml:\d+: not valid YAML"),
         ("method: pare", "method: magic", r"best.yaml:\d+: method: .*got 'magic'"),
     ],
@@ -88,6 +90,16 @@ def test_the_line_is_the_right_one(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=f"best.yaml:{at + 1}: optimizer.weight_decay"):
         load_trial(path)
+
+
+def test_no_power_law_spans_two_curricula(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    text = RunConfig(trial=trial(), search=SearchConfig(restart=True, judge="last")).to_yaml()
+    path.write_text(text)
+    assert load_run(path).search.restart
+    path.write_text(text.replace("judge: last", "judge: power-law"))
+    with pytest.raises(ConfigError, match=r"run.yaml:\d+: search: restart goes with judge best, last or learned"):
+        load_run(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables of recorded learning curves: one Parquet file a task, one row a configuration.
 
-    number, epochs                      of the recording; `epochs` is the length of its whole curriculum
+    number, epochs                      of the recording; `epochs` is its length
+    restart                             epochs of a first, short curriculum, null where there is one over all epochs
     cause, message                      null unless the trial failed
     k.start, optimizer.lr, ...          settings by dotted name, null where a configuration has no such setting
     score, train_loss, k, seconds, ...  lists, one value an epoch, validation only
@@ -29,7 +30,7 @@ from pare_tune.tasks import get_task
 logger = logging.getLogger(__name__)
 
 _ABOUT = b"pare_tune"
-_FIXED = ("number", "epochs", "cause", "message")
+_FIXED = ("number", "epochs", "restart", "cause", "message")
 _LISTS = {
     "score": pa.float64(),
     "train_loss": pa.float32(),
@@ -46,7 +47,8 @@ class Configuration:
     number: int
     """0 is the paper's default."""
     epochs: int
-    """Length of its curriculum."""
+    restart: int | None = None
+    """Epochs of a first, short curriculum; None where one went over all epochs."""
     settings: Mapping[str, Any]
     scores: tuple[float, ...]
     """The task's metric on validation after every finished epoch."""
@@ -84,6 +86,8 @@ class Table:
     """Of full length, by number."""
     short: tuple[Configuration, ...] = ()
     """Of shorter, whole curricula."""
+    restarted: tuple[Configuration, ...] = ()
+    """Of full length, in two curricula."""
 
     def __len__(self) -> int:
         return len(self.configurations)
@@ -133,7 +137,7 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
         )
     first = found[0][1]
     task = get_task(first["task"])
-    every = sorted((_configuration(r) for _, r in found), key=lambda c: (c.epochs, c.number))
+    every = sorted((_configuration(r) for _, r in found), key=lambda c: (c.restart or 0, c.epochs, c.number))
     base = validate(TrialConfig, first["base"], where=str(found[0][0]))
     table = Table(
         task=task.name,
@@ -143,8 +147,7 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
         provenance=task.embedded_provenance,
         version=first["version"],
         base=base,
-        configurations=tuple(c for c in every if c.epochs == base.train.epochs),
-        short=tuple(c for c in every if c.epochs != base.train.epochs),
+        **_by_curriculum(every, base.train.epochs),
     )
     path = tables / f"{table.task}.parquet"
     write_table(table, path)
@@ -180,6 +183,8 @@ def read_table(path: Path) -> Table:
         Configuration(
             number=columns["number"][i],
             epochs=columns["epochs"][i],
+            # Tables that were packed before there were restarts have no such column.
+            restart=columns["restart"][i] if "restart" in columns else None,
             settings={k: columns[k][i] for k in keys if columns[k][i] is not None},
             scores=tuple(columns["score"][i]),
             train_losses=tuple(columns["train_loss"][i]),
@@ -195,8 +200,7 @@ def read_table(path: Path) -> Table:
     return Table(
         **about,
         base=base,
-        configurations=tuple(c for c in every if c.epochs == base.train.epochs),
-        short=tuple(c for c in every if c.epochs != base.train.epochs),
+        **_by_curriculum(every, base.train.epochs),
     )
 
 
@@ -212,9 +216,22 @@ def load_table(task: str, folder: Path | None = None) -> Table:
     return read_table((folder or tables_folder()) / f"{task}.parquet")
 
 
+_PLACES = ("*.json", "*-epochs/*.json", "restart-*/*.json")
+
+
+def _by_curriculum(every: Sequence[Configuration], epochs: int) -> dict[str, tuple[Configuration, ...]]:
+    """Fields of a table whose whole curriculum has so many epochs."""
+    one = [c for c in every if c.restart is None]
+    return {
+        "configurations": tuple(c for c in one if c.epochs == epochs),
+        "short": tuple(c for c in one if c.epochs != epochs),
+        "restarted": tuple(c for c in every if c.restart is not None),
+    }
+
+
 def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     needed = {"task", "number", "version", "epochs", "base", "settings", "cause", "message", "curve"}
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*-epochs/*.json")]):
+    for path in sorted(p for pattern in _PLACES for p in folder.glob(pattern)):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -247,6 +264,7 @@ def _configuration(record: Mapping[str, Any]) -> Configuration:
     return Configuration(
         number=record["number"],
         epochs=record["epochs"],
+        restart=record.get("restart"),
         settings=record["settings"],
         scores=column("score"),
         train_losses=column("train_loss"),
@@ -259,11 +277,12 @@ def _configuration(record: Mapping[str, Any]) -> Configuration:
 
 
 def _to_arrow(table: Table) -> pa.Table:
-    rows = [*table.configurations, *table.short]
+    rows = [*table.configurations, *table.short, *table.restarted]
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     columns: dict[str, pa.Array] = {
         "number": pa.array([r.number for r in rows], pa.int32()),
         "epochs": pa.array([r.epochs for r in rows], pa.int32()),
+        "restart": pa.array([r.restart for r in rows], pa.int32()),
         "cause": pa.array([r.cause for r in rows], pa.string()),
         "message": pa.array([r.message for r in rows], pa.string()),
     }

@@ -35,27 +35,35 @@ class Recording:
     task: str
     space: BoundSpace
     epochs: int
-    """Length of the curriculum: the preset's own, or a share of it."""
+    """Of a training: the preset's own, or a share of them."""
+    restart: int | None = None
+    """Epochs of a first, short curriculum, as `TrainConfig.restart` has it."""
 
     @classmethod
-    def open(cls, task: str, *, share: float = 1.0) -> Recording:
-        """The shipped space of `task` around the embedded preset; `share` of the epochs, for short whole curricula.
+    def open(cls, task: str, *, share: float = 1.0, restart: bool = False) -> Recording:
+        """The shipped space of `task` around the embedded preset.
+
+        Args:
+            share: of the epochs, for short whole curricula.
+            restart: go on from those with a second curriculum over the remaining epochs.
 
         Raises:
             UnknownName: there is no such task.
-            ConfigError: the share is not in (0, 1].
+            ConfigError: the share is not in (0, 1], or nothing is left for a second curriculum.
         """
         if not 0.0 < share <= 1.0:
             raise ConfigError(f"a share of the epochs lies in (0, 1], got {share:g}")
         value = get_task(task)
         base = default_trial(value, preset="embedded")
         space = open_space(RunConfig(trial=base), value)
-        return cls(value.name, space, max(1, round(share * base.train.epochs)))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether trials run as long as the preset says."""
-        return self.epochs == self.space.base.train.epochs
+        whole, part = base.train.epochs, max(1, round(share * base.train.epochs))
+        if not restart:
+            return cls(value.name, space, part)
+        if part == whole:
+            raise ConfigError(
+                f"a restart after {part} of {whole} epochs leaves none; choose a smaller share of them, got {share:g}"
+            )
+        return cls(value.name, space, whole, restart=part)
 
     def settings(self, number: int) -> dict[str, Any]:
         """Settings of configuration `number`, by dotted name: trial 0's, then uniform draws from the space."""
@@ -67,9 +75,14 @@ class Recording:
         return self.space.suggest(optuna.create_study(sampler=sampler).ask())
 
     def path(self, folder: Path, number: int) -> Path:
-        """FOLDER/TASK/0007.json; short curricula have folders of their own, FOLDER/TASK/6-epochs/0007.json."""
+        """FOLDER/TASK/0007.json; other curricula have folders of their own, FOLDER/TASK/6-epochs/0007.json and
+        FOLDER/TASK/restart-6/0007.json."""
         place = folder / self.task
-        return (place if self.is_whole else place / f"{self.epochs}-epochs") / f"{number:04d}.json"
+        if self.restart is not None:
+            place /= f"restart-{self.restart}"
+        elif self.epochs != self.space.base.train.epochs:
+            place /= f"{self.epochs}-epochs"
+        return place / f"{number:04d}.json"
 
 
 def is_recorded(path: Path) -> bool:
@@ -100,7 +113,8 @@ def record(recording: Recording, number: int, folder: Path) -> dict[str, Any]:
     curve: list[dict[str, Any]] = []
     cause = message = None
     try:
-        config = recording.space.config({**settings, "train.epochs": recording.epochs})
+        lengths = {"train.epochs": recording.epochs, "train.restart": recording.restart}
+        config = recording.space.config({**settings, **lengths})
         train(config, curve)
     except ConfigError as error:
         cause, message = "invalid", str(error)
@@ -111,6 +125,7 @@ def record(recording: Recording, number: int, folder: Path) -> dict[str, Any]:
         "number": number,
         "version": __version__,
         "epochs": recording.epochs,
+        "restart": recording.restart,
         "base": recording.space.base.to_dict(),
         "settings": settings,
         "cause": cause,

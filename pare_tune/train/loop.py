@@ -373,7 +373,9 @@ class _Fit:
 
     def _optimizer_step(self, group: Sequence[StepBatch], k: int, epoch: int, sums: _Sums) -> float:
         config = self.config
-        lr = learning_rate(self.step, self.steps_per_epoch * config.train.epochs, config.optimizer)
+        first, epochs = config.train.curriculum(epoch)
+        step = self.step - first * self.steps_per_epoch
+        lr = learning_rate(step, epochs * self.steps_per_epoch, config.optimizer)
         for settings in self.optimizer.param_groups:
             settings["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
@@ -436,7 +438,9 @@ class _Fit:
     def _k(self, epoch: int) -> int:
         if self.model.mixer is None:
             return 0
-        return self.config.k.k_at(epoch, self.config.train.epochs, self.num_tokens, seed=self.config.seed)
+        first, epochs = self.config.train.curriculum(epoch)
+        # A random k is drawn by the epoch, and must not be drawn twice.
+        return self.config.k.k_at(epoch - first, epochs, self.num_tokens, seed=self.config.seed + first)
 
     def _record_patches(self, epoch: int, k: int) -> None:
         folder = self.context.folder

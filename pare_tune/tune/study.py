@@ -38,7 +38,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tune.pruner import RungPruner
+from pare_tune.tune.pruner import RungPruner, rungs
 from pare_tune.tune.sampler import RepeatableTPE
 from pare_tune.tune.snapshot import TrialView, choose
 from pare_tune.tune.space import BoundSpace
@@ -120,6 +120,8 @@ class Study:
             else optuna.pruners.NopPruner(),
         )
         self._minimize = direction == "min"
+        first_rungs = rungs(epochs, search.first_rung, search.reduction)[:1] if search.restart else ()
+        self._restart = {"train.restart": rung for rung in first_rungs}
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
         self._begin(about)
@@ -230,9 +232,11 @@ class Study:
         return len(self._frozen(number).intermediate_values)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """What the trial was asked to be; a repeated one's with its own seed."""
+        """What the trial was asked to be; a repeated one's with its own seed, and with its restart if trials have one."""
         attrs = self._frozen(number).user_attrs
-        return {**attrs["settings"], **({"seed": attrs["seed"]} if "seed" in attrs else {})}
+        is_base = 0 in (number, attrs.get("repeats"))
+        seed = {"seed": attrs["seed"]} if "seed" in attrs else {}
+        return {**attrs["settings"], **seed, **({} if is_base else self._restart)}
 
     def halved(self, number: int) -> bool:
         """Whether the trial ran with half the batch."""

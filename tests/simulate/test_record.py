@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from pare_tune.config import TrialConfig
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.errors import ConfigError, DataError, StudyFailed, TrialFailed, UnknownName
 from pare_tune.simulate import record as recorder
 from pare_tune.simulate.record import FIELDS, Recording, is_recorded, read_record, record
+from pare_tune.tasks import get_task
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "record_curves.py"
 
@@ -60,7 +61,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrialConfig]:
 def run(job: ModuleType, folder: Path, tasks: tuple[str, ...] = ("wdbc", "ecg"), count: int = 3) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
-        job.work(tasks, 1.0, count, folder, multiprocessing.Value("q", 0))
+        job.work(tasks, 1.0, False, count, folder, multiprocessing.Value("q", 0))
     finally:
         signal.signal(signal.SIGINT, handler)
 
@@ -89,6 +90,27 @@ def test_a_share_of_the_epochs_is_a_whole_short_curriculum(
     assert [c.train.epochs for c in trained] == [short.epochs, whole.epochs]
     names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.json"))
     assert names == ["wdbc/0001.json", f"wdbc/{short.epochs}-epochs/0001.json"]
+
+
+def test_a_restart_is_a_short_curriculum_and_another_over_what_remains(
+    trained: list[TrialConfig], tmp_path: Path
+) -> None:
+    short = Recording.open("wdbc", share=1 / 3)
+    restarted = Recording.open("wdbc", share=1 / 3, restart=True)
+    record(restarted, 1, tmp_path)
+    whole = default_trial(get_task("wdbc"), preset="embedded").train.epochs
+    assert [(c.train.epochs, c.train.restart) for c in trained] == [(whole, short.epochs)]
+    path = restarted.path(tmp_path, 1)
+    assert str(path.relative_to(tmp_path)) == f"wdbc/restart-{short.epochs}/0001.json"
+    found = read_record(path)
+    assert found is not None
+    assert (found["epochs"], found["restart"]) == (whole, short.epochs)
+    assert "train.restart" not in found["settings"]
+
+
+def test_a_restart_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="leaves none"):
+        Recording.open("wdbc", share=1.0, restart=True)
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.1])

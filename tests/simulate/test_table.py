@@ -69,16 +69,21 @@ def test_anyone_can_read_a_table(tmp_path: Path) -> None:
     assert len(frame["score"][0]) == frame["epochs"][0]
 
 
-def test_short_curricula_are_kept_apart(tmp_path: Path) -> None:
+def test_other_curricula_are_kept_apart(tmp_path: Path) -> None:
     records = write_records(tmp_path)
     short = Recording.open("wdbc", share=0.33)
     record = json.loads((records / "0001.json").read_text())
     path = short.path(tmp_path, 1)
     path.parent.mkdir()
     path.write_text(json.dumps({**record, "epochs": short.epochs, "curve": record["curve"][: short.epochs]}))
+    restarted = Recording.open("wdbc", share=0.33, restart=True)
+    other = restarted.path(tmp_path, 2)
+    other.parent.mkdir()
+    other.write_text(json.dumps({**record, "number": 2, "restart": restarted.restart}))
     table, packed = pack(records, tmp_path)
     assert len(table) == 4
     assert [(c.number, c.epochs, c.is_complete) for c in table.short] == [(1, short.epochs, True)]
+    assert [(c.number, c.epochs, c.restart) for c in table.restarted] == [(2, table.epochs, short.epochs)]
     assert read_table(packed) == table
 
 
