@@ -366,7 +366,9 @@ class SearchConfig(_Model):
     @model_validator(mode="after")
     def _a_power_law_falls_once(self) -> Self:
         if self.restart and self.judge == "power-law":
-            raise ValueError("restart goes with judge best, last or learned: no power law spans two curricula")
+            raise ValueError(
+                "restart goes with judge best, last or learned: no power law spans two curricula"
+            )
         return self
 
     @field_validator("budget", mode="before")

@@ -98,7 +98,9 @@ def test_no_power_law_spans_two_curricula(tmp_path: Path) -> None:
     path.write_text(text)
     assert load_run(path).search.restart
     path.write_text(text.replace("judge: last", "judge: power-law"))
-    with pytest.raises(ConfigError, match=r"run.yaml:\d+: search: restart goes with judge best, last or learned"):
+    with pytest.raises(
+        ConfigError, match=r"run.yaml:\d+: search: restart goes with judge best, last or learned"
+    ):
         load_run(path)
 
 

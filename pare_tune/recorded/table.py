@@ -139,16 +139,15 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
     task = get_task(first["task"])
     every = sorted((_configuration(r) for _, r in found), key=lambda c: (c.restart or 0, c.epochs, c.number))
     base = validate(TrialConfig, first["base"], where=str(found[0][0]))
-    table = Table(
-        task=task.name,
-        metric=task.metric.name,
-        unit=task.metric.unit,
-        direction=task.metric.direction,
-        provenance=task.embedded_provenance,
-        version=first["version"],
-        base=base,
-        **_by_curriculum(every, base.train.epochs),
-    )
+    about = {
+        "task": task.name,
+        "metric": task.metric.name,
+        "unit": task.metric.unit,
+        "direction": task.metric.direction,
+        "provenance": task.embedded_provenance,
+        "version": first["version"],
+    }
+    table = _of(about, base, every)
     path = tables / f"{table.task}.parquet"
     write_table(table, path)
     return read_table(path), path
@@ -197,11 +196,7 @@ def read_table(path: Path) -> Table:
         for i in range(arrow.num_rows)
     ]
     base = validate(TrialConfig, about.pop("base"), where=str(path))
-    return Table(
-        **about,
-        base=base,
-        **_by_curriculum(every, base.train.epochs),
-    )
+    return _of(about, base, every)
 
 
 def load_table(task: str, folder: Path | None = None) -> Table:
@@ -219,14 +214,16 @@ def load_table(task: str, folder: Path | None = None) -> Table:
 _PLACES = ("*.json", "*-epochs/*.json", "restart-*/*.json")
 
 
-def _by_curriculum(every: Sequence[Configuration], epochs: int) -> dict[str, tuple[Configuration, ...]]:
-    """Fields of a table whose whole curriculum has so many epochs."""
+def _of(about: Mapping[str, Any], base: TrialConfig, every: Sequence[Configuration]) -> Table:
+    """A table of configurations of all curricula."""
     one = [c for c in every if c.restart is None]
-    return {
-        "configurations": tuple(c for c in one if c.epochs == epochs),
-        "short": tuple(c for c in one if c.epochs != epochs),
-        "restarted": tuple(c for c in every if c.restart is not None),
-    }
+    return Table(
+        **about,
+        base=base,
+        configurations=tuple(c for c in one if c.epochs == base.train.epochs),
+        short=tuple(c for c in one if c.epochs != base.train.epochs),
+        restarted=tuple(c for c in every if c.restart is not None),
+    )
 
 
 def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -120,8 +120,8 @@ class Study:
             else optuna.pruners.NopPruner(),
         )
         self._minimize = direction == "min"
-        first_rungs = rungs(epochs, search.first_rung, search.reduction)[:1] if search.restart else ()
-        self._restart = {"train.restart": rung for rung in first_rungs}
+        at = rungs(epochs, search.first_rung, search.reduction)
+        self._restart = {"train.restart": at[0]} if search.restart and at else {}
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
         self._begin(about)
@@ -232,7 +232,7 @@ class Study:
         return len(self._frozen(number).intermediate_values)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """What the trial was asked to be; a repeated one's with its own seed, and with its restart if trials have one."""
+        """What the trial was asked to be, with its own seed if it repeats one, and where it restarts if it does."""
         attrs = self._frozen(number).user_attrs
         is_base = 0 in (number, attrs.get("repeats"))
         seed = {"seed": attrs["seed"]} if "seed" in attrs else {}

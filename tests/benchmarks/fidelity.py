@@ -9,14 +9,21 @@ Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by
 - best, last (what plain ASHA compares), power-law, learned: as `search.judge` has them (pare_tune/tune/judge.py); the
   learned one from 15 other curves that ended;
 - compressed: the best score of a short, whole curriculum as long as the rung is late, of the same settings. These need
-  recordings of their own: jobs/record_curves.py --epochs-share 0.33.
+  recordings of their own: jobs/record_curves.py --epochs-share 0.33. In the means stands beside it what `best` says of
+  the same, fewer configurations.
 
 Beside τ (± standard deviation over bootstrap samples): which share of the best tenth at the end is in the rung's best
 third.
 
-The last table judges rungs by what they find, without any surrogate: recorded configurations in random order, the
+The third table judges rungs by what they find, without any surrogate: recorded configurations in random order, the
 default first, stopped by the pruner that ships, until the epochs of 5 or 10 whole trials are spent. Each cell is the
 mean place of the best whole trial among all recorded ones, in per cent (0 is the best one), over 300 orders.
+
+The last one holds trials of two curricula (`search.restart`; jobs/record_curves.py --epochs-share 0.33 --restart)
+against one curriculum of the same settings: τ between the end of the first curriculum and the end of the second, and
+of one curriculum at the same epoch; which share of the configurations ends better in two; and the places that searches
+find as above, with the first rung at the restart and one of two going on, all of them places among the ends of one
+curriculum.
 """
 
 from __future__ import annotations
@@ -40,6 +47,8 @@ from pare_tune.tune.pruner import RungPruner
 
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
 _OTHERS, _DRAWS = 15, 40
+_FEWEST = 10
+"""Configurations of another curriculum that say something."""
 
 
 def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
@@ -64,6 +73,7 @@ POLICIES: Mapping[str, tuple[float, int] | None] = {
 }
 """First rung as a share of the epochs, and how many go on."""
 _ORDERS = 300
+CURRICULA = ("one", "two")
 
 
 def main() -> None:
@@ -83,18 +93,49 @@ def main() -> None:
     print(f"\nτ; the share of the best tenth that is in the rung's best third\n\n{means(tables)}")
     print(f"\n| first rung, who goes on | {' | '.join(POLICIES)} |\n|---|{'---:|' * len(POLICIES)}")
     for table in tables:
+        losses = losses_of(table.complete, table)
         for trials in (5, 10):
-            found = [f"{100 * place(table, policy, trials):.0f}" for policy in POLICIES.values()]
+            found = [places(losses, losses, policy, trials) for policy in POLICIES.values()]
             print(f"| {table.task}, {trials} trials' epochs | {' | '.join(found)} |")
+    restarts(tables)
 
 
 def means(tables: Sequence[Table]) -> str:
     """τ, mean over tasks."""
+    names = [*JUDGES, "compressed", "best, of the same"]
     rows = []
     for share, label in RUNGS:
-        found = [f"{np.mean([tau_of(table, j, share) for table in tables]):.2f}" for j in JUDGES.values()]
-        rows.append(f"| all, {label} | {' | '.join(found)} |")
-    return "\n".join([f"| mean over tasks | {' | '.join(JUDGES)} |", f"|---|{'---:|' * len(JUDGES)}", *rows])
+        found = [[tau_of(table, judge, share) for table in tables] for judge in JUDGES.values()]
+        both = [pair for table in tables if (pair := brief_and_whole(table, share)) is not None]
+        found.append([tau(brief.min(axis=1), whole.min(axis=1)) for brief, whole in both])
+        found.append([tau(whole[:, : b.shape[1]].min(axis=1), whole.min(axis=1)) for b, whole in both])
+        cells = [f"{np.mean(taus):.2f}" if len(taus) == len(tables) else "–" for taus in found]
+        rows.append(f"| all, {label} | {' | '.join(cells)} |")
+    return "\n".join([f"| mean over tasks | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}", *rows])
+
+
+def restarts(tables: Sequence[Table]) -> None:
+    """Two curricula against one."""
+    columns = (
+        "restart",
+        "τ, two",
+        "τ, one",
+        "better in two",
+        *(f"{n} trials, {c}" for n in (5, 10) for c in CURRICULA),
+    )
+    print(f"\n| two curricula (curves) | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for table in tables:
+        for restart in sorted({c.restart for c in table.restarted if c.restart is not None}):
+            pair = same([c for c in table.restarted if c.restart == restart and c.is_complete], table)
+            if pair is None:
+                continue
+            two, one = pair
+            policy = (restart / table.epochs, 2)
+            cells = [f"{restart} of {table.epochs}"]
+            cells += [f"{tau(x[:, :restart].min(axis=1), x.min(axis=1)):.2f}" for x in (two, one)]
+            cells.append(f"{np.mean(two.min(axis=1) < one.min(axis=1)):.2f}")
+            cells += [places(x, one, policy, trials) for trials in (5, 10) for x in (one, two)]
+            print(f"| {table.task} ({len(two)}) | {' | '.join(cells)} |")
 
 
 def judged(table: Table, judge: Judge, share: float) -> str:
@@ -107,20 +148,17 @@ def tau_of(table: Table, judge: Judge, share: float) -> float:
     return tau(judged_by(judge, losses, rung(table, share)), losses.min(axis=1))
 
 
-def place(table: Table, policy: tuple[float, int] | None, trials: int) -> float:
-    """Mean share of the recorded configurations that are better than the best whole trial of a search."""
-    losses = losses_of(table.complete, table)
-    final = losses.min(axis=1)
-    pruner = (
-        None if policy is None else RungPruner(epochs=table.epochs, first_rung=policy[0], reduction=policy[1])
-    )
+def places(losses: Floats, reference: Floats, policy: tuple[float, int] | None, trials: int) -> str:
+    """Mean share of the configurations of `reference` that are better than the best whole trial of a search, in %."""
+    final, epochs = reference.min(axis=1), losses.shape[1]
+    pruner = None if policy is None else RungPruner(epochs=epochs, first_rung=policy[0], reduction=policy[1])
     rng = np.random.default_rng(0)
-    places = []
+    found = []
     for _ in range(_ORDERS):
         # With repetition: a search that stops early sees more configurations than were recorded.
-        order = [0, *rng.integers(1, len(final), size=20 * trials)]
-        places.append((final < search(losses, order, pruner, trials * table.epochs)).mean())
-    return float(np.mean(places))
+        order = [0, *rng.integers(1, len(losses), size=20 * trials)]
+        found.append((final < search(losses, order, pruner, trials * epochs)).mean())
+    return f"{100 * np.mean(found):.0f}"
 
 
 def search(losses: Floats, order: Sequence[int], pruner: RungPruner | None, budget: int) -> float:
@@ -146,14 +184,28 @@ def search(losses: Floats, order: Sequence[int], pruner: RungPruner | None, budg
 
 def compressed(table: Table, share: float) -> str:
     """Against the same configurations' whole curricula."""
+    pair = brief_and_whole(table, share)
+    return "–" if pair is None else cell(pair[0].min(axis=1), pair[1].min(axis=1))
+
+
+def brief_and_whole(table: Table, share: float) -> tuple[Floats, Floats] | None:
+    """Losses of short whole curricula, of their own or before a restart, and of whole ones; None for too few."""
     epoch = rung(table, share)
-    short = {c.number: c for c in table.short if c.epochs == epoch and c.is_complete}
-    both = [c for c in table.complete if c.number in short and c.settings == short[c.number].settings]
-    if len(both) < 10:
-        return "–"
-    whole = losses_of(both, table)
-    brief = losses_of([short[c.number] for c in both], table)
-    return cell(brief.min(axis=1), whole.min(axis=1))
+    short = [c for c in table.short if c.epochs == epoch and c.is_complete]
+    before = [c for c in table.restarted if c.restart == epoch and len(c.scores) >= epoch]
+    pair = same(short, table) or same(before, table)
+    return None if pair is None else (pair[0][:, :epoch], pair[1])
+
+
+def same(found: Sequence[Configuration], table: Table) -> tuple[Floats, Floats] | None:
+    """Losses of these configurations and of the same ones in a whole curriculum; None for too few."""
+    others = {c.number: c for c in found}
+    both = [c for c in table.complete if c.number in others and c.settings == others[c.number].settings]
+    if len(both) < _FEWEST:
+        return None
+    length = min(len(c.scores) for c in others.values())
+    sign = 1.0 if table.direction == "min" else -1.0
+    return sign * np.array([others[c.number].scores[:length] for c in both]), losses_of(both, table)
 
 
 def losses_of(found: Sequence[Configuration], table: Table) -> Floats:
