@@ -61,6 +61,8 @@ Notify = Callable[[str], None]
 """Takes one-line notes and warnings."""
 
 _TENSORBOARD_EVERY_S = 5.0
+_SEARCH = "search."
+"""Of dotted settings that are the search's."""
 
 
 def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int | None = None) -> TaskData:
@@ -269,6 +271,9 @@ def plan_run(
 ) -> RunConfig:
     """Options → RunConfig; with `config`, the file's values are kept where no option is given.
 
+    Args:
+        settings: dotted settings of trial 0 and, as "search.judge", of the search.
+
     Raises:
         ConfigError, UnknownName: an option, key or value that does not exist.
         DataError: a task of the user's own cannot be trained on its data.
@@ -297,7 +302,8 @@ def plan_run(
             "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
             "and --kind of your own"
         )
-    changes: dict[str, Any] = dict(settings or {})
+    said = settings or {}
+    changes = {key: value for key, value in said.items() if not key.startswith(_SEARCH)}
     for key, value in {
         "source.name": source,
         "source.data": None if source_data is None else str(source_data.absolute()),
@@ -306,7 +312,8 @@ def plan_run(
     }.items():
         if value is not None:
             changes[key] = value
-    given = {k: v for k, v in (search or {}).items() if v is not None}
+    given = {key.removeprefix(_SEARCH): value for key, value in said.items() if key.startswith(_SEARCH)}
+    given |= {k: v for k, v in (search or {}).items() if v is not None}
     if budget is not None:
         given["budget"] = budget
     if seed is not None:

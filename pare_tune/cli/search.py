@@ -133,7 +133,7 @@ def search(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting of trial 0, e.g. train.epochs=5.",
+            help="Any setting of trial 0, or of the search: train.epochs=5, search.judge=last. --dry-run prints all.",
             rich_help_panel=_MODEL,
         ),
     ] = None,

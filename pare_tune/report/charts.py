@@ -74,7 +74,7 @@ def confirmation_chart(s: Snapshot) -> Chart | None:
     dots = [(name, v) for name, scores in zip(names, repeated.values(), strict=True) for v in scores]
     means = [sum(v) / len(v) for v in repeated.values()]
     confirmed = {n: s.confirmed(n) for n in repeated}
-    spreads = [0.0 if c is None else c.spread for c in confirmed.values()]
+    spreads = [0.0 if c is None else c.spread or 0.0 for c in confirmed.values()]
     blue = COLOURS["complete"]
     searched = [t.best_score for n in repeated for t in s.trials if t.number == n]
     data = [

@@ -127,8 +127,8 @@ def _gain(s: Snapshot) -> Tile:
 def how_scored(s: Snapshot) -> str:
     """On which data, and how often."""
     if s.choice.confirmed:
-        seeds = words.plural(len(s.choice.confirmed[0].scores), "fresh seed")
-        how = f"one seed a trial in the search, mean ± spread over {seeds} for what was confirmed"
+        again = words.seeds_of_a_mean(len(s.choice.confirmed[0].scores))
+        how = f"one seed a trial in the search, {again} for what was confirmed"
     else:
         how = "one seed a trial"
     return f"Scores are on validation data, {how}; the search never reads the test split."

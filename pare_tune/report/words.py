@@ -145,12 +145,14 @@ def compare(snapshot: Snapshot) -> Comparison | None:
 
 def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison:
     a, b = s.confirmed(trial.number), s.confirmed(default.number)
+    wobble = s.choice.spread
     if a is not None and b is not None:
-        reached, like, wobble = a.mean, b.mean, s.choice.spread
+        reached, like = a.mean, b.mean
     else:
         assert trial.best_score is not None
         assert default.best_score is not None
         reached, like = trial.best_score, default.best_score
+    if a is None or b is None or wobble is None:
         late = (late_wobble(trial), late_wobble(default))
         wobble = max((w for w in late if w is not None), default=None)
     difference = like - reached if s.direction == "min" else reached - like
@@ -179,11 +181,16 @@ def judged(snapshot: Snapshot, trial: TrialView) -> str:
     if found is None:
         return score(trial.best_score, snapshot.unit)
     shown = score(found.mean, snapshot.unit)
-    if len(found.scores) < 2:
+    if found.spread is None:
         return shown
     value, _, unit = shown.partition(" ")
     spread = _difference(found.spread, found.mean, "1")
     return f"{value} ± {spread}{' ' + unit if unit else ''}"
+
+
+def seeds_of_a_mean(seeds: int) -> str:
+    """What a confirmed score is: `mean ± spread over 2 fresh seeds`."""
+    return "1 fresh seed" if seeds == 1 else f"mean ± spread over {plural(seeds, 'fresh seed')}"
 
 
 def verdict(snapshot: Snapshot) -> str:
@@ -204,8 +211,10 @@ def verdict(snapshot: Snapshot) -> str:
         why = "has no score" if default is None else _without_score(default)
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
     text = f"Better than the paper's default by {found.text}"
-    if found.seeds:
+    if found.seeds > 1:
         return f"{text}: means over {plural(found.seeds, 'fresh seed')}, whose spread is {found.wobble_text}."
+    if found.seeds:
+        text += " with 1 fresh seed, which says nothing of the seeds' spread"
     text += "."
     if found.may_be_noise:
         text += f" Late in training the score moves as much from epoch to epoch ({found.wobble_text}): it may be noise."
@@ -215,9 +224,10 @@ def verdict(snapshot: Snapshot) -> str:
 def _no_better(s: Snapshot, trial: TrialView, default: TrialView, seeds: int) -> str:
     found = _comparison(s, trial, default)
     how = f"better by {found.absolute}" if found.difference > 0 else "no better"
+    spread = f", and the seeds' spread is {found.wobble_text}" if seeds > 1 else ""
     return (
         f"No better than the paper's default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
-        f"trial {trial.number} is {how}, and the seeds' spread is {found.wobble_text}."
+        f"trial {trial.number} is {how}{spread}."
     )
 
 

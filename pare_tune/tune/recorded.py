@@ -64,30 +64,16 @@ def tried_of_table(table: Table) -> list[Tried]:
 
     ordered = sorted(table.configurations, key=lambda c: (cost(c), c.number))
     last = max(1, len(ordered) - 1)
-    return [
-        Tried(c.number, _point(c, table, relative, place / last), cost(c), c.is_complete)
-        for place, c in enumerate(ordered)
-    ]
+    modality, run = get_task(table.task).modality.value, f"recorded-{table.task}"
+
+    def point(c: Configuration, place: int) -> Point:
+        about = {"modality": modality, "run": run, "rank": place / last, "complete": c.is_complete}
+        return Point.around(table.base, c.settings, relative, **about)
+
+    return [Tried(c.number, point(c, place), cost(c), c.is_complete) for place, c in enumerate(ordered)]
 
 
 def space_of(table: Table) -> BoundSpace:
     """The shipped space as it was recorded: around the table's trial 0, with the sources that need no files."""
     space = Space.shipped(get_task(table.task))
     return space.bind(table.base, usable=lambda name: source_problem(name, table.base))
-
-
-def _point(c: Configuration, table: Table, relative: set[str], rank: float) -> Point:
-    multiples = {
-        key: float(value) / float(table.base.value_of(key))
-        for key, value in c.settings.items()
-        if key in relative
-    }
-    return Point(
-        settings={key: value for key, value in c.settings.items() if key not in multiples},
-        relative=multiples,
-        task=table.task,
-        modality=get_task(table.task).modality.value,
-        run=f"recorded-{table.task}",
-        rank=rank,
-        complete=c.is_complete,
-    )

@@ -62,9 +62,9 @@ class Confirmed:
         return statistics.fmean(self.scores)
 
     @property
-    def spread(self) -> float:
-        """Standard deviation over the fresh seeds; 0 for a single one."""
-        return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
+    def spread(self) -> float | None:
+        """Standard deviation over the fresh seeds; None for a single one, which says nothing of it."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Choice:
     confirmed: tuple[Confirmed, ...] = ()
     """Best mean first; empty while the leader is not confirmed."""
     spread: float | None = None
-    """Seeds' spread, pooled over `confirmed`; a gain that is not larger is none."""
+    """Seeds' spread, pooled over `confirmed`; a gain that is not larger is none. None with a single seed."""
 
 
 Better = Callable[[float, float], bool]
@@ -107,9 +107,10 @@ def choose(trials: Sequence[TrialView], better: Better) -> Choice:
     if is_open or leader.number not in {c.number for c in whole}:
         return Choice(leader.number, leader.number)
     ranked = sorted(whole, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)
-    spread = math.sqrt(statistics.fmean(c.spread**2 for c in ranked))
+    spreads = [c.spread for c in ranked if c.spread is not None]
+    spread = math.sqrt(statistics.fmean(x**2 for x in spreads)) if spreads else None
     winner, default = ranked[0], next((c for c in ranked if c.number == 0), None)
-    if default is not None and abs(winner.mean - default.mean) <= spread:
+    if default is not None and abs(winner.mean - default.mean) <= (spread or 0.0):
         winner = default
     return Choice(winner.number, leader.number, tuple(ranked), spread)
 

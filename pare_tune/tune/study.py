@@ -148,7 +148,9 @@ class Study:
         if settings is None:
             # Also an orphan that died between two parameters: the sampler repeats what it drew.
             is_base = 0 in (trial.number, trial.user_attrs.get("repeats"))
-            settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
+            settings = (
+                self.space.suggest_base(trial) if is_base else {**self.space.suggest(trial), **self._restart}
+            )
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
         return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))
@@ -232,11 +234,9 @@ class Study:
         return len(self._frozen(number).intermediate_values)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """What the trial was asked to be, with its own seed if it repeats one, and where it restarts if it does."""
+        """What the trial was asked to be; a repeated one's with its own seed."""
         attrs = self._frozen(number).user_attrs
-        is_base = 0 in (number, attrs.get("repeats"))
-        seed = {"seed": attrs["seed"]} if "seed" in attrs else {}
-        return {**attrs["settings"], **seed, **({} if is_base else self._restart)}
+        return {**attrs["settings"], **({"seed": attrs["seed"]} if "seed" in attrs else {})}
 
     def halved(self, number: int) -> bool:
         """Whether the trial ran with half the batch."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pare_tune.config import Budget, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.tasks.base import Modality
 from pare_tune.train.export import write_text
@@ -59,6 +59,19 @@ class Point:
     """0 for the best of its run, 1 for the worst."""
     complete: bool = True
     """Whether its trial came to its end; others only guide."""
+
+    @classmethod
+    def around(
+        cls, base: TrialConfig, settings: Mapping[str, Any], relative: Collection[str], **about: Any
+    ) -> Point:
+        """A configuration of a search around `base`, whose settings named in `relative` are multiples of its own."""
+        multiples = {
+            key: float(value) / float(base.value_of(key))
+            for key, value in settings.items()
+            if key in relative
+        }
+        rest = {key: value for key, value in settings.items() if key not in multiples}
+        return cls(settings=rest, relative=multiples, task=base.task, **about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +180,10 @@ def tried_of_run(run: Path) -> list[Tried]:
     sign = 1.0 if about.get("direction") == "min" else -1.0
     found = []
     for place, trial in enumerate(ordered):
-        multiples = {
-            key: float(trial.params[key]) / float(config.trial.value_of(key))
-            for key in trial.params
-            if key in relative
-        }
-        point = Point(
-            settings={k: v for k, v in trial.params.items() if k not in multiples},
-            relative=multiples,
-            task=config.trial.task,
+        point = Point.around(
+            config.trial,
+            trial.params,
+            relative,
             modality=modality,
             run=folder.path.name,
             rank=place / max(1, len(ordered) - 1),

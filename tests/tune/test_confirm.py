@@ -116,6 +116,19 @@ def test_the_verdict_says_plainly_that_nothing_beat_the_default() -> None:
     )
 
 
+def test_a_single_fresh_seed_has_no_spread() -> None:
+    s = snapshot_of(*SEARCH, trial(3, 5.0, repeats=0), trial(4, 4.6, repeats=1))
+    assert s.choice.spread is None
+    assert words.judged(s, s.trials[1]) == "4.600 Å"
+    assert words.verdict(s).startswith(
+        "Better than the paper's default by 0.400 Å (8 %) with 1 fresh seed, which says nothing of the seeds' spread."
+    )
+    worse = snapshot_of(*SEARCH, trial(3, 5.0, repeats=0), trial(4, 5.1, repeats=1))
+    assert words.verdict(worse) == (
+        "No better than the paper's default, which is exported: trained again with 1 fresh seed, trial 1 is no better."
+    )
+
+
 def noisy(fakes: ModuleType, size: float) -> Callable[[TrialConfig, Context], FitResult]:
     """Scores that the seed moves by up to `size`."""
     error_of, train = fakes.error_of, fakes.train

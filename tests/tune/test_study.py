@@ -96,7 +96,6 @@ def test_all_but_the_default_restart_at_the_first_rung(
     run_to(study, fakes, 8)
     assert "train.restart" not in study.settings(0)
     assert {study.settings(t).get("train.restart") for t in range(1, 8)} == {restart}
-    assert all("train.restart" not in t.params for t in study.views()), "the space has no such setting"
     told = {}
     while (again := study.ask_repeat(1)) is not None:
         assert not isinstance(again, str)
