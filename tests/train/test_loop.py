@@ -26,6 +26,16 @@ from .conftest import Toy
 VOLATILE = {"seconds", "samples_per_s", "memory_mb"}
 
 
+class Killed(BaseException):
+    """As far as the loop can tell."""
+
+
+def die(report: EpochReport) -> None:
+    """In the second epoch."""
+    if report.epoch == 2:
+        raise Killed
+
+
 def numbers(curve: tuple[EpochReport, ...] | list[EpochReport]) -> list[dict[str, float]]:
     return [{k: v for k, v in r.to_dict().items() if k not in VOLATILE} for r in curve]
 
@@ -68,13 +78,6 @@ def test_a_restart_runs_a_whole_short_curriculum_and_then_a_whole_longer_one(toy
 
 
 def test_a_restart_begins_from_the_weights_it_left(toy: Toy, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(report: EpochReport) -> None:
-        if report.epoch == 2:
-            raise Killed
-
     restarted = toy.changed(**{"train.restart": 2})
     whole, model = restarted.run()
     with pytest.raises(Killed):
@@ -87,13 +90,6 @@ def test_a_restart_begins_from_the_weights_it_left(toy: Toy, tmp_path: Path) -> 
 
 
 def test_an_interrupted_training_ends_as_an_undisturbed_one(toy: Toy, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(report: EpochReport) -> None:
-        if report.epoch == 2:
-            raise Killed
-
     whole, model = toy.run(folder=tmp_path / "whole")
     with pytest.raises(Killed):
         toy.run(folder=tmp_path / "cut", report=die)
