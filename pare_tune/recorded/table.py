@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _ABOUT = b"pare_tune"
 _FIXED = ("number", "epochs", "restart", "cause", "message")
+_PLACES = ("*.json", "*-epochs/*.json", "restart-*/*.json")
+"""Of records in a task's folder."""
 _LISTS = {
     "score": pa.float64(),
     "train_loss": pa.float32(),
@@ -147,7 +149,7 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
         "provenance": task.embedded_provenance,
         "version": first["version"],
     }
-    table = _of(about, base, every)
+    table = _table_of(about, base, every)
     path = tables / f"{table.task}.parquet"
     write_table(table, path)
     return read_table(path), path
@@ -196,7 +198,7 @@ def read_table(path: Path) -> Table:
         for i in range(arrow.num_rows)
     ]
     base = validate(TrialConfig, about.pop("base"), where=str(path))
-    return _of(about, base, every)
+    return _table_of(about, base, every)
 
 
 def load_table(task: str, folder: Path | None = None) -> Table:
@@ -211,10 +213,7 @@ def load_table(task: str, folder: Path | None = None) -> Table:
     return read_table((folder or tables_folder()) / f"{task}.parquet")
 
 
-_PLACES = ("*.json", "*-epochs/*.json", "restart-*/*.json")
-
-
-def _of(about: Mapping[str, Any], base: TrialConfig, every: Sequence[Configuration]) -> Table:
+def _table_of(about: Mapping[str, Any], base: TrialConfig, every: Sequence[Configuration]) -> Table:
     """A table of configurations of all curricula."""
     one = [c for c in every if c.restart is None]
     return Table(

@@ -62,10 +62,11 @@ def test_a_restart_runs_a_whole_short_curriculum_and_then_a_whole_longer_one(toy
     found, brief, one = restarted.run()[0].curve, short.run()[0].curve, whole.run()[0].curve
 
     def essence(curve: tuple[EpochReport, ...]) -> list[dict[str, float]]:
-        return [{k: v for k, v in one.items() if k != "epochs"} for one in numbers(curve)]
+        return [{k: v for k, v in epoch.items() if k != "epochs"} for epoch in numbers(curve)]
 
     assert essence(found[:3]) == essence(brief), "nothing tells it that more will come"
     assert [r.k for r in found] != [r.k for r in one]
+    assert [r.k for r in found[3:6]] != [r.k for r in found[:3]], "a random k is drawn anew"
     falling = restarted.changed(**{"k.kind": "linear"})
     curve = falling.run()[0].curve
     shares = [1 - e / 3 for e in range(3)] + [1 - e / 4 for e in range(4)]
