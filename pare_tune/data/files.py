@@ -27,7 +27,8 @@ from pare_tune.errors import RunBusy, StorageError
 PARTIAL: Final = ".*.partial"
 """Glob of what writers that were killed leave beside the file they were making."""
 LOCK: Final = ".lock"
-_OWNER: Final = ".owner.json"
+OWNER: Final = ".owner.json"
+"""What `owned` leaves in a folder beside the lock, for whoever comes second; a killed owner's stays."""
 
 
 @contextmanager
@@ -135,11 +136,11 @@ def owned(folder: Path, *, otherwise: str, wait_s: float = 0.0) -> Iterator[None
     except OSError as error:
         raise refused(folder, error) from error
     try:
-        write_text(folder / _OWNER, json.dumps(_identity()))
+        write_text(folder / OWNER, json.dumps(_identity()))
         yield
     finally:
         with suppress(OSError):
-            (folder / _OWNER).unlink(missing_ok=True)
+            (folder / OWNER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -172,7 +173,7 @@ def _identity() -> dict[str, Any]:
 
 def _read_owner(folder: Path) -> dict[str, Any] | None:
     try:
-        owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return owner if isinstance(owner, dict) and owner.keys() >= {"pid", "host", "started"} else None
