@@ -33,6 +33,7 @@ from pare_tune.config import (
     task_of,
     validate,
 )
+from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import ConfigError, RunBusy, StorageError
 from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
@@ -43,7 +44,7 @@ from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
-from pare_tune.train.export import METRICS, plain_json, write_text
+from pare_tune.train.export import METRICS
 from pare_tune.train.final import CURVE, is_finished
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities

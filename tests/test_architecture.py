@@ -47,11 +47,12 @@ ALLOWED: dict[str, set[str]] = {
         "data",
         "steps",
     },
-    "report": {"report", "tune", "train", "config", "errors", "tasks", "steps"},
-    "recorded": {"recorded", "config", "errors", "tasks"},
-    "simulate": {"simulate", "recorded", "tune", "train", "config", "errors", "tasks"},
+    "report": {"report", "tune", "train", "config", "data", "errors", "tasks", "steps"},
+    "recorded": {"recorded", "config", "data", "errors", "tasks"},
+    "simulate": {"simulate", "recorded", "tune", "train", "config", "data", "errors", "tasks"},
     "figures": {
         "figures",
+        "data",
         "report",
         "tune",
         "train",
@@ -66,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "compare": {
         "compare",
+        "data",
         "figures",
         "report",
         "tune",

@@ -79,7 +79,7 @@ def from_environment(context: typer.Context, parameter: str) -> bool:
 
 def print_json(value: Any) -> None:
     """One line, at once. NaN and infinity become null."""
-    from pare_tune.train.export import plain_json  # brings torch
+    from pare_tune.data.files import plain_json
 
     print(json.dumps(plain_json(value), allow_nan=False), flush=True)
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import StorageError
-from pare_tune.train.export import plain_json, write_text
 
 CELLS = "cells"
 ASKED = "cell.yaml"

@@ -13,9 +13,9 @@ from typing import Any
 from pare_tune.compare.plan import TaskFacts
 from pare_tune.compare.plots import drawings
 from pare_tune.compare.summary import PUBLISHED, Comparison
+from pare_tune.data.files import refused, write_text
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.report.words import duration, number
-from pare_tune.train.export import refused, write_text
 
 SCORES, PAIRS, MARKDOWN, LATEX, PAGE = "scores.csv", "pairs.csv", "compare.md", "compare.tex", "compare.html"
 

@@ -21,10 +21,11 @@ from pare_tune.compare.peers.search import JOURNAL, score_outputs, search_peer
 from pare_tune.compare.plan import Cell
 from pare_tune.compare.soup import soup_of_run
 from pare_tune.config import TrialConfig, load_trial, task_of
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
-from pare_tune.train.export import CONFIG, METRICS, write_text
+from pare_tune.train.export import CONFIG, METRICS
 from pare_tune.train.final import is_finished, run_final
 from pare_tune.train.loop import Context
 from pare_tune.tune.folder import RunFolder

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pare_tune.config import GATED_METHODS, TrialConfig
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError
 from pare_tune.figures.sheet import BLUE, VERMILION, Drawing, new_figure
 from pare_tune.figures.subject import Subject
@@ -23,7 +24,7 @@ from pare_tune.report.words import duration, plural
 from pare_tune.steps import step
 from pare_tune.tasks.base import Metric
 from pare_tune.train.build import pick_device
-from pare_tune.train.export import METRICS, write_text
+from pare_tune.train.export import METRICS
 from pare_tune.train.loop import Context
 from pare_tune.train.trial import run_trial
 from pare_tune.tune.snapshot import Snapshot, TrialView

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pare_tune.train.export import refused
+from pare_tune.data.files import refused
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

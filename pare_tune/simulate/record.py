@@ -18,9 +18,9 @@ import optuna
 
 from pare_tune import __version__
 from pare_tune.config import RunConfig, TrialConfig, default_trial
+from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import ConfigError, PareTuneError, TrialFailed
 from pare_tune.tasks import get_task
-from pare_tune.train.export import plain_json, write_text
 from pare_tune.tune.space import BoundSpace, open_space
 
 FIELDS = ("score", "best_score", "train_loss", "k", "seconds", "cpu_seconds")

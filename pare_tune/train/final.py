@@ -10,11 +10,12 @@ from typing import Any
 import torch.distributed as dist
 
 from pare_tune.config import TrialConfig
+from pare_tune.data.files import plain_json, write_text
 from pare_tune.tasks.load import JoinedDataset, open_test
 from pare_tune.train.align import ALIGNMENT
 from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import BEST, LAST, save_weights
-from pare_tune.train.export import METRICS, MODEL, export_model, plain_json, write_text
+from pare_tune.train.export import METRICS, MODEL, export_model
 from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
 from pare_tune.train.trial import open_trial
 

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pare_tune.backbones import Backbone
 from pare_tune.config import ALIGNING_METHODS, TrialConfig
+from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import DataError, TrialFailed
 from pare_tune.method import LossParts, Mixed, PareModel, PareOutput, pare_loss, source_loss
 from pare_tune.sources.base import SourceData
@@ -39,7 +40,6 @@ from pare_tune.train.checkpoint import (
     seed_everything,
     set_rng_state,
 )
-from pare_tune.train.export import plain_json, write_text
 from pare_tune.train.optim import learning_rate, make_optimizer
 from pare_tune.train.patches import picture_epochs, record_patches
 

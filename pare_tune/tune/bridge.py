@@ -21,8 +21,8 @@ from ray.tune.search import Searcher
 
 import pare_tune.errors
 from pare_tune.config import Budget, TrialConfig
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError, StorageError, StudyFailed
-from pare_tune.train.export import write_text
 from pare_tune.train.loop import EpochReport
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.forecast import affordable_seeds, cost, repeats_due

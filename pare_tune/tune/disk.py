@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from pare_tune.config import show_size
+from pare_tune.data.files import PARTIAL
 from pare_tune.errors import StorageError
 from pare_tune.train.checkpoint import BEST
 from pare_tune.train.patches import PATCHES
@@ -121,7 +122,7 @@ class DiskCap:
             worst_first.append(0)
         folders = [self._folder.trial(n) for n in worst_first]
         for folder in folders:
-            yield from folder.glob(".*.partial")
+            yield from folder.glob(PARTIAL)
             yield folder / PATCHES
         for number in worst_first:
             yield self._folder.tensorboard / f"trial-{number:04d}"

@@ -13,23 +13,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-import psutil
-
-from pare_tune.errors import ConfigError, RunBusy, StorageError
+from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, write_text
+from pare_tune.errors import ConfigError, StorageError
 from pare_tune.train.checkpoint import BEST, LAST
-from pare_tune.train.export import environment, refused, write_text
+from pare_tune.train.export import environment
 from pare_tune.train.patches import PATCHES
 
-LOCK = ".lock"
 _FREE_BYTES = 32 * 2**20
 """Below this, nothing is begun: a journal that cannot grow ends a search in the middle of a line."""
 
@@ -52,8 +48,6 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.report_html = self.path / "report.html"
         self.ray = self.path / ".ray"
-        self._lock = self.path / LOCK
-        self._owner = self.path / ".owner.json"
 
     @classmethod
     def create(cls, runs: Path, task: str) -> RunFolder:
@@ -88,49 +82,17 @@ class RunFolder:
         """The folder of one trial."""
         return self.trials / f"{number:04d}"
 
-    @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Be the only process that writes here. The kernel frees the lock of a process that was killed.
-
-        Raises:
-            RunBusy: another living process is.
-            StorageError: the folder cannot be written.
-        """
+    def owned(self) -> AbstractContextManager[None]:
+        """Be the only process that writes here. Raises RunBusy while another one is, StorageError on a full disk."""
         check_writable(self.path)
-        lock = filelock.FileLock(self._lock, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise RunBusy(
-                f"{self.path} is in use by {self._owner_name()}; wait for it or stop it first"
-            ) from None
-        except OSError as error:
-            raise refused(self.path, error) from error
-        try:
-            write_text(self._owner, json.dumps(_identity()))
-            yield
-        finally:
-            self._owner.unlink(missing_ok=True)
-            lock.release()
-
-    def is_owned(self) -> bool:
-        """Whether a living process searches here; on another machine, whether it did not say goodbye."""
-        owner = self._read_owner()
-        if owner is None or owner["host"] != socket.gethostname():
-            return owner is not None
-        try:
-            return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
-        except psutil.Error:
-            return False
+        return owned(self.path, otherwise="wait for it or stop it first")
 
     def keep_weights(self, finished: Iterable[int], keep: AbstractSet[int]) -> None:
         """Delete the checkpoints of finished trials; of those not in `keep` also best weights and recorded patches."""
         for number in finished:
             trial = self.trial(number)
-            (trial / LAST).unlink(missing_ok=True)
-            (trial / LOCK).unlink(missing_ok=True)
-            for leftover in trial.glob(".*.partial"):  # of a writer that was killed
-                leftover.unlink(missing_ok=True)
+            for unneeded in (trial / LAST, trial / LOCK, trial / OWNER, *trial.glob(PARTIAL)):
+                unneeded.unlink(missing_ok=True)
             if number not in keep:
                 (trial / BEST).unlink(missing_ok=True)
                 shutil.rmtree(trial / PATCHES, ignore_errors=True)
@@ -186,17 +148,6 @@ class RunFolder:
             return {}
         return found if is_whole and isinstance(found, dict) else {}
 
-    def _owner_name(self) -> str:
-        owner = self._read_owner()
-        return "another process" if owner is None else f"process {owner['pid']} on {owner['host']}"
-
-    def _read_owner(self) -> dict[str, Any] | None:
-        try:
-            owner = json.loads(self._owner.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return owner if isinstance(owner, dict) and owner.keys() >= {"pid", "host", "started"} else None
-
 
 def check_writable(folder: Path) -> None:
     """Raise StorageError, before anything is begun, if `folder` cannot be made or written or has no space left."""
@@ -213,11 +164,6 @@ def check_writable(folder: Path) -> None:
             f"{folder} has {free / 2**20:.0f} MiB left, a run needs at least {_FREE_BYTES / 2**20:.0f} MiB; "
             f"free some space or choose another folder with --runs"
         )
-
-
-def _identity() -> dict[str, Any]:
-    # The start time tells this process from a later one that was given the same number.
-    return {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
 
 
 def _link(source: Path, target: Path) -> None:

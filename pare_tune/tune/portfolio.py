@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError
-from pare_tune.train.export import write_text
 from pare_tune.tune.warm import Point, Tried, points_yaml, tried_of_run
 
 Array = npt.NDArray[np.float64]

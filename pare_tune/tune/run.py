@@ -15,10 +15,10 @@ from typing import Any
 from ray import tune
 
 from pare_tune.config import Budget, RunConfig, load_run, task_of
+from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StorageError, StudyFailed
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
-from pare_tune.train.export import write_text
 from pare_tune.tune.bridge import (
     METRIC,
     Desk,
@@ -151,7 +151,7 @@ def snapshot(run: Path) -> Snapshot:
     folder = RunFolder.existing(run)
     config = load_run(folder.run_yaml)
     study = load_study(folder.journal)
-    about, alive = study.user_attrs.get("about"), folder.is_owned()
+    about, alive = study.user_attrs.get("about"), is_owned(folder.path)
     if about is None:
         what = "look again in a moment" if alive else f"go on with: pare-tune resume {shlex.quote(str(run))}"
         raise StudyFailed(f"{run} is only being begun; {what}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pare_tune.config import Budget, SearchConfig
-from pare_tune.errors import StorageError
+from pare_tune.data.files import replacing
 from pare_tune.tune.forecast import OPEN, remaining, repeats_planned
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
@@ -108,14 +107,8 @@ def curves_table(trials: Sequence[TrialView]) -> pa.Table:
 def write_tables(trials: Sequence[TrialView], trials_path: Path, curves_path: Path) -> None:
     """Replace both parquet files. Raises StorageError when the disk refuses."""
     for table, path in ((trials_table(trials), trials_path), (curves_table(trials), curves_path)):
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             pq.write_table(table, partial)
-            os.replace(partial, path)
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error}; free some space, then resume") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

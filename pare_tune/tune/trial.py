@@ -19,11 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
 from pare_tune.config import TrialConfig
-from pare_tune.errors import PareTuneError, StorageError, TrialFailed
-from pare_tune.tune.folder import LOCK
+from pare_tune.data.files import owned
+from pare_tune.errors import PareTuneError, RunBusy, StorageError, TrialFailed
 
 if TYPE_CHECKING:
     from pare_tune.train.loop import Context, EpochReport, FitResult
@@ -35,6 +33,7 @@ EVENT: Mapping[str, Any] = {"epoch": 0, "best_score": float("nan")}
 LOG = "log.txt"
 FAILURE = "failure.json"
 _TAKEOVER_S = 60.0
+"""How long a trial waits for another process that still trains it."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -82,7 +81,8 @@ def _attempt(
     config = TrialConfig.model_validate_json(assignment["config"])
     with _log(folder / LOG):
         try:
-            with _alone(folder):
+            # After a driver was killed its workers live on for a moment, and must not write checkpoints under these.
+            with owned(folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
                 _run_with_retry(job, config, folder, halved=bool(assignment["halved"]), report=report)
             return None
         except Exception as error:
@@ -98,6 +98,8 @@ def _told(error: Exception) -> dict[str, str]:
     match error:
         case TrialFailed():
             return {"cause": error.cause, "message": str(error)}
+        case RunBusy():
+            return {"cause": "crashed", "message": str(error)}
         case PareTuneError():
             return {"cause": "fatal", "kind": type(error).__name__, "message": str(error)}
         case OSError() if error.errno in _NO_ROOM:
@@ -234,25 +236,6 @@ def _told_failure(error: Exception, folder: Path) -> PareTuneError | None:
         return TrialFailed(str(failure["message"]), cause=str(failure["cause"]))
     except (OSError, ValueError, KeyError):
         return None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains this trial.
-
-    After a driver was killed its workers live on for a moment, and must not write checkpoints under the new ones'.
-    """
-    lock = filelock.FileLock(folder / LOCK, timeout=_TAKEOVER_S)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise TrialFailed(
-            f"another process has been training this trial for {_TAKEOVER_S:g} s", cause="crashed"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

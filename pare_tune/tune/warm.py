@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.tasks.base import Modality
-from pare_tune.train.export import write_text
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.prior import Ranked, draw_uniform
 from pare_tune.tune.snapshot import TrialView

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import ConfigError, RunBusy, StorageError
-from pare_tune.train.export import environment, write_text
+from pare_tune.train.export import environment
 from pare_tune.tune import folder as folder_module
 from pare_tune.tune.folder import RunFolder, check_writable
 
@@ -24,13 +25,13 @@ def test_runs_begun_in_the_same_second_get_folders_of_their_own(tmp_path: Path) 
 
 
 def test_one_process_owns_a_folder_and_says_which(folder: RunFolder) -> None:
-    assert not folder.is_owned()
+    assert not is_owned(folder.path)
     with folder.owned():
-        assert folder.is_owned()
+        assert is_owned(folder.path)
         with pytest.raises(RunBusy, match=f"process {os.getpid()} on "), RunFolder(folder.path).owned():
             pass
-        assert folder.is_owned(), "being refused changes nothing"
-    assert not folder.is_owned()
+        assert is_owned(folder.path), "being refused changes nothing"
+    assert not is_owned(folder.path)
     with folder.owned():
         pass
 
@@ -40,9 +41,9 @@ def test_what_a_dead_process_left_does_not_lock(folder: RunFolder) -> None:
         mine = json.loads((folder.path / ".owner.json").read_text())
     dead = {**mine, "started": mine["started"] - 100.0}  # a process of the same number, long ago
     (folder.path / ".owner.json").write_text(json.dumps(dead))
-    assert not folder.is_owned()
+    assert not is_owned(folder.path)
     with folder.owned():
-        assert folder.is_owned()
+        assert is_owned(folder.path)
 
 
 def test_the_best_is_replaced_whole(folder: RunFolder) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from pare_tune.config import Budget, RunConfig, TrialConfig
+from pare_tune.data.files import is_owned
 from pare_tune.errors import RunBusy, StorageError
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.bridge import Desk
@@ -251,7 +252,7 @@ def test_a_restarted_machine_finds_what_the_old_one_left(
     (folder.ray / "tune" / "experiment_state-gone.json").write_text("{")
     with folder.journal.open("ab") as file:
         file.write(b'{"op_code":4,"worker')
-    assert not folder.is_owned()
+    assert not is_owned(folder.path)
     assert not snapshot(folder.path).count("running")
     with without_ray():
         result = resume(folder.path, Budget(amount=6), runner=fakes.train)
