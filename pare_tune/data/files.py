@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from pare_tune.errors import RunBusy, StorageError
 
@@ -29,19 +30,23 @@ PARTIAL: Final = ".*.partial"
 LOCK: Final = ".lock"
 OWNER: Final = ".owner.json"
 """What `owned` leaves in a folder beside the lock, for whoever comes second; a killed owner's stays."""
+_ELSEWHERE: Final = "choose another folder"
 
 
 @contextmanager
-def replacing(path: Path, *, also: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+def replacing(
+    path: Path, *, also: tuple[type[Exception], ...] = (), otherwise: str = _ELSEWHERE
+) -> Iterator[Path]:
     """Yield a path to write; `path` becomes that file when the block ends, or keeps what it held if the block raises.
 
     The folder of `path` is made if it is missing.
 
     Args:
         also: what a writer raises besides OSError when the disk refuses; torch a RuntimeError, for example.
+        otherwise: how to choose another place, for the message.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: the disk refused to write. (What it refuses to read elsewhere passes through.)
     """
     partial = _partial(path)
     try:
@@ -49,7 +54,9 @@ def replacing(path: Path, *, also: tuple[type[Exception], ...] = ()) -> Iterator
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        raise refused(path, error) from error
+        if _is_elsewhere(error, path):
+            raise
+        raise refused(path, error, otherwise=otherwise) from error
     except also as error:
         raise StorageError(f"cannot write {path}: {error}; free some space on that disk") from error
     finally:
@@ -59,14 +66,17 @@ def replacing(path: Path, *, also: tuple[type[Exception], ...] = ()) -> Iterator
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, *, otherwise: str = _ELSEWHERE) -> Iterator[Path]:
     """Yield a new, empty folder to fill; it takes the place of `folder`, with all that was there, when the block ends.
 
     A folder cannot be renamed over another one that holds files, so for a moment there is none: a process killed just
     then leaves no `folder` at all, which its readers must take for "not made yet".
 
+    Args:
+        otherwise: how to choose another place, for the message.
+
     Raises:
-        StorageError: the disk refused.
+        StorageError: the disk refused to write. (What it refuses to read elsewhere passes through.)
     """
     staged, old = _partial(folder), _partial(folder)
     try:
@@ -76,7 +86,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             os.rename(folder, old)
         os.rename(staged, folder)
     except OSError as error:
-        raise refused(folder, error) from error
+        if _is_elsewhere(error, folder):
+            raise
+        raise refused(folder, error, otherwise=otherwise) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -104,11 +116,40 @@ def plain_json(value: Any) -> Any:
     return value
 
 
-def refused(path: Path, error: OSError) -> StorageError:
-    """What to tell when the disk refuses to write `path`."""
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it. Only for whom no other process can be writing it."""
+    for left in path.parent.glob(PARTIAL):
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.partial", left.name):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def refused(path: Path, error: OSError, *, otherwise: str = _ELSEWHERE) -> StorageError:
+    """What to tell when the disk refuses to write `path`; `otherwise` is how to choose another place."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "free some space" if full else "check its permissions or choose another folder"
-    return StorageError(f"cannot write {path}: {error.strerror or error}; {advice}")
+    remedy = "free some space" if full else "check its permissions"
+    return StorageError(f"cannot write {path}: {error.strerror or error}; {remedy} or {otherwise}")
+
+
+def locked(path: Path, *, wait_s: float = -1.0, otherwise: str = _ELSEWHERE) -> AcquireReturnProxy:
+    """Hold the lock file `path`, whose folder is made if it is missing, until the `with` block ends.
+
+    Args:
+        wait_s: how long to wait for whoever holds it; -1 for as long as it takes.
+        otherwise: how to choose another place, for the message.
+
+    Raises:
+        Timeout: somebody else holds it.
+        StorageError: the folder cannot be written, or its file system has no locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path).acquire(timeout=wait_s)
+    except Timeout:
+        raise
+    except NotImplementedError as error:
+        raise StorageError(f"{path.parent} is on a file system without file locks; {otherwise}") from error
+    except OSError as error:
+        raise refused(path.parent, error, otherwise=otherwise) from error
 
 
 @contextmanager
@@ -123,25 +164,17 @@ def owned(folder: Path, *, otherwise: str, wait_s: float = 0.0) -> Iterator[None
         RunBusy: another living process owns the folder; the message names it.
         StorageError: the folder cannot be written, or its file system has no locks.
     """
-    lock = FileLock(folder / LOCK)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=wait_s)
+        lock = locked(folder / LOCK, wait_s=wait_s)
     except Timeout:
         raise RunBusy(f"{folder} is in use by {owner_of(folder)}; {otherwise}") from None
-    except NotImplementedError as error:
-        raise StorageError(
-            f"{folder} is on a file system without file locks; choose another folder"
-        ) from error
-    except OSError as error:
-        raise refused(folder, error) from error
-    try:
-        write_text(folder / OWNER, json.dumps(_identity()))
-        yield
-    finally:
-        with suppress(OSError):
-            (folder / OWNER).unlink(missing_ok=True)
-        lock.release()
+    with lock:
+        try:
+            write_text(folder / OWNER, json.dumps(_identity()))
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / OWNER).unlink(missing_ok=True)
 
 
 def is_owned(folder: Path) -> bool:
@@ -159,6 +192,14 @@ def owner_of(folder: Path) -> str:
     """Who owns `folder`, in words: "process 123 on host"."""
     owner = _read_owner(folder)
     return "another process" if owner is None else f"process {owner['pid']} on {owner['host']}"
+
+
+def _is_elsewhere(error: OSError, path: Path) -> bool:
+    """Whether an error names a file that lies neither beside `path` nor on the way to it."""
+    if not isinstance(error.filename, str | bytes):
+        return False
+    named = Path(os.fsdecode(error.filename))
+    return not named.is_relative_to(path.parent) and not path.is_relative_to(named)
 
 
 def _partial(path: Path) -> Path:

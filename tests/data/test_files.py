@@ -7,11 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from pare_tune.data.files import (
     PARTIAL,
     is_owned,
+    locked,
     owned,
+    remove_leftovers,
     replacing,
     replacing_folder,
     write_json,
@@ -103,3 +106,30 @@ def test_a_second_process_is_told_who_owns_a_folder_until_the_first_is_killed(tm
     with owned(tmp_path, otherwise="-", wait_s=10.0):
         assert is_owned(tmp_path)
     assert not is_owned(tmp_path)
+
+
+def test_errors_of_files_that_lie_elsewhere_are_not_blamed_on_what_is_written(tmp_path: Path) -> None:
+    for writer in (replacing, replacing_folder):
+        with pytest.raises(PermissionError), writer(tmp_path / "cache" / "a"):
+            raise PermissionError(13, "Permission denied", str(tmp_path / "data" / "train.bin"))
+        with pytest.raises(StorageError, match="or give another"), writer(tmp_path / "a", otherwise="give another"):
+            raise PermissionError(13, "Permission denied", str(tmp_path / "a"))
+
+
+def test_only_what_writers_of_one_file_left_is_removed(tmp_path: Path) -> None:
+    kept = [tmp_path / f".a.b.{'0' * 12}.partial", tmp_path / "a"]
+    for folder in (*kept, tmp_path / f".a.{'0' * 12}.partial"):
+        folder.mkdir()
+    remove_leftovers(tmp_path / "a")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_lock_is_held_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".a.lock"
+    with locked(path):
+        with pytest.raises(Timeout):
+            locked(path, wait_s=0)
+        with locked(path.with_name(".b.lock"), wait_s=0):
+            pass
+    with locked(path, wait_s=0):
+        pass
