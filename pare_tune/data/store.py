@@ -8,8 +8,8 @@ is zero-copy: arrays are read-only views into the page cache.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pare_tune.data.cache import CHOOSE_ANOTHER
+from pare_tune.data.files import replacing
 from pare_tune.errors import DataError
 
 Record = Mapping[str, npt.NDArray[Any]]
@@ -36,42 +38,33 @@ def write_store(path: Path, records: Iterable[Record], *, ragged: frozenset[str]
 
     Raises:
         DataError: there is no record, or one differs from the first in fields, dtype or shape.
+        StorageError: the disk is full, or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    iterator = iter(records)
+    first = next(iterator, None)
+    if first is None:
+        raise DataError(f"{path.stem}: the split is empty; every split needs at least one record")
+    layout = {k: _Field.of(k, np.asarray(v), k in ragged) for k, v in first.items()}
+    schema = pa.schema([f for field in layout.values() for f in field.arrow_fields()])
+    meta = {k: [field.dtype.str, len(field.shape), field.ragged] for k, field in layout.items()}
+    tagged = schema.with_metadata({_META_KEY: json.dumps(meta).encode()})
     count = 0
-    try:
-        with pa.OSFile(str(partial), "wb") as sink:
-            writer: pa.ipc.RecordBatchFileWriter | None = None
-            layout: dict[str, _Field] = {}
-            pending: list[Record] = []
-            pending_bytes = 0
-            for record in records:
-                if not layout:
-                    layout = {k: _Field.of(k, np.asarray(v), k in ragged) for k, v in record.items()}
-                    schema = pa.schema([f for field in layout.values() for f in field.arrow_fields()])
-                    meta = {
-                        k: [field.dtype.str, len(field.shape), field.ragged] for k, field in layout.items()
-                    }
-                    writer = pa.ipc.new_file(
-                        sink, schema.with_metadata({_META_KEY: json.dumps(meta).encode()})
-                    )
-                _check(record, layout, count)
-                pending.append(record)
-                pending_bytes += sum(np.asarray(v).nbytes for v in record.values())
-                count += 1
-                if pending_bytes >= BATCH_BYTES:
-                    assert writer is not None
-                    writer.write_batch(_batch(pending, layout, writer_schema=schema))
-                    pending, pending_bytes = [], 0
-            if writer is None:
-                raise DataError(f"{path.stem}: the split is empty; every split needs at least one record")
-            if pending:
+    with (
+        replacing(path, otherwise=CHOOSE_ANOTHER) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        pa.ipc.new_file(sink, tagged) as writer,
+    ):
+        pending: list[Record] = []
+        pending_bytes = 0
+        for count, record in enumerate(chain([first], iterator), start=1):
+            _check(record, layout, count - 1)
+            pending.append(record)
+            pending_bytes += sum(np.asarray(v).nbytes for v in record.values())
+            if pending_bytes >= BATCH_BYTES:
                 writer.write_batch(_batch(pending, layout, writer_schema=schema))
-            writer.close()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+                pending, pending_bytes = [], 0
+        if pending:
+            writer.write_batch(_batch(pending, layout, writer_schema=schema))
     return count
 
 

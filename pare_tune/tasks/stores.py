@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pare_tune.data
+from pare_tune.data.cache import CHOOSE_ANOTHER
+from pare_tune.errors import StorageError
 from pare_tune.tasks.base import Provenance, Task
 
 PREPARED, SAMPLES = "prepared", "samples"
@@ -37,11 +39,18 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def default_cache() -> Path:
-    """Where prepared data go: $PARE_TUNE_CACHE, else $XDG_CACHE_HOME/pare-tune, else ~/.cache/pare-tune."""
+    """Where prepared data go: $PARE_TUNE_CACHE, else $XDG_CACHE_HOME/pare-tune, else ~/.cache/pare-tune.
+
+    Raises:
+        StorageError: none of them is set, and this user has no home folder.
+    """
     chosen = os.environ.get("PARE_TUNE_CACHE")
     if chosen:
         return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # HOME is not set, and the system knows no user of this number
+        raise StorageError(f"there is no home folder for prepared data; {CHOOSE_ANOTHER}") from error
     return Path(base).absolute() / "pare-tune"
 
 

@@ -230,23 +230,31 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         with open("/dev/full", "wb", buffering=0) as full:
             full.write(b"x")
 
-    with pytest.raises(StorageError, match=r"full.*free some space"):
+    with pytest.raises(StorageError, match=r"No space left.*free some space or set PARE_TUNE_CACHE=FOLDER"):
         prepared(tmp_path, "thing", make)
     assert leftovers(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written"):
-        prepared(tmp_path / "file" / "cache", "thing", lambda partial: None)
-    with pytest.raises(StorageError, match="cannot be written"):
-        prepared(tmp_path / "file", "thing", lambda partial: None)
+    for folder in (tmp_path / "file" / "cache", tmp_path / "file"):
+        with pytest.raises(StorageError, match=r"cannot write .*file.* PARE_TUNE_CACHE=FOLDER"):
+            prepared(folder, "thing", lambda partial: None)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match=r"cannot write .* PARE_TUNE_CACHE=FOLDER"):
+        prepared(tmp_path, "thing", lambda partial: None)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_args: object, **_keywords: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", no_locks)
+    with pytest.raises(StorageError, match=r"without file locks; set PARE_TUNE_CACHE=FOLDER"):
         prepared(tmp_path, "thing", lambda partial: None)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from pare_tune.errors import StorageError
 from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.base import Provenance
 from pare_tune.tasks.stores import (
     MARK,
     PREPARED,
     SAMPLES,
+    default_cache,
     opened_by_this_code,
     provenance_of,
     release_files,
@@ -124,3 +126,16 @@ def test_keys_follow_the_modules_that_a_reader_is_built_on() -> None:
     assert not {"pare_tune.tasks.base", "pare_tune.tasks.metrics"} & set(readers), (
         "scores do not change stores"
     )
+
+
+def test_without_a_home_folder_the_cache_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("PARE_TUNE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(StorageError, match="no home folder .* PARE_TUNE_CACHE=FOLDER"):
+        default_cache()
+    monkeypatch.setenv("PARE_TUNE_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
