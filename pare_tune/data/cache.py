@@ -10,10 +10,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import AcquireReturnProxy, Timeout
+from filelock import Timeout
 
 from pare_tune.data.files import locked, remove_leftovers, replacing_folder
 
@@ -51,7 +52,7 @@ def prepared(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def _lock_of(final: Path) -> AcquireReturnProxy:
+def _lock_of(final: Path) -> AbstractContextManager[object]:
     path = final.with_name(f".{final.name}.lock")
     try:
         return locked(path, wait_s=0, otherwise=CHOOSE_ANOTHER)

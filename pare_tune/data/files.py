@@ -16,12 +16,12 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from pare_tune.errors import RunBusy, StorageError
 
@@ -130,7 +130,9 @@ def refused(path: Path, error: OSError, *, otherwise: str = _ELSEWHERE) -> Stora
     return StorageError(f"cannot write {path}: {error.strerror or error}; {remedy} or {otherwise}")
 
 
-def locked(path: Path, *, wait_s: float = -1.0, otherwise: str = _ELSEWHERE) -> AcquireReturnProxy:
+def locked(
+    path: Path, *, wait_s: float = -1.0, otherwise: str = _ELSEWHERE
+) -> AbstractContextManager[object]:
     """Hold the lock file `path`, whose folder is made if it is missing, until the `with` block ends.
 
     Args:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pare_tune.data.images import SUFFIXES, read_square
+from pare_tune.data.images import class_of, find_images, read_square
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceRequest
 from pare_tune.sources.stored import StoredSamples, image_size, stored, subset
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +28,28 @@ class LabelledFiles:
     labels: Sequence[int]
 
 
-def class_folders(folder: Path, *, named: str = r"[^._].*") -> LabelledFiles:
-    """One class a subfolder, by name, with all images below it.
+def class_folders(folder: Path, *, named: str = ".*") -> LabelledFiles:
+    """One class a subfolder, by name, with all images below it, as `find_images` takes them.
 
     Args:
-        named: what the whole name of a class folder matches; other folders, and files beside them, are passed over.
+        named: what the whole name of a class folder matches; other folders are passed over.
 
     Raises:
-        DataError: there are fewer than two such folders, one has no image, or one cannot be read.
+        DataError: there are fewer than two such folders, one has no image, images lie beside them, or one cannot be
+            read.
     """
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and re.fullmatch(named, e.name))
-        found = [sorted(_images(folder / name)) for name in names]
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+    images = find_images(folder, named=named)
+    for note in images.notes:
+        logger.info("%s", note)
+    files = sorted(images.paths)
+    classes = dict(zip(images.paths, class_of(folder, images), strict=True))
+    names = sorted(set(classes.values()))
     if len(names) < 2:
         raise DataError(
             f"{folder} must hold one folder of images a class, at least two of them; found {len(names)}"
         )
-    empty = next((name for name, files in zip(names, found, strict=True) if not files), None)
-    if empty is not None:
-        raise DataError(
-            f"{folder / empty} holds no image ({', '.join(sorted(SUFFIXES))}); put some in, or take the folder away"
-        )
-    labels = np.repeat(np.arange(len(names)), [len(files) for files in found])
-    return LabelledFiles(tuple(names), [file for files in found for file in files], labels.tolist())
+    number = {name: label for label, name in enumerate(names)}
+    return LabelledFiles(tuple(names), files, [number[classes[file]] for file in files])
 
 
 def open_labelled(
@@ -97,19 +95,6 @@ def open_labelled(
         class_names=images.names,
         provenance=provenance,
     )
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    """Links to folders are not followed: they may lead round in a circle."""
-    for parent, folders, files in os.walk(folder, onerror=_stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
-
-
-def _stop(error: OSError) -> None:
-    raise error
 
 
 def _digest(images: LabelledFiles, homepage: str) -> str:

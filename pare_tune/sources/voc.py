@@ -36,7 +36,8 @@ def read_pair(
     Raises:
         DataError: a file is missing or cut short, the two differ in size, or the mask holds no class numbers.
     """
-    image, mask = (images.open_image(path, homepage=VOC.homepage) for path in (image_path, mask_path))
+    image = images.open_rgb(image_path, homepage=VOC.homepage)
+    mask = images.open_image(mask_path, homepage=VOC.homepage)
     if mask.mode not in ("P", "L"):
         raise DataError(
             f"{mask_path}: a mask is a palette or grey PNG of class numbers, this one is {mask.mode}; take "
@@ -46,7 +47,7 @@ def read_pair(
         raise DataError(f"{mask_path} is {mask.size}, but its photograph is {image.size}; get both again")
     classes = np.asarray(mask)
     foreground = Image.fromarray(((classes > 0) & (classes != VOID)).astype(np.uint8))
-    pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     resized = np.asarray(foreground.resize((size, size), Image.Resampling.NEAREST))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)), resized
 

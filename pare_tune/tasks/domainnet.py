@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.images import open_image
+from pare_tune.data.images import open_rgb
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, release_at
@@ -120,12 +120,9 @@ def _records(folder: Path, rows: Iterable[tuple[str, int]]) -> Iterator[Record]:
 def _picture(path: Path) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    image = open_image(path, near=STORED)
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{path} must have 8 bits a channel, it is of Pillow's mode {image.mode}; convert it")
-    image.info.pop("transparency", None)  # only colours are wanted, and Pillow warns of palettes that have it
+    image = open_rgb(path, near=STORED)
     size = min(image.width, STORED), min(image.height, STORED)
-    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def item(record: Record, canvas: Canvas, rng: np.random.Generator | None) -> dict[str, npt.NDArray[Any]]:

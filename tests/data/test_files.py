@@ -112,7 +112,10 @@ def test_errors_of_files_that_lie_elsewhere_are_not_blamed_on_what_is_written(tm
     for writer in (replacing, replacing_folder):
         with pytest.raises(PermissionError), writer(tmp_path / "cache" / "a"):
             raise PermissionError(13, "Permission denied", str(tmp_path / "data" / "train.bin"))
-        with pytest.raises(StorageError, match="or give another"), writer(tmp_path / "a", otherwise="give another"):
+        with (
+            pytest.raises(StorageError, match="or give another"),
+            writer(tmp_path / "a", otherwise="give another"),
+        ):
             raise PermissionError(13, "Permission denied", str(tmp_path / "a"))
 
 

@@ -83,6 +83,18 @@ def test_changed_files_are_read_again(folder: Path) -> None:
     assert colours(opened(IMAGEFOLDER, folder)) != before
 
 
+def test_a_linked_class_is_a_class_and_what_notebooks_leave_is_none(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(folder.parent / "far" / "1.png", (0, 0, 90))
+    os.symlink(folder.parent / "far", folder / "owls")
+    save(folder / ".ipynb_checkpoints" / "1-checkpoint.png", (9, 9, 9))
+    with caplog.at_level("INFO", logger="pare_tune.sources.labelled"):
+        source = opened(IMAGEFOLDER, folder)
+    assert source.class_names == ("cats", "dogs", "owls")
+    assert "passed over .ipynb_checkpoints" in caplog.text
+
+
 def test_links_that_lead_round_in_a_circle_end(folder: Path) -> None:
     os.symlink(folder, folder / "cats" / "round")
     assert len(opened(IMAGEFOLDER, folder).dataset) == 3

@@ -311,7 +311,7 @@ def save_objects(path: Path) -> None:
             {"input": "splits"},
             r"subfolders test, train: give each split by itself .* train: \{input: splits/train\}",
         ),
-        ({"input": "broken"}, "2.png is not an image"),
+        ({"input": "broken"}, "2.png is not a whole image"),
         ({"input": "empty.csv", "target": "y"}, "empty.csv has no row"),
     ],
 )

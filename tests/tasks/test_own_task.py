@@ -532,6 +532,36 @@ def test_new_images_get_masks_of_their_own_size(tmp_path: Path) -> None:
     assert many.restore(np.ones((12, 64, 64), np.float32)).shape == (12, 64, 64)
 
 
+def test_new_images_are_of_the_scale_that_was_trained_on(tmp_path: Path) -> None:
+    folder_of_greys(tmp_path / "images", 255, np.uint8)
+    folder_of_greys(tmp_path / "deep", 4095, np.uint16)
+    raw = raw_of(data_of(tmp_path, input="images", target=None))
+    assert prepare(tmp_path / "images", raw, None).x.shape == (12, 1, 16, 16)
+    with pytest.raises(DataError, match=r"deep: images of 16 bits \(uint16\), and .* trained on uint8"):
+        prepare(tmp_path / "deep", raw, None)
+    del raw["at"]["dtype"]  # as models of earlier versions
+    assert prepare(tmp_path / "deep", raw, None).x.shape == (12, 1, 16, 16)
+
+
+def test_images_below_a_link_are_looked_at_when_they_change(tmp_path: Path) -> None:
+    folder_of_greys(tmp_path / "far", 255, np.uint8)
+    (tmp_path / "images").mkdir()
+    for name in "abc":
+        (tmp_path / "images" / name).symlink_to(tmp_path / "far" / name)
+    before = data_of(tmp_path, input="images", target=None)
+    assert len(before.train) + len(before.val) < 12
+    folder_of_greys(tmp_path / "far", 99, np.uint8)
+    after = data_of(tmp_path, input="images", target=None)
+    assert float(before.train.item(0)["x"].max()) != float(after.train.item(0)["x"].max())
+
+
+def folder_of_greys(root: Path, high: int, dtype: type[np.integer[Any]]) -> None:
+    rng = np.random.default_rng(high)
+    for i in range(12):
+        (root / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, high, (16, 16)).astype(dtype)).save(root / "abc"[i % 3] / f"{i}.png")
+
+
 @pytest.mark.parametrize(
     ("new", "message"),
     [

@@ -128,7 +128,9 @@ def test_keys_follow_the_modules_that_a_reader_is_built_on() -> None:
     )
 
 
-def test_without_a_home_folder_the_cache_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_the_cache_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

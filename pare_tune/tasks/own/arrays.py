@@ -13,8 +13,8 @@ import numpy as np
 
 from pare_tune.data.arrays import load_npy, load_npz
 from pare_tune.data.hdf5 import Rows, open_hdf5, require_stored, told_as_damage
+from pare_tune.data.images import natural
 from pare_tune.errors import DataError
-from pare_tune.tasks.own.images import natural
 from pare_tune.tasks.own.samples import OBJECTS, Array, Each, Samples, Shapes, Whole, listed
 from pare_tune.tasks.own.spec import ARRAYS, KEYED, TABLES, At
 

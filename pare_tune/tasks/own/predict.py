@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.images import find_images
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Canvas
 from pare_tune.tasks.own.arrays import open_array
-from pare_tune.tasks.own.images import find_images, open_images
+from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.layout import Float32, Layout, resized_to
 from pare_tune.tasks.own.samples import Array, Samples, Whole, said
 from pare_tune.tasks.own.spec import At, written_short
@@ -43,6 +44,13 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
     layout, target = Layout.from_dict(raw["inputs"]), Target.from_dict(raw["target"])
     samples = Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _open(inputs, raw["at"], layout)
     _require_shape(samples, layout, canvas)
+    # Models of earlier versions do not say what they were trained on.
+    trained_on = raw["at"].get("dtype", str(samples.dtype))
+    if samples.scale and str(samples.dtype) != trained_on:
+        raise DataError(
+            f"{samples.where}: images of {samples.scale} ({samples.dtype}), and the model was trained on {trained_on}, "
+            f"another scale; convert them"
+        )
     ready: list[Float32] = []
     places: list[tuple[int, ...]] = []
     for index, one in enumerate(samples.each(np.arange(len(samples)))):
@@ -59,8 +67,7 @@ def _open(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
     assert given.file is not None
     grey = layout.channels == "none"
     if given.file.is_dir():
-        paths = find_images(given.file)
-        return open_images(paths, [p.name for p in paths], str(given.file), grey=grey)
+        return open_images(find_images(given.file), str(given.file), grey=grey)
     if not given.is_table:
         return open_array(given if given.key else given.model_copy(update={"key": _key(given, at)}), "inputs")
     if not at["columns"]:

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from pare_tune.data.images import ImageFiles, find_images, is_image
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Split
 from pare_tune.tasks.own.arrays import open_array, read_array
-from pare_tune.tasks.own.images import class_of, find_images, is_image, open_images, pair_masks
+from pare_tune.tasks.own.images import class_of, open_images, pair_masks
 from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
 from pare_tune.tasks.own.spec import TABLES, At, OwnData, Part
 from pare_tune.tasks.own.tables import Long, Table, image_files, read_table, texts, wide_samples
@@ -66,7 +67,7 @@ def files_of(spec: OwnData) -> Iterator[Path]:
         for at in refs:
             if at is None or at.file is None:
                 continue
-            yield from sorted(p for p in at.file.rglob("*") if p.is_file()) if at.file.is_dir() else [at.file]
+            yield from find_images(at.file).paths if at.file.is_dir() else [at.file]
             if at.is_table and at.file.is_file():
                 yield from _listed_images(at.file, at.columns)
 
@@ -179,7 +180,7 @@ class _Inputs:
         return Long.of(self.table, self._at.id, self._at.time)
 
     @cached_property
-    def images(self) -> list[Path] | None:
+    def images(self) -> ImageFiles | None:
         return find_images(self.path) if self.path.is_dir() else None
 
     @cached_property
@@ -199,12 +200,8 @@ class _Inputs:
         if self.table is not None:
             return wide_samples(self.table, self.columns)
         if self.images is not None:
-            return open_images(self.images, self.image_names, str(self.path))
+            return open_images(self.images, str(self.path))
         return open_array(self._at, "inputs")
-
-    @cached_property
-    def image_names(self) -> list[str]:
-        return [p.relative_to(self.path).as_posix() for p in self.images or []]
 
     @property
     def is_images(self) -> bool:
@@ -344,8 +341,9 @@ def _only_column(table: Table, at: At, role: str) -> str:
 
 def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
     if at.file is not None and at.file.is_dir():
-        masks = pair_masks(at.file, source.image_names, str(source.path))
-        return open_images(masks, [m.name for m in masks], str(at.file), grey=True), True
+        names = [] if source.images is None else source.images.names
+        masks = pair_masks(at.file, names, str(source.path))
+        return open_images(masks, str(at.file), are_masks=True), True
     if at.file is not None and not at.is_table:
         return open_array(at, "target"), False
     table = source.table if at.file in (None, source.path) else source._files.table(at.file)
@@ -358,7 +356,8 @@ def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
         raise DataError("series of one row a time step have a dense target in a column of the same table")
     if len(names) == 1 and is_image(table.column(names[0]).iloc[0]):
         paths = image_files(table, names[0])
-        return open_images(paths, [p.name for p in paths], str(table.path), grey=True), True
+        files = ImageFiles(paths, [p.name for p in paths])
+        return open_images(files, str(table.path), are_masks=True), True
     return wide_samples(table, names), False
 
 

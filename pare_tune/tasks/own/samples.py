@@ -32,12 +32,16 @@ class Samples(ABC):
         shape: of one sample, None where samples differ.
         dtype: of all, in this machine's byte order.
         names: one a sample, where the file gives them names.
+        scale: of images, what their numbers count; samples of several scales are not read together.
+        notes: what was passed over or left out, for people.
     """
 
     where: str
     shape: Shape
     dtype: np.dtype[Any]
     names: Sequence[str] | None = None
+    scale: str = ""
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -145,7 +149,13 @@ class Joined(Samples):
                     f"samples of all splits have one shape, found {said(first.shape)} in {first.where} and "
                     f"{said(part.shape)} in {part.where}"
                 )
+            if part.scale != first.scale:
+                raise DataError(
+                    f"images of all splits have one scale, found {first.scale} in {first.where} and {part.scale} in "
+                    f"{part.where}; convert them to one"
+                )
         self._parts = tuple(parts)
+        self.scale, self.notes = first.scale, tuple(dict.fromkeys(note for p in parts for note in p.notes))
         self._starts = np.cumsum([0, *map(len, parts)])
         self.where = ", ".join(part.where for part in parts)
         self.shape = tuple(

@@ -116,7 +116,7 @@ def scan_inputs(samples: Samples, layout: Layout) -> Scan:
         sizes.append(block.shape[2:])
         start += len(block)
     sides = [n for size in sizes for n in size]
-    scan = Scan(seen.column(), seen.problems("input"))
+    scan = Scan(seen.column(), seen.problems("input"), list(samples.notes))
     scan.constant = tuple(np.flatnonzero(low == high).tolist())
     # Samples of one shape and equal bytes are equal; bytes alone are enough to tell nearly all others apart.
     scan.same = np.unique(np.array(digests, "S16"), return_inverse=True)[1].astype(np.int64)
@@ -159,7 +159,7 @@ def scan_dense(inputs: Samples, dense: Samples, layout: Layout, *, are_images: b
         zero += int((clean.reshape(len(clean), -1) == 0).all(axis=1).sum())
         start += len(block)
     target = find_dense(dense, layout, values.few(), are_images=are_images)
-    scan = Scan(seen.column(), seen.problems("target"), zero=zero)
+    scan = Scan(seen.column(), seen.problems("target"), list(dense.notes), zero=zero)
     scan.problems += _size_problems(inputs, dense, layout, target, are_images)
     return target, scan
 

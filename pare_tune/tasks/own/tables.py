@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.images import ImageFiles, is_image
 from pare_tune.errors import DataError
-from pare_tune.tasks.own.images import is_image, open_images
+from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.samples import Array, Each, Samples, Whole, listed
 from pare_tune.tasks.own.spec import At
 
@@ -120,7 +121,8 @@ def wide_samples(table: Table, names: Sequence[str], *, grey: bool | None = None
     where = str(At(file=table.path, columns=tuple(names)))
     first = table.column(names[0])
     if len(names) == 1 and is_image(first.iloc[0]):
-        return open_images(image_files(table, names[0]), [str(v) for v in first], where, grey=grey)
+        files = ImageFiles(image_files(table, names[0]), [str(v) for v in first])
+        return open_images(files, where, grey=grey)
     if isinstance(first.iloc[0], list | tuple | np.ndarray):
         return _lists(table, names, where)
     return Whole(np.stack([numbers(table, name) for name in names], axis=1), where)

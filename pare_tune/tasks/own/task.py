@@ -229,7 +229,13 @@ def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, .
 def _read_as(spec: OwnData, found: Survey) -> dict[str, Any]:
     """What the inputs are called in their file, so that new ones are found under the same names."""
     at = next(part.input for _, part in spec.parts())
-    return {"key": at.key, "columns": list(found.columns), "id": at.id, "time": at.time}
+    return {
+        "key": at.key,
+        "columns": list(found.columns),
+        "id": at.id,
+        "time": at.time,
+        "dtype": found.inputs.dtype,
+    }
 
 
 def _ragged(layout: Layout, target: Target) -> frozenset[str]:
