@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,33 @@ def test_a_tables_own_data_are_as_its_real_ones(spec: Any, tmp_path: Path) -> No
     assert shape[0] <= task.input_shape[0]
     assert sum(map(len, splits.values())) == sum(spec.class_rows)
     assert task.embedded_provenance == ("real" if spec.name in REAL else "sample")
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("wdbc", "75568807f1ac329e"),
+        ("car", "4653f3de410a0ce1"),
+        ("credit-approval", "d338aadfaac7855d"),
+        ("credit-approval@official", "a17b5160161d7644"),
+        ("cylinder-bands", "1a8e084dd0ad4007"),
+        ("dresses-sales@official", "0210d04f4c1f5cbf"),
+        ("eucalyptus", "f2eeab9c05001c2a"),
+        ("breast-w@official", "a02f454c9adc2264"),
+    ],
+)
+def test_encoded_rows_are_those_that_every_recorded_score_was_measured_on(
+    name: str, digest: str, tmp_path: Path
+) -> None:
+    task = get_task(name)
+    assert task.make is not None
+    task.make(tmp_path, 0)
+    seen = hashlib.sha256()
+    for records in task.read(tmp_path, 0).values():
+        for record in records:
+            x = record["x"]
+            seen.update(str(x.shape).encode() + x.tobytes() + record["y"].tobytes() + str(x.dtype).encode())
+    assert seen.hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("name", sorted(REAL))

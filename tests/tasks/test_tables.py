@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from pare_tune.errors import DataError
+from pare_tune.tasks.columns import Column
 from pare_tune.tasks.tables import (
     TARGET_ATTRIBUTE,
-    Column,
     Form,
     Table,
-    encode,
     encode_official,
+    encode_rows,
     find_table,
     half_split,
     read_splits,
@@ -178,9 +178,10 @@ def table_of(*values: list[float] | list[str | None], classes: int = 2) -> Table
     return Table(made, np.arange(rows) % classes, tuple(map(str, range(classes))))
 
 
-def x_of(table: Table, fit_on: list[int], encoder: Callable[..., object] = encode) -> np.ndarray:
-    layout = encoder(table, np.array(fit_on))
-    return np.stack([layout.x(row) for row in range(len(table.y))])  # type: ignore[attr-defined]
+def x_of(
+    table: Table, fit_on: list[int], encoder: Callable[..., Iterator[np.ndarray]] = encode_rows
+) -> np.ndarray:
+    return np.stack(list(encoder(table, np.array(fit_on), np.arange(len(table.y)))))
 
 
 def test_whole_numbers_columns_alone_are_one_channel() -> None:
@@ -222,8 +223,8 @@ def test_no_feature_is_wider_than_the_most_frequent_categories() -> None:
     assert set(np.flatnonzero(x[names.index("n299")])) == {127}
 
 
-@pytest.mark.parametrize("encoder", [encode, encode_official])
-def test_only_training_rows_shape_the_encoding(encoder: Callable[..., object]) -> None:
+@pytest.mark.parametrize("encoder", [encode_rows, encode_official])
+def test_only_training_rows_shape_the_encoding(encoder: Callable[..., Iterator[np.ndarray]]) -> None:
     height, kiln = [1.0, 2.0, 3.0, 4.0], ["a", "b", "a", "b"]
     before = x_of(table_of(height, kiln), [0, 1, 2, 3], encoder)
     after = x_of(table_of([*height, 1e6, np.nan], [*kiln, "c", None]), [0, 1, 2, 3], encoder)

@@ -1,0 +1,252 @@
+"""Reads tables from CSV (also gzipped), Parquet and ARFF files; pandas never gets to repair one unseen.
+
+What a CSV file is written like (its separator, decimal commas, `sep=;`, a byte-order mark) is seen from the file. Its
+rows are counted field by field first: pandas shifts columns, or renames them, where fields or names are too many.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pare_tune.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+TABLES: Final = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".arff")
+"""How the names of files that are read as tables end."""
+ROW_NUMBERS: Final = "Unnamed: 0"
+"""pandas' name of a first column without one: the row numbers that `DataFrame.to_csv` writes unasked."""
+
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_SAMPLE: Final = 1 << 16
+_SAYS_SEPARATOR: Final = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+_DECIMAL_COMMA: Final = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+_TRUTHS: Final = {"true": True, "false": False}
+ABSENT: Final = frozenset({"NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "?", "-", "--"})
+"""Words for a gap among numbers, dates or truth values. In a column of text they are text: names of classes somewhere."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name of `path` is that of a table."""
+    return path.name.lower().endswith(TABLES)
+
+
+def read_frame(path: Path, *, rows: int | None = None, as_text: bool = False) -> pd.DataFrame:
+    """The table in `path`, with the names of its columns as text.
+
+    Args:
+        rows: read only so many; None for all. (ARFF files are read whole.)
+        as_text: leave the cells of a CSV file as they are written, `?` and nothing as missing. Otherwise columns whose
+            cells are all numbers (or true and false) become such, `ABSENT` among them as missing.
+
+    Raises:
+        DataError: the file is missing or no such table, rows differ in their number of fields, or columns lack a name
+            of their own.
+    """
+    ending = next((e for e in _READERS if path.name.lower().removesuffix(".gz").endswith(e)), None)
+    if ending is None:
+        raise DataError(f"{path} is no table; tables end in {', '.join(TABLES)}")
+    try:
+        frame = _READERS[ending](path, rows, as_text)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    frame.columns = frame.columns.map(str)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(f"{path} has two columns {twice!r}; give each a name of its own")
+    return frame
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a CSV file is written."""
+
+    separator: str
+    names: list[str]
+    width: int
+    """Fields of its longest row: those beyond the names are all empty."""
+    skipped: int
+    """Lines before the header."""
+
+
+def _read_csv(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    kept: dict[str, Any] = {"na_values": ["", "nan", "NaN"], "low_memory": False}
+    try:
+        form = _form_of(path, rows)
+        frame = pd.read_csv(
+            path, sep=form.separator, header=0, skiprows=form.skipped, nrows=rows, index_col=False,
+            names=[*form.names, *(f"\0{i}" for i in range(len(form.names), form.width))], encoding="utf-8-sig",
+            keep_default_na=False, skipinitialspace=True, **({"dtype": str, "na_values": ["", "?"]} if as_text else kept),
+        )  # fmt: skip
+    except (EOFError, ValueError, csv.Error, pd.errors.ParserError, zlib.error) as error:
+        raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
+    frame = frame[form.names]
+    if as_text:
+        return frame
+    return frame.assign(**{n: _typed(frame[n], commas=form.separator != ",") for n in form.names})
+
+
+def _form_of(path: Path, rows: int | None) -> _Form:
+    opened: IO[bytes] = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[assignment]
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a whole text
+    with closing(io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")) as stream:
+        sample = stream.read(_SAMPLE)
+        said = _SAYS_SEPARATOR.match(sample)
+        start = 0 if said is None else said.end()
+        separator = said[1] if said is not None else _separator(sample, whole=len(sample) < _SAMPLE)
+        stream.seek(0)
+        stream.read(start)
+        records = _records(stream, separator)
+        line, header = next(records, (0, []))
+        names = _names(header, path)
+        width = len(header)
+        for line, record in islice(records, rows):
+            if len(record) < len(names) or any(record[len(names) :]):
+                raise DataError(
+                    f"{path} is not a CSV table (line {line + (start > 0)} has {len(record)} fields, the header "
+                    f"{len(names)}): cells that hold {separator!r} need quotes, and cells without a value their separator"
+                )
+            width = max(width, len(record))
+    return _Form(separator, names, width, skipped=int(start > 0))
+
+
+def _names(header: Sequence[str], path: Path) -> list[str]:
+    """The names of the columns: a header may end in separators, and its first name may be missing."""
+    names = list(header)
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise ValueError("it has no header")
+    if not names[0]:
+        names[0] = ROW_NUMBERS
+    if "" in names:
+        raise DataError(f"{path}: column {names.index('') + 1} has no name in the header; give it one")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path} has two columns {twice!r}; give each a name of its own")
+    return names
+
+
+def _records(lines: Iterator[str] | IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(line it ends in, its fields) of every row that is not blank."""
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    for record in reader:
+        if len(record) > 1 or any(record):
+            yield reader.line_num, [field.strip() for field in record]
+
+
+def _separator(sample: str, *, whole: bool) -> str:
+    """The sign that cuts the header into most fields, and every row into as many."""
+
+    def fit(separator: str) -> tuple[bool, bool, bool, int]:
+        records = [record for _, record in _records(io.StringIO(sample, newline=""), separator)]
+        if not whole:
+            records = records[:-1]  # the sample may end within a row
+        width = len(records[0]) if records else 0
+        agree = all(len(r) >= width and not any(r[width:]) for r in records)
+        # One column is what a sign leaves that does not occur; where none fits every row, one that occurs is meant.
+        return agree and width > 1, width > 1, agree, width
+
+    return max(_SEPARATORS, key=fit)
+
+
+def _typed(column: pd.Series, *, commas: bool) -> pd.Series:
+    """Text as numbers or truth values where all of it, but for gaps, is such.
+
+    Args:
+        commas: read `1,5` as 1.5.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    given = column.where(~column.isin(ABSENT))
+    texts = given.dropna().astype(str)
+    if texts.empty:
+        return column if column.notna().any() else column.astype(np.float64)
+    if texts.str.lower().isin(_TRUTHS).all():
+        return given.map(lambda v: v if pd.isna(v) else _TRUTHS[str(v).lower()]).astype("boolean")
+    if commas and texts.str.fullmatch(_DECIMAL_COMMA).all():
+        given = given.str.replace(",", ".")
+    numbers = pd.to_numeric(given, errors="coerce")
+    return numbers if numbers.notna().sum() == len(texts) else column
+
+
+def _read_parquet(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            few = None if rows is None else islice(file.iter_batches(rows), 1)
+            table = file.read() if few is None else pa.Table.from_batches(few, file.schema_arrow)
+        return _of_arrow(table)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        # Beside Arrow's own errors, those of pandas at damaged notes that it left in the file.
+        raise DataError(f"{path} is not a Parquet table ({error})") from error
+
+
+def _of_arrow(table: pa.Table) -> pd.DataFrame:
+    """Columns as numbers, text, dates or lists; decimals become floats, and tensors arrays of their own shape."""
+    import pyarrow as pa
+
+    tensors: dict[str, list[Any]] = {}
+    for place, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
+        elif isinstance(field.type, pa.FixedShapeTensorType):
+            tensors[field.name] = list(table.column(place).combine_chunks().to_numpy_ndarray())
+    frame: pd.DataFrame = table.to_pandas()
+    for name, arrays in tensors.items():
+        column = np.empty(len(arrays), object)
+        column[:] = arrays
+        frame[name] = column
+    # As `pandas.read_parquet` does, which reads no rows at a time.
+    frame.attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return frame
+
+
+def _read_arff(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.io import arff
+
+    try:
+        values, meta = arff.loadarff(path)
+    except NotImplementedError as error:
+        raise DataError(f"{path}: {error}; save the table as CSV or Parquet instead") from error
+    except (OSError, ValueError, IndexError, StopIteration, arff.ArffError) as error:
+        raise DataError(f"{path} is not an ARFF table ({error})") from error
+    frame = pd.DataFrame(values)
+    for name, kind in zip(meta.names(), meta.types(), strict=True):
+        if kind == "nominal":
+            frame[name] = frame[name].str.decode("utf-8").replace("?", None).astype("category")
+    return frame.head(rows) if rows is not None else frame
+
+
+_READERS: Final[Mapping[str, Callable[[Path, int | None, bool], pd.DataFrame]]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+    ".arff": _read_arff,
+}
