@@ -19,9 +19,7 @@ from rich.markup import escape
 
 from pare_tune.check import data_lines, paper_line
 from pare_tune.config import (
-    SOURCE_METHODS,
     Budget,
-    Method,
     RunConfig,
     SearchConfig,
     TrialConfig,
@@ -35,6 +33,7 @@ from pare_tune.config import (
 )
 from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import ConfigError, RunBusy, StorageError
+from pare_tune.method import METHODS
 from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
@@ -336,7 +335,7 @@ def rank_sources_of(plan: RunConfig) -> RunConfig:
         PareTuneError: task, backbone or a source cannot be opened.
     """
     trial, names = plan.trial, available_sources(plan.trial)
-    if trial.method not in SOURCE_METHODS:
+    if not METHODS[trial.method].reads_source:
         raise ConfigError(
             f"--rank-sources orders what is mixed in, and method {trial.method} reads no source"
         )
@@ -483,15 +482,14 @@ def _default(
     chosen = preset or ("paper" if data is not None and own is None else "embedded")
     if chosen not in ("paper", "embedded"):
         raise ConfigError(f"--preset is paper or embedded, got {chosen!r}")
-    methods = Method.__args__  # type: ignore[attr-defined]
-    if method is not None and method not in methods:
-        raise ConfigError(f"--method is one of {', '.join(methods)}, got {method!r}")
+    if method is not None and method not in METHODS:
+        raise ConfigError(f"--method is one of {', '.join(METHODS)}, got {method!r}")
     return default_trial(
         get_task(task or "") if own is None else own_task(own),
         preset=cast("Any", chosen),
         data=None if data is None or own is not None else data.absolute(),
         backbone=backbone,
-        method=cast("Method", method or "pare"),
+        method=method or "pare",
         own=own,
     )
 

@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_serializer,
     field_validator,
     model_serializer,
@@ -32,38 +33,11 @@ from ruamel.yaml.error import YAMLError
 
 from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
+from pare_tune.method.methods import METHODS
 from pare_tune.method.schedule import KSchedule
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
 from pare_tune.tasks.own.spec import OwnData, from_options
-
-Method = Literal[
-    "pare",
-    "random",
-    "mixup",
-    "cutmix",
-    "pare_no_source_loss",
-    "target_mixup",
-    "target_mask",
-    "finetune",
-    "layernorm",
-    "scratch",
-    "orca",
-]
-"""pare: the paper. random: patches chosen by chance (its Table 5). mixup, cutmix: other ways of mixing the source in
-(Table 4). pare_no_source_loss: its patches without its label (Table 18). target_mixup, target_mask: augmentation
-without a source (Table 18). finetune: nothing is mixed (NFT). layernorm: only norms, embedder and heads train (FPT).
-scratch: the same architecture, not pretrained (Table 15). orca: the target embedder is aligned with the source first,
-then everything is fine-tuned (Table 15; Shen et al., ICML 2023, https://arxiv.org/abs/2302.05738)."""
-
-ALIGNING_METHODS = frozenset({"orca"})
-"""Align the embedder before training."""
-SOURCE_METHODS = frozenset({"pare", "random", "mixup", "cutmix", "pare_no_source_loss"}) | ALIGNING_METHODS
-"""Read source samples."""
-MIXING_METHODS = (SOURCE_METHODS - ALIGNING_METHODS) | {"target_mixup", "target_mask"}
-"""Mix anything, so that k and β2 mean something."""
-GATED_METHODS = frozenset({"pare", "pare_no_source_loss"})
-"""Choose patches by the gate."""
 
 T = TypeVar("T")
 
@@ -150,7 +124,7 @@ class TrainConfig(_Model):
     """Epochs of a short curriculum of its own, after which k and the learning rate begin again, from the weights it
     left, over the remaining epochs (a warm restart, https://arxiv.org/abs/1608.03983). None: one curriculum (paper)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
-    """Which encoder parameters stay as pretrained."""
+    """Which encoder parameters stay as pretrained; always layernorm with `method: layernorm`."""
     loader_workers: int = Field(default=0, ge=0, le=64)
     """Processes a worker that prepare batches; 0 prepares them in the training process."""
 
@@ -178,7 +152,8 @@ class InputConfig(_Model):
     """Most tokens a 1D input is cut into."""
     embedder: Literal["pretrained", "random"] = "pretrained"
     """Where the new target embedder begins: at the backbone's own patch embedding, fitted to the input's channels (the
-    official code), or at random (the paper's text). Small backbones transfer only with the former."""
+    official code), or at random (the paper's text). Small backbones transfer only with the former. Always random with
+    `method: scratch`."""
 
 
 class TrialConfig(_Model):
@@ -191,7 +166,8 @@ class TrialConfig(_Model):
     """A task of the user's own, whole; None for a benchmark's."""
     preset: Preset = "embedded"
     backbone: str = "micro-swin"
-    method: Method = "pare"
+    method: str = "pare"
+    """A name of `METHODS`."""
     k: Annotated[KSchedule, _known_keys(KSchedule)] = KSchedule()
     gate: Annotated[GateConfig, _known_keys(GateConfig)] = GateConfig()
     loss: LossConfig = LossConfig()
@@ -201,6 +177,26 @@ class TrialConfig(_Model):
     input: InputConfig = InputConfig()
     align: AlignConfig = AlignConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("method")
+    @classmethod
+    def _method_exists(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError(f"one of {', '.join(METHODS)}")
+        return value
+
+    @field_validator("train", "input")
+    @classmethod
+    def _method_decides(cls, value: _Part, info: ValidationInfo) -> _Part:
+        """So that the configuration says what was trained: earlier releases wrote what the method then overrode."""
+        for key, decided in _decided_by(info.data.get("method")).items():
+            section, _, name = key.partition(".")
+            if section == info.field_name:
+                given = getattr(value, name)
+                if given not in (decided, _UNDECIDED[key]):
+                    raise ValueError(_contradiction(key, given, info.data["method"], decided))
+                value = value.model_copy(update={name: decided})
+        return value
 
     @field_validator("own")
     @classmethod
@@ -226,18 +222,21 @@ class TrialConfig(_Model):
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy with dotted keys replaced: {"k.start": 0.5, "optimizer.lr": 1e-4}.
 
+        What a method decides goes with it: another method takes it back, unless `values` says otherwise.
+
         Raises:
-            ConfigError: a key does not exist or a value is out of its range.
+            ConfigError: a key does not exist, or a value is out of its range or contradicts the method.
         """
         tree = self.to_dict()
+        method = values.get("method", self.method)
+        decided = _decided_by(method)
+        if method != self.method:
+            for key in {*_decided_by(self.method), *decided}:
+                _replace_at(tree, key, _UNDECIDED[key])
         for key, value in values.items():
-            *parents, leaf = key.split(".")
-            node: Any = tree
-            for parent in parents:
-                node = node.get(parent) if isinstance(node, dict) else None
-            if not isinstance(node, dict) or leaf not in node:
-                raise ConfigError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
-            node[leaf] = value
+            if value != decided.get(key, value):
+                raise ConfigError(f"settings: {_contradiction(key, value, method, decided[key])}")
+            _replace_at(tree, key, value)
         return validate(type(self), tree, where="settings")
 
     def value_of(self, key: str) -> Any:
@@ -254,6 +253,38 @@ class TrialConfig(_Model):
     def to_yaml(self) -> str:
         """The text of `best.yaml`; loading and writing it again gives the same bytes."""
         return dump_yaml(self.to_dict())
+
+
+_Part = TypeVar("_Part", TrainConfig, InputConfig)
+_UNDECIDED: Mapping[str, str] = {"train.freeze": "none", "input.embedder": "pretrained"}
+"""What is taken for "nothing said" of the settings that a method may decide: their defaults."""
+
+
+def _decided_by(method: Any) -> dict[str, str]:
+    """The settings that a method decides; none if there is no such method."""
+    if not isinstance(method, str) or method not in METHODS:
+        return {}
+    freeze = METHODS[method].freeze
+    decided: dict[str, str] = {} if freeze is None else {"train.freeze": freeze}
+    if not METHODS[method].pretrained:
+        decided["input.embedder"] = "random"
+    return decided
+
+
+def _contradiction(key: str, value: Any, method: str, decided: str) -> str:
+    return (
+        f"{key} is always {decided} with method {method}, got {value!r}; leave it out or take another method"
+    )
+
+
+def _replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or leaf not in node:
+        raise ConfigError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
+    node[leaf] = value
 
 
 class Budget(_Model):
@@ -443,7 +474,7 @@ def default_trial(
     preset: Preset,
     data: Path | None = None,
     backbone: str | None = None,
-    method: Method = "pare",
+    method: str = "pare",
     seed: int = 0,
     own: OwnData | None = None,
 ) -> TrialConfig:
@@ -469,7 +500,6 @@ def default_trial(
             input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
-    freeze: Literal["layernorm", "none"] = "layernorm" if method == "layernorm" else "none"
     return TrialConfig(
         **common,
         backbone=backbone or ("swin-base-22k" if task.modality.is_grid else "roberta-base"),
@@ -484,9 +514,7 @@ def default_trial(
             warmup=min(paper.warmup_epochs / paper.epochs, 0.99),
             decay=max(paper.decay_epochs / paper.epochs, 1.0),
         ),
-        train=TrainConfig(
-            epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation, freeze=freeze
-        ),
+        train=TrainConfig(epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation),
         input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens),
     )
 

@@ -92,6 +92,47 @@ def test_the_line_is_the_right_one(tmp_path: Path) -> None:
         load_trial(path)
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "decided", "undecided"),
+    [
+        ("layernorm", "train.freeze", "layernorm", "none"),
+        ("scratch", "input.embedder", "random", "pretrained"),
+    ],
+)
+@pytest.mark.parametrize("preset", ["embedded", "paper"])
+def test_what_a_method_decides_is_what_the_configuration_says(
+    tmp_path: Path, preset: str, method: str, key: str, decided: str, undecided: str
+) -> None:
+    task = get_task("psicov")
+    config = default_trial(task, preset=preset, method=method)  # type: ignore[arg-type]
+    assert config.value_of(key) == decided
+    # Files of earlier releases said what the method then overrode.
+    path = tmp_path / "best.yaml"
+    path.write_text(
+        config.to_yaml().replace(f"{key.split('.')[1]}: {decided}", f"{key.split('.')[1]}: {undecided}")
+    )
+    assert load_trial(path) == config
+    assert config.with_values({key: decided, "seed": 1}).value_of(key) == decided
+    with pytest.raises(
+        ConfigError, match=f"{key} is always {decided} with method {method}, got '{undecided}'; leave"
+    ):
+        config.with_values({key: undecided})
+    # It goes with the method, and comes back with the next one.
+    other = default_trial(task, preset=preset)  # type: ignore[arg-type]
+    assert other.with_values({"method": method}) == config
+    assert config.with_values({"method": "pare"}) == other
+    assert config.with_values({"method": "pare", key: decided}).value_of(key) == decided
+
+
+def test_a_file_that_contradicts_its_method_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.yaml"
+    path.write_text(trial(method="layernorm").to_yaml().replace("freeze: layernorm", "freeze: all"))
+    with pytest.raises(
+        ConfigError, match=r"best.yaml:\d+: train: train.freeze is always layernorm .* got 'all'"
+    ):
+        load_trial(path)
+
+
 def test_no_power_law_spans_two_curricula(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     text = RunConfig(trial=trial(), search=SearchConfig(restart=True, judge="last")).to_yaml()

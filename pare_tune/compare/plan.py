@@ -11,7 +11,6 @@ from pare_tune.compare.cell import ASKED, cell_folder
 from pare_tune.compare.peers import PEERS
 from pare_tune.config import (
     Budget,
-    Method,
     RunConfig,
     TrialConfig,
     default_trial,
@@ -21,6 +20,7 @@ from pare_tune.config import (
     validate,
 )
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.method import METHODS
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Preset, Task
 
@@ -28,7 +28,7 @@ Kind = Literal["ours", "soup", "peer"]
 SOUP = "+soup"
 """Behind a method of ours: the greedy soup of its search's best trials."""
 
-OURS: tuple[str, ...] = get_args(Method)
+OURS: tuple[str, ...] = tuple(METHODS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +216,7 @@ class _Maker:
             preset=cast("Preset", preset),
             data=None if data is None else data.absolute(),
             backbone=self.backbone,
-            method=cast("Method", method),
+            method=method,
             own=own_of(name),
         )
         return trial.with_values(self.settings)

@@ -217,8 +217,7 @@ class _Kitchen:
         _, about = load_weights(folder / BEST)
         about.pop("epoch", None)
         self._shape = ModelShape.from_dict(about)
-        # Every weight is overwritten, so the pretrained ones are not needed.
-        backbone = open_backbone(config.model_copy(update={"method": "scratch"}), cache)
+        backbone = open_backbone(config, cache, pretrained=False)
         tokens = count_tokens(config, self.data.task.modality, self.data.input_shape, backbone)
         self._model = build_model(config, self._shape, backbone, tokens).to(device)
         self._context = Context(report=lambda epoch: None, device=device)

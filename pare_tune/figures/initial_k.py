@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pare_tune.config import GATED_METHODS, TrialConfig
+from pare_tune.config import TrialConfig
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError
 from pare_tune.figures.sheet import BLUE, VERMILION, Drawing, new_figure
 from pare_tune.figures.subject import Subject
+from pare_tune.method import METHODS, RandomMixer
 from pare_tune.report.words import duration, plural
 from pare_tune.steps import step
 from pare_tune.tasks.base import Metric
@@ -87,7 +88,7 @@ def require_both(cells: Sequence[Cell], runs: str) -> None:
 def plan(config: TrialConfig, seeds: int) -> list[TrialConfig]:
     """The grid around a configuration, gate and random next to each other."""
     kind = config.k.kind if config.k.kind not in ("constant", "random") else "linear"
-    gated = config.method if config.method in GATED_METHODS else "pare"
+    gated = config.method if METHODS[config.method].is_gated else "pare"
     return [
         config.with_values(
             {
@@ -202,9 +203,9 @@ def seconds_of_a_training(snapshot: Snapshot | None, model: Path) -> float | Non
 
 
 def _way(method: str) -> str | None:
-    if method in GATED_METHODS:
+    if METHODS[method].is_gated:
         return "gate"
-    return "random" if method == "random" else None
+    return "random" if METHODS[method].mixer is RandomMixer else None
 
 
 def _key(config: TrialConfig) -> str:

@@ -4,6 +4,7 @@ from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder
 from pare_tune.method.gate import Gate, GateConfig, gumbel_like
 from pare_tune.method.heads import GridDenseHead, PointHead, SequenceDenseHead, TargetScale
 from pare_tune.method.loss import LossParts, pare_loss, source_loss
+from pare_tune.method.methods import METHODS, Method, make_mixer
 from pare_tune.method.mixers import (
     CutMixer,
     GateMixer,
@@ -20,6 +21,7 @@ from pare_tune.method.schedule import KSchedule
 from pare_tune.method.select import hard_topk, select_iterative, select_topk, soft_iterative, soft_topk
 
 __all__ = [
+    "METHODS",
     "CutMixer",
     "Encoder",
     "Gate",
@@ -29,6 +31,7 @@ __all__ = [
     "GridEmbedder",
     "KSchedule",
     "LossParts",
+    "Method",
     "Mixed",
     "Mixer",
     "MixupMixer",
@@ -44,6 +47,7 @@ __all__ = [
     "TargetScale",
     "gumbel_like",
     "hard_topk",
+    "make_mixer",
     "pare_loss",
     "patch_replace",
     "select_iterative",

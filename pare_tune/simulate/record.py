@@ -144,8 +144,10 @@ def train(config: TrialConfig, curve: list[dict[str, Any]]) -> None:
     Raises:
         TrialFailed: it diverged, ran out of memory, or raised anything that is no error of ours.
     """
-    from pare_tune.train.loop import Context, EpochReport, fit
-    from pare_tune.train.trial import open_trial
+    from pare_tune.train.evaluation import Context
+    from pare_tune.train.loop import fit
+    from pare_tune.train.opened import open_trial
+    from pare_tune.train.report import EpochReport
 
     opened = open_trial(config)
     try:
@@ -165,7 +167,7 @@ def train(config: TrialConfig, curve: list[dict[str, Any]]) -> None:
             clock = now
 
         context = Context(report=note)
-        fit(opened.config, model, opened.data, opened.source, context, num_tokens=opened.num_tokens)
+        fit(opened, model, context)
     except PareTuneError:
         raise
     except Exception as error:

@@ -11,12 +11,8 @@ which is OTDD itself.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,12 +21,9 @@ from pare_tune.distance import classes_of, l2, mmd2, otdd2
 from pare_tune.errors import TrialFailed
 from pare_tune.method import PareModel
 from pare_tune.sources.base import SourceData
-from pare_tune.train.batches import TargetDataset, stack
-from pare_tune.train.features import compact_target, fetch
+from pare_tune.train.batches import TargetDataset, fetch, stack
+from pare_tune.train.features import compact_target, draw_rows
 from pare_tune.train.optim import make_optimizer
-
-ALIGNMENT = "alignment.json"
-"""What `Alignment.to_dict` gives, in the trial's folder."""
 
 _POOL = 4
 """Samples that steps draw from, as a multiple of those in one step."""
@@ -38,28 +31,14 @@ _FASTER, _FASTEST = 10.0, 1e-2
 """ORCA's code multiplies learning rates up to 1e-3 by ten."""
 _FALL = 0.2
 _KEEP_BYTES = 500_000_000
-_STREAM = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alignment:
-    """What an alignment did; `before` and `after` are of the same samples, and squared where the distance is OTDD."""
-
-    distance: str
-    inner: str
-    epochs: int
-    before: float
-    after: float
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+_ALIGNMENT = 4
+"""Tells the seeds here from those of other draws; the streams tell them from each other."""
+_TARGET, _SOURCE, _TARGET_POOL, _SOURCE_POOL = range(4)
 
 
 def align_embedder(
     config: TrialConfig, model: PareModel, train: TargetDataset, source: SourceData, device: torch.device
-) -> Alignment:
+) -> None:
     """Train `model.target_embedder` alone for `config.align.epochs` steps; nothing else of the model changes.
 
     Every draw follows from (seed, step), so the same configuration gives the same embedder. Labels that are no classes
@@ -68,44 +47,33 @@ def align_embedder(
     Raises:
         TrialFailed: the distance is not finite any more.
     """
-    started = time.perf_counter()
     settings, embedder = config.align, model.target_embedder
     target = _Targets(train, settings.samples * _POOL, config.seed)
     source_x, source_y = _source_features(config, model, source, device)
-    parameters = [p for p in embedder.parameters() if p.requires_grad]
-    optimizer = make_optimizer(parameters, config.optimizer)
-
-    def distance(step: int, *, learn: bool) -> float:
-        rows = _draw(len(target), settings.samples, config.seed, step, side=0)
-        others = _draw(len(source_x), settings.samples, config.seed, step, side=1)
-        classes = target.classes[rows].to(device)
-
-        def batches() -> Iterator[Tensor]:
-            return (target.inputs(part).to(device) for part in rows.split(config.train.batch_size))
-
-        return _distance(
-            embedder, batches, classes, source_x[others], source_y[others], settings, learn=learn
-        )
-
-    before = distance(0, learn=False)
+    optimizer = make_optimizer([p for p in embedder.parameters() if p.requires_grad], config.optimizer)
     for step in range(settings.epochs):
         for group in optimizer.param_groups:
             group["lr"] = alignment_rate(step, settings.epochs, config.optimizer.lr)
         optimizer.zero_grad(set_to_none=True)
-        found = distance(step, learn=True)
-        if not math.isfinite(found):
+        rows = _draw(len(target), settings.samples, config.seed, _TARGET, step)
+        others = _draw(len(source_x), settings.samples, config.seed, _SOURCE, step)
+        distance = _backward(
+            embedder,
+            lambda part: target.inputs(part).to(device),
+            rows.split(config.train.batch_size),
+            target.classes[rows].to(device),
+            source_x[others],
+            source_y[others],
+            settings,
+        )
+        if not math.isfinite(distance):
             raise TrialFailed(
-                f"diverged: {settings.distance} became {found} in step {step + 1} of the alignment; a smaller "
+                f"diverged: {settings.distance} became {distance} in step {step + 1} of the alignment; a smaller "
                 f"optimizer.lr or fewer align.epochs usually help",
                 cause="diverged",
             )
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    after = distance(0, learn=False)
-    return Alignment(
-        distance=settings.distance, inner=settings.inner, epochs=settings.epochs, before=before, after=after,
-        seconds=time.perf_counter() - started,
-    )  # fmt: skip
 
 
 def alignment_rate(step: int, steps: int, lr: float) -> float:
@@ -113,24 +81,27 @@ def alignment_rate(step: int, steps: int, lr: float) -> float:
     return min(_FASTER * lr, max(_FASTEST, lr)) * _FALL ** (3 * step // steps)
 
 
-def _distance(
+def _backward(
     embedder: nn.Module,
-    batches: Callable[[], Iterable[Tensor]],
+    inputs: Callable[[Tensor], Tensor],
+    parts: Sequence[Tensor],
     classes: Tensor,
     source_x: Tensor,
     source_y: Tensor,
     settings: AlignConfig,
-    *,
-    learn: bool,
 ) -> float:
-    """The distance; with `learn` its gradient is added to the embedder's parameters.
+    """The distance; its gradient is added to the embedder's parameters if it is finite.
+
+    Args:
+        inputs: rows → samples.
+        parts: the rows of a step, in small batches.
 
     The embedder runs twice, in small batches: the distance needs all features at once, and their graphs would not fit
     (3 GB for 512 images of 3136 tokens), nor would the inputs of large samples.
     """
     with torch.no_grad():
-        features_BD = torch.cat([_pooled(embedder, x) for x in batches()])
-    features_BD.requires_grad_(learn)
+        features_BD = torch.cat([_pooled(embedder, inputs(part)) for part in parts])
+    features_BD.requires_grad_()
     match settings.distance:
         case "otdd":
             value = otdd2(features_BD, classes, source_x, source_y, inner=settings.inner)
@@ -138,13 +109,12 @@ def _distance(
             value = mmd2(features_BD, source_x)
         case "l2":
             value = l2(features_BD, source_x)
-    if learn and bool(value.isfinite()):
+    if bool(value.isfinite()):
         value.backward()
         assert features_BD.grad is not None
-        done = 0
-        for x in batches():
-            _pooled(embedder, x).backward(features_BD.grad[done : done + len(x)])
-            done += len(x)
+        gradients = features_BD.grad.split([len(part) for part in parts])
+        for part, gradient in zip(parts, gradients, strict=True):
+            _pooled(embedder, inputs(part)).backward(gradient)
     return float(value.detach())
 
 
@@ -158,7 +128,7 @@ class _Targets:
 
     def __init__(self, train: TargetDataset, most: int, seed: int) -> None:
         self._train = train
-        self._rows = _draw(len(train), most, seed, 0, side=2)
+        self._rows = _draw(len(train), most, seed, _TARGET_POOL)
         first = train.item(int(self._rows[0]))["x"]
         keep = first.nbytes * len(self._rows) <= _KEEP_BYTES
         targets: list[Tensor] = []
@@ -184,7 +154,7 @@ class _Targets:
 def _source_features(
     config: TrialConfig, model: PareModel, source: SourceData, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    rows = _draw(len(source.dataset), config.align.samples * _POOL, config.seed, 0, side=3)
+    rows = _draw(len(source.dataset), config.align.samples * _POOL, config.seed, _SOURCE_POOL)
     features: list[Tensor] = []
     targets: list[Tensor] = []
     for part in rows.split(config.train.batch_size):
@@ -195,9 +165,5 @@ def _source_features(
     return torch.cat(features), classes_of(torch.cat(targets), seed=config.seed).to(device)
 
 
-def _draw(total: int, count: int, seed: int, step: int, *, side: int) -> Tensor:
-    """`count` of `total` rows without repetition, or all of them."""
-    if total <= count:
-        return torch.arange(total)
-    chosen = np.random.default_rng((seed, _STREAM, side, step)).choice(total, count, replace=False)
-    return torch.from_numpy(np.sort(chosen).astype(np.int64))
+def _draw(total: int, count: int, seed: int, stream: int, step: int = 0) -> Tensor:
+    return torch.from_numpy(draw_rows(total, count, seed, _ALIGNMENT, stream, step))

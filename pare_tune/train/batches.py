@@ -131,10 +131,13 @@ class _StepDataset(Dataset[StepBatch]):
         return StepBatch(stack(items), self._source_batch(step.source), step.share, step.size)
 
     def _source_batch(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
-        if self._source is None or not indices:
-            return None
-        fetch = getattr(self._source, "__getitems__", None)
-        return stack(fetch(list(indices)) if fetch is not None else [self._source[i] for i in indices])
+        return stack(fetch(self._source, indices)) if self._source is not None and indices else None
+
+
+def fetch(dataset: SourceDataset, rows: Sequence[int]) -> list[dict[str, Tensor]]:
+    """Items of a source, at once where it can."""
+    at_once = getattr(dataset, "__getitems__", None)
+    return list(at_once(list(rows))) if at_once is not None else [dataset[row] for row in rows]
 
 
 def stack(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -11,25 +11,19 @@ import torch
 from torch import nn
 
 from pare_tune.backbones import Backbone, load_backbone
-from pare_tune.config import MIXING_METHODS, SOURCE_METHODS, TrialConfig, task_of
+from pare_tune.config import TrialConfig, task_of
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.method import (
-    CutMixer,
-    Gate,
-    GateMixer,
+    METHODS,
     GridDenseHead,
     GridEmbedder,
-    Mixer,
-    MixupMixer,
     PareModel,
     PointHead,
-    RandomMixer,
     SequenceDenseHead,
     SequenceEmbedder,
     TableEmbedder,
-    TargetMaskMixer,
-    TargetMixupMixer,
     TargetScale,
+    make_mixer,
     stack_size,
     start_from,
 )
@@ -97,8 +91,11 @@ def open_data(config: TrialConfig, cache: Path | None = None) -> TaskData:
     )
 
 
-def open_backbone(config: TrialConfig, cache: Path | None = None) -> Backbone:
-    """The trial's encoder; random weights for `scratch`.
+def open_backbone(config: TrialConfig, cache: Path | None = None, *, pretrained: bool = True) -> Backbone:
+    """The trial's encoder.
+
+    Args:
+        pretrained: False where every weight will be overwritten: none is looked for then.
 
     Raises:
         UnknownName, BackboneUnavailable: see `backbones.load_backbone`.
@@ -106,12 +103,12 @@ def open_backbone(config: TrialConfig, cache: Path | None = None) -> Backbone:
     """
     backbone = load_backbone(
         config.backbone,
-        pretrained=config.method != "scratch",
+        pretrained=pretrained and METHODS[config.method].pretrained,
         image_size=config.input.image_size,
         seed=config.seed,
         cache=cache,
     )
-    backbone.freeze("layernorm" if config.method == "layernorm" else config.train.freeze)
+    backbone.freeze(config.train.freeze)
     return backbone
 
 
@@ -129,34 +126,60 @@ def check_backbone(modality: Modality, backbone: Backbone) -> None:
 def open_trial_source(
     config: TrialConfig, backbone: Backbone, num_tokens: int, cache: Path | None = None
 ) -> SourceData | None:
-    """The proxy data set as the backbone reads it; None for methods that read none.
+    """The trial's proxy data set as the backbone reads it; None for methods that read none.
+
+    Raises:
+        ConfigError: the source holds the task's own validation samples; else see `source_for`.
+    """
+    if not METHODS[config.method].reads_source:
+        return None
+    source = config.source
+    if source.name in SOURCES and config.task in SOURCES[source.name].holds:
+        raise ConfigError(
+            f"source {source.name!r} holds validation images of task {config.task}, with their labels; choose "
+            f"another source.name"
+        )
+    return source_for(
+        backbone, source.name, num_tokens=num_tokens, data=source.data, samples=source.samples, cache=cache
+    )
+
+
+def source_for(
+    backbone: Backbone,
+    name: str,
+    *,
+    num_tokens: int,
+    data: Path | None = None,
+    samples: int | None = None,
+    cache: Path | None = None,
+) -> SourceData:
+    """Source `name` as `backbone` reads it.
+
+    Args:
+        num_tokens: N, the length of a window of text.
+        data: folder of public releases; embedded sources need none.
+        samples: a fixed subset of this size; None for all.
 
     Raises:
         UnknownName: there is no such source.
         ConfigError: the source is of a kind that the backbone has no embedder for.
+        DataError, StorageError: see `sources.open_source`.
     """
-    if config.method not in SOURCE_METHODS:
-        return None
     spec = backbone.spec
-    if config.source.name not in SOURCES:
-        raise UnknownName("source", config.source.name, SOURCES)
-    if config.task in SOURCES[config.source.name].holds:
-        raise ConfigError(
-            f"source {config.source.name!r} holds validation images of task {config.task}, with their labels; choose "
-            f"another source.name"
-        )
-    kind = SOURCES[config.source.name].kind
+    if name not in SOURCES:
+        raise UnknownName("source", name, SOURCES)
+    kind = SOURCES[name].kind
     if kind.value not in spec.source_kinds:
         raise ConfigError(
-            f"source {config.source.name!r} gives {kind.value}, {spec.name} reads {', '.join(spec.source_kinds)}; "
+            f"source {name!r} gives {kind.value}, {spec.name} reads {', '.join(spec.source_kinds)}; "
             f"choose another source.name"
         )
     return open_source(
-        config.source.name,
+        name,
         SourceRequest(
-            root=config.source.data,
+            root=data,
             cache=cache or default_cache(),
-            max_samples=config.source.samples,
+            max_samples=samples,
             image_size=spec.image_size,
             image_mean=spec.image_mean,
             image_std=spec.image_std,
@@ -191,14 +214,14 @@ def count_tokens(
 
 def without_idle_mixing(config: TrialConfig, num_tokens: int) -> TrialConfig:
     """`config`, by `finetune` where it would mix samples of one token: K could only be none or all of it."""
-    if num_tokens > 1 or config.method not in MIXING_METHODS:
+    if num_tokens > 1 or METHODS[config.method].mixer is None:
         return config
     return config.model_copy(update={"method": "finetune"})
 
 
 def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> PareModel:
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
-    config = without_idle_mixing(config, num_tokens)
+    method, spec = METHODS[without_idle_mixing(config, num_tokens).method], backbone.spec
     check_backbone(Modality(shape.modality), backbone)
     target_head: nn.Module = _target_head(shape, backbone, num_tokens)
     if shape.target_scale is not None:
@@ -207,27 +230,11 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
         encoder=backbone,
         target_embedder=_target_embedder(config, shape, backbone, num_tokens),
         target_head=target_head,
-        mixer=_mixer(config, backbone, num_tokens),
-        source_head=_source_head(config, shape, backbone),
+        mixer=make_mixer(
+            method, width=spec.width, token_grid=spec.token_grid or (1, num_tokens), gate=config.gate
+        ),
+        source_head=_source_head(shape, backbone) if method.source_loss else None,
     )
-
-
-def _mixer(config: TrialConfig, backbone: Backbone, num_tokens: int) -> Mixer | None:
-    match config.method:
-        case "pare" | "pare_no_source_loss":
-            return GateMixer(Gate(backbone.spec.width, config.gate), config.gate)
-        case "random":
-            return RandomMixer()
-        case "mixup":
-            return MixupMixer()
-        case "cutmix":
-            return CutMixer(backbone.spec.token_grid or (1, num_tokens))
-        case "target_mixup":
-            return TargetMixupMixer()
-        case "target_mask":
-            return TargetMaskMixer()
-        case "finetune" | "layernorm" | "scratch" | "orca":
-            return None
 
 
 def _target_embedder(
@@ -251,7 +258,7 @@ def _target_embedder(
         embedder = SequenceEmbedder(
             channels, length, num_tokens, spec.width, positions=backbone.positions, **norm
         )
-    if config.input.embedder == "pretrained" and config.method != "scratch":
+    if config.input.embedder == "pretrained":
         start_pretrained(embedder, backbone, channels, steps)
     return embedder
 
@@ -282,8 +289,8 @@ def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.M
     return SequenceDenseHead(width, num_tokens, shape.output_shape)
 
 
-def _source_head(config: TrialConfig, shape: ModelShape, backbone: Backbone) -> nn.Module | None:
-    if shape.source_kind is None or config.method in ("pare_no_source_loss", "orca"):
+def _source_head(shape: ModelShape, backbone: Backbone) -> nn.Module | None:
+    if shape.source_kind is None:
         return None
     spec = backbone.spec
     if shape.source_kind == SourceKind.MASKED_IMAGES:

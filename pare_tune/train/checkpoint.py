@@ -7,10 +7,9 @@ is read with `weights_only=True`.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pare_tune.errors import DataError, StorageError
+from pare_tune.data.files import replacing
+from pare_tune.errors import DataError
 
 LAST = "last.pt"
 BEST = "best.safetensors"
@@ -29,11 +29,16 @@ _DAMAGED = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError, struct.error,
 )  # fmt: skip
 """What torch.load raises on bytes that are not what it wrote."""
+_UNWRITTEN = (RuntimeError, SafetensorError)
+"""What torch and safetensors raise when the disk is full."""
+_NOISE = 5
+"""Tells the seeds of an epoch's noise from those of its order, partners and augmentation (`batches`)."""
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings and containers of them. Raises StorageError when the disk refuses."""
-    _replace(path, lambda partial: torch.save(dict(state), partial))
+    with replacing(path, also=_UNWRITTEN) as partial:
+        torch.save(dict(state), partial)
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
@@ -48,10 +53,11 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def save_weights(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write a model's state as safetensors, with `about` (JSON) in its metadata."""
+    """Write a model's state as safetensors, with `about` (JSON) in its metadata. Raises StorageError."""
     # One storage under two names is not allowed in safetensors; a clone costs memory only here.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    _replace(path, lambda partial: save_file(tensors, partial, metadata={"pare_tune": json.dumps(about)}))
+    with replacing(path, also=_UNWRITTEN) as partial:
+        save_file(tensors, partial, metadata={"pare_tune": json.dumps(about)})
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -70,35 +76,20 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DataError(f"{path} is not a model of pare-tune, or is damaged: {error}") from error
 
 
-def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """State of torch's generators (NumPy's are made anew from seeds wherever they are used)."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+def load_best(folder: Path, model: nn.Module) -> int:
+    """Put the best epoch's weights into `model`; returns that epoch. Raises DataError as `load_weights`."""
+    tensors, about = load_weights(folder / BEST)
+    model.load_state_dict(tensors)
+    return int(about["epoch"])
 
 
-def set_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Undo what happened to torch's generators since `rng_state`."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-
-
-def seed_everything(seed: int, *, rank: int = 0) -> None:
+def seed_everything(seed: int) -> None:
     """Seed torch (all devices) and NumPy's legacy generator, which third-party code may use."""
-    torch.manual_seed(seed + 7919 * rank)
-    np.random.seed((seed + 7919 * rank) % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        # torch reports a full disk as RuntimeError, safetensors as its own error.
-        raise StorageError(f"cannot write {path}: {error}; free space on that disk, then resume") from error
-    finally:
-        partial.unlink(missing_ok=True)
+def seed_noise(seed: int, epoch: int, rank: int) -> None:
+    """Seed what a worker draws in one epoch (dropout, the gate's noise), so that no checkpoint need keep it."""
+    key = np.random.SeedSequence((seed, _NOISE, epoch, rank))
+    seed_everything(int(key.generate_state(1, np.uint64)[0]))

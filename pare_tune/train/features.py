@@ -14,14 +14,16 @@ from torch import Tensor
 
 from pare_tune.backbones import Backbone
 from pare_tune.distance import PSEUDO_CLASSES
-from pare_tune.sources.base import SourceData, SourceDataset
-from pare_tune.train.batches import TargetDataset
+from pare_tune.sources.base import SourceData
+from pare_tune.train.batches import TargetDataset, fetch, stack
 
 _SIDE = 16
 """Maps are shrunk to this many rows and columns before they are grouped; series to its square."""
 PIXELS = _SIDE**2
 """Length of a picture as a series."""
 _BATCH = 64
+_CHOICE = 7
+"""Tells the seed that chooses samples from those of other draws."""
 
 Embed = Callable[[Tensor], Tensor]
 """Samples (B, …) → tokens (B, N, D)."""
@@ -50,24 +52,19 @@ class Samples:
 
 def target_samples(dataset: TargetDataset, count: int, *, name: str, provenance: str, seed: int) -> Samples:
     """At most `count` samples of a task's split, as they are evaluated (without augmentation)."""
-    items = [dataset.item(int(row)) for row in subset(len(dataset), count, seed)]
-    return Samples(
-        name=name,
-        x=torch.stack([item["x"] for item in items]),
-        y=torch.stack([compact_target(item["y"]) for item in items]),
-        provenance=provenance,
-    )
+    rows = draw_rows(len(dataset), count, seed, _CHOICE)
+    return _samples([dataset.item(int(row)) for row in rows], name, provenance)
 
 
 def source_samples(source: SourceData, count: int, *, seed: int) -> Samples:
     """At most `count` samples of a source."""
-    items = fetch(source.dataset, subset(len(source.dataset), count, seed).tolist())
-    return Samples(
-        name=source.name,
-        x=torch.stack([item["x"] for item in items]),
-        y=torch.stack([compact_target(item["y"]) for item in items]),
-        provenance=source.provenance,
-    )
+    rows = draw_rows(len(source.dataset), count, seed, _CHOICE)
+    return _samples(fetch(source.dataset, rows.tolist()), source.name, source.provenance)
+
+
+def _samples(items: Sequence[dict[str, Tensor]], name: str, provenance: str) -> Samples:
+    compact = stack([{"x": item["x"], "y": compact_target(item["y"])} for item in items])
+    return Samples(name=name, x=compact["x"], y=compact["y"], provenance=provenance)
 
 
 @torch.no_grad()
@@ -98,14 +95,8 @@ def compact_target(y: Tensor) -> Tensor:
     )
 
 
-def fetch(dataset: SourceDataset, rows: Sequence[int]) -> list[dict[str, Tensor]]:
-    """Items of a source, at once where it can."""
-    at_once = getattr(dataset, "__getitems__", None)
-    return list(at_once(list(rows))) if at_once is not None else [dataset[row] for row in rows]
-
-
-def subset(total: int, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """`count` of `total` rows without repetition, in order; all of them where there are no more."""
+def draw_rows(total: int, count: int, *key: int) -> npt.NDArray[np.int64]:
+    """`count` of `total` rows without repetition, in order, chosen by `key`; all of them where there are no more."""
     if total <= count:
         return np.arange(total)
-    return np.sort(np.random.default_rng((seed, 7)).choice(total, count, replace=False)).astype(np.int64)
+    return np.sort(np.random.default_rng(key).choice(total, count, replace=False)).astype(np.int64)

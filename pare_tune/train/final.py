@@ -12,12 +12,12 @@ import torch.distributed as dist
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import plain_json, write_text
 from pare_tune.tasks.load import JoinedDataset, open_test
-from pare_tune.train.align import ALIGNMENT
-from pare_tune.train.build import ModelShape
-from pare_tune.train.checkpoint import BEST, LAST, save_weights
+from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
+from pare_tune.train.evaluation import Context, evaluate
 from pare_tune.train.export import METRICS, MODEL, export_model
-from pare_tune.train.loop import Context, EpochReport, evaluate, fit, load_best
-from pare_tune.train.trial import open_trial
+from pare_tune.train.loop import fit
+from pare_tune.train.opened import open_trial
+from pare_tune.train.report import EpochReport
 
 CURVE = "curve.jsonl"
 
@@ -53,17 +53,14 @@ def run_final(
         context.report(epoch)
 
     result = fit(
-        config,
+        opened,
         model,
-        opened.data,
-        opened.source,
         replace(context, report=report),
-        num_tokens=opened.num_tokens,
         train=JoinedDataset([opened.data.train, opened.data.val]) if with_val else None,
         validate=not with_val,
     )
     if with_val and context.is_main:
-        about = {**ModelShape.of(opened.data, opened.source).to_dict(), "epoch": config.train.epochs}
+        about = {**opened.shape.to_dict(), "epoch": config.train.epochs}
         save_weights(folder / BEST, model, about)
     if context.world_size > 1:
         dist.barrier()
@@ -91,7 +88,7 @@ def run_final(
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
     export_model(folder, folder / BEST, config, metrics)
-    for leftover in (BEST, LAST, ALIGNMENT):
+    for leftover in (BEST, LAST):
         (folder / leftover).unlink(missing_ok=True)
     return metrics
 

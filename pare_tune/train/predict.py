@@ -37,8 +37,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
     tensors, about = load_weights(folder / MODEL)
     about.pop("epoch", None)
     shape = ModelShape.from_dict(about)
-    # Every weight is overwritten, so the pretrained ones are neither needed nor looked for.
-    backbone = open_backbone(config.model_copy(update={"method": "scratch"}))
+    backbone = open_backbone(config, pretrained=False)
     num_tokens = count_tokens(config, Modality(shape.modality), shape.input_shape, backbone)
     model = build_model(config, shape, backbone, num_tokens)
     try:

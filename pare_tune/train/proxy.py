@@ -16,22 +16,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pare_tune.backbones import Backbone
-from pare_tune.config import (
-    EMBEDDED,
-    OptimizerConfig,
-    SourceConfig,
-    TrainConfig,
-    TrialConfig,
-    default_trial,
-)
+from pare_tune.backbones import Backbone, load_backbone
+from pare_tune.config import EMBEDDED, TrialConfig, default_trial
 from pare_tune.distance import Inner, logme_gain, otdd
 from pare_tune.errors import UnknownName
 from pare_tune.method import RandomMixer, SequenceEmbedder
 from pare_tune.sources import SOURCES, SourceKind
 from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.base import Modality
-from pare_tune.train.build import open_backbone, open_trial_source, start_pretrained
+from pare_tune.train.build import open_trial_source, source_for, start_pretrained
 from pare_tune.train.features import (
     PIXELS,
     Embed,
@@ -41,7 +34,7 @@ from pare_tune.train.features import (
     source_samples,
     target_samples,
 )
-from pare_tune.train.trial import OpenedTrial, open_trial
+from pare_tune.train.opened import OpenedTrial, open_target
 
 Named = Literal["task", "source"]
 
@@ -111,17 +104,20 @@ def data_distance(
         ConfigError, DataError: a data set cannot be read.
     """
     pair = (resolve(a), resolve(b))
-    grid = all(_is_picture(*one) for one in pair)
-    tasks = {name: _open_task(name, cache) for kind, name in pair if kind == "task"}
-    modality = Modality.GRID_2D if grid else Modality.SEQUENCE_1D
-    backbone = open_backbone(_any_config(modality, sources), cache)
+    modality = Modality.GRID_2D if all(_is_picture(*one) for one in pair) else Modality.SEQUENCE_1D
+    backbone = load_backbone(EMBEDDED[modality].backbone, cache=cache)
+    tasks = {
+        name: open_target(default_trial(get_task(name), preset="embedded"), cache=cache)
+        for kind, name in pair
+        if kind == "task"
+    }
     # Windows of text are as long as the samples of the task that they are compared with.
-    lengths = [t.num_tokens for t in tasks.values() if not t.data.task.modality.is_grid]
-    tokens = max(lengths, default=EMBEDDED[modality].max_tokens)
+    lengths = [task.num_tokens for task in tasks.values() if not task.data.task.modality.is_grid]
+    num_tokens = max(lengths, default=EMBEDDED[modality].max_tokens)
     seen = [
         _see_task(tasks[name], backbone, samples, seed)
         if kind == "task"
-        else _see_source(name, backbone, tokens, samples, seed, sources, cache)
+        else _see_source(name, backbone, num_tokens, samples, seed, sources, cache)
         for kind, name in pair
     ]
     (first, x), (second, y) = seen
@@ -149,29 +145,29 @@ def rank_sources(
     """Proxy sources for the task of `config`, the most promising (smallest OTDD) first; nothing is trained.
 
     Args:
-        config: a trial whose task, data, backbone and source folder are taken.
+        config: a trial whose task, data, backbone and source folder are taken; its method reads a source.
         names: sources that the backbone can read.
         samples: most of the target's training split, and of each source.
 
     Raises:
         PareTuneError: task, backbone or a source cannot be opened.
     """
-    opened = open_trial(config.with_values({"method": "finetune"}), cache=cache)
+    opened = open_target(config, cache=cache)
     backbone, embed = opened.backbone, opened.build().target_embedder
     target = target_samples(
         opened.data.train, samples, name=config.task, provenance=opened.data.provenance, seed=seed
     )
     target_BF = frozen_features(target.x, embed, backbone)
-    found: list[RankedSource] = []
+    ranked: list[RankedSource] = []
     for name in names:
-        wanted = config.with_values({"method": "pare", "source.name": name})
+        wanted = config.with_values({"source.name": name})
         data = open_trial_source(wanted, backbone, opened.num_tokens, cache)
         assert data is not None
         source = source_samples(data, samples, seed=seed)
         embed_source = _source_embed(backbone, data.kind)
         source_BF = frozen_features(source.x, embed_source, backbone)
         target_gain, source_gain = _mixed_gains(target, source, embed, embed_source, backbone, seed)
-        found.append(
+        ranked.append(
             RankedSource(
                 rank=0,
                 name=name,
@@ -185,8 +181,8 @@ def rank_sources(
                 samples=len(source.y),
             )
         )
-    found.sort(key=lambda source: source.otdd)
-    return [replace(source, rank=i) for i, source in enumerate(found, start=1)]
+    ranked.sort(key=lambda source: source.otdd)
+    return [replace(source, rank=i) for i, source in enumerate(ranked, start=1)]
 
 
 def resolve(name: str) -> tuple[Named, str]:
@@ -214,30 +210,12 @@ def _is_picture(kind: Named, name: str) -> bool:
     return get_task(name).modality.is_grid if kind == "task" else SOURCES[name].kind in _PICTURES
 
 
-def _open_task(name: str, cache: Path | None) -> OpenedTrial:
-    return open_trial(default_trial(get_task(name), preset="embedded", method="finetune"), cache=cache)
-
-
-def _any_config(modality: Modality, sources: Path | None) -> TrialConfig:
-    """What `open_trial_source` needs to know where no task is meant."""
-    small = EMBEDDED[modality]
-    return TrialConfig(
-        task="none",
-        backbone=small.backbone,
-        source=SourceConfig(name=small.source, data=sources),
-        optimizer=OptimizerConfig(lr=small.lr),
-        train=TrainConfig(epochs=1, batch_size=small.batch_size),
-    )
-
-
 def _see_task(opened: OpenedTrial, backbone: Backbone, count: int, seed: int) -> tuple[Samples, Tensor]:
     data = opened.data
-    found = target_samples(data.train, count, name=data.task.name, provenance=data.provenance, seed=seed)
-    if data.task.modality.is_grid and backbone.spec.kind == "sequence":
-        return found, frozen_features(
-            as_series(found.x), _pixel_embedder(found.x.shape[1], backbone), backbone
-        )
-    return found, frozen_features(found.x, opened.build().target_embedder, opened.backbone)
+    samples = target_samples(data.train, count, name=data.task.name, provenance=data.provenance, seed=seed)
+    if _is_foreign(samples, backbone):
+        return samples, _pixel_features(samples, backbone)
+    return samples, frozen_features(samples.x, opened.build().target_embedder, opened.backbone)
 
 
 def _see_source(
@@ -246,18 +224,27 @@ def _see_source(
     num_tokens: int,
     count: int,
     seed: int,
-    sources: Path | None,
+    root: Path | None,
     cache: Path | None,
 ) -> tuple[Samples, Tensor]:
     kind = SOURCES[name].kind
-    as_pixels = kind in _PICTURES and backbone.spec.kind == "sequence"
-    config = _any_config(Modality.GRID_2D if kind in _PICTURES else Modality.SEQUENCE_1D, sources)
-    reader = open_backbone(config, cache) if as_pixels else backbone
-    data = open_trial_source(config.with_values({"source.name": name}), reader, num_tokens, cache)
-    assert data is not None
-    found = source_samples(data, count, seed=seed)
-    embed = _pixel_embedder(found.x.shape[1], backbone) if as_pixels else _source_embed(backbone, kind)
-    return found, frozen_features(as_series(found.x) if as_pixels else found.x, embed, backbone)
+    reader = backbone
+    if kind in _PICTURES and backbone.spec.kind == "sequence":
+        reader = load_backbone(EMBEDDED[Modality.GRID_2D].backbone, cache=cache)
+    source = source_for(reader, name, num_tokens=num_tokens, data=root, cache=cache)
+    samples = source_samples(source, count, seed=seed)
+    if _is_foreign(samples, backbone):
+        return samples, _pixel_features(samples, backbone)
+    return samples, frozen_features(samples.x, _source_embed(backbone, kind), backbone)
+
+
+def _is_foreign(samples: Samples, backbone: Backbone) -> bool:
+    """Whether these are pictures for a backbone that reads series."""
+    return samples.x.ndim == 4 and backbone.spec.kind == "sequence"
+
+
+def _pixel_features(samples: Samples, backbone: Backbone) -> Tensor:
+    return frozen_features(as_series(samples.x), _pixel_embedder(samples.x.shape[1], backbone), backbone)
 
 
 def _source_embed(backbone: Backbone, kind: SourceKind) -> Embed:

@@ -44,10 +44,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pare_tune.config import (
-    ALIGNING_METHODS,
-    GATED_METHODS,
-    MIXING_METHODS,
-    SOURCE_METHODS,
     OptimizerConfig,
     RunConfig,
     SourceConfig,
@@ -57,6 +53,7 @@ from pare_tune.config import (
     load_yaml,
 )
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.method import METHODS, Method
 from pare_tune.tasks.base import Task
 from pare_tune.tune.prior import STRENGTHS, Prior
 
@@ -68,13 +65,15 @@ _KINDS: tuple[Kind, ...] = ("float", "int", "choice")
 _FIELDS = frozenset({*_KINDS, "log", "step", "default", "relative", "times", "when", "prior"})
 
 # A setting that the method ignores would only add noise to the search.
-_ONLY = (
-    (("k.", "loss."), MIXING_METHODS, "mixes nothing"),
-    (("source.",), SOURCE_METHODS, "reads no source data"),
-    (("gate.",), GATED_METHODS, "has no gate"),
-    (("align.",), ALIGNING_METHODS, "aligns nothing"),
+_ONLY: tuple[tuple[tuple[str, ...], Callable[[Method], bool], str], ...] = (
+    (("k.", "loss."), lambda m: m.mixer is not None, "mixes nothing"),
+    (("source.",), lambda m: m.reads_source, "reads no source data"),
+    (("gate.",), lambda m: m.is_gated, "has no gate"),
+    (("align.",), lambda m: m.aligns, "aligns nothing"),
+    (("train.freeze",), lambda m: m.freeze is None, "decides that itself"),
+    (("input.embedder",), lambda m: m.pretrained, "starts at random"),
 )
-"""(settings, methods that have them, why others do not)."""
+"""(settings, whether a method has them, why others do not)."""
 _METHOD = "method"
 _STRONGEST = 1000.0
 """A prior that outweighs every search is no prior but a fixed value."""
@@ -542,9 +541,10 @@ def _when(p: Parameter, when: Any, earlier: Mapping[str, Parameter]) -> dict[str
 def _bind(
     p: Parameter, base: TrialConfig, methods: Sequence[str], usable: Usable | None, notes: list[str]
 ) -> Parameter | None:
-    for prefixes, having, why in _ONLY:
+    for prefixes, has, why in _ONLY:
         if not p.key.startswith(prefixes):
             continue
+        having = frozenset(name for name, method in METHODS.items() if has(method))
         if not having & set(methods):
             notes.append(f"{p.key} is not searched: method {' or '.join(methods)} {why}")
             return None

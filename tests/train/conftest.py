@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from pare_tune.config import SOURCE_METHODS, TrialConfig, default_trial
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.data.store import Record
+from pare_tune.method import METHODS
 from pare_tune.sources.base import SourceData, SourceKind
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.tasks.metrics import METRICS
-from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
-from pare_tune.train.checkpoint import seed_everything
+from pare_tune.train.build import count_tokens, open_backbone
 from pare_tune.train.loop import Context, EpochReport, FitResult, fit
+from pare_tune.train.opened import OpenedTrial
 
 
 def _read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
@@ -87,17 +88,18 @@ class Toy:
         world_size: int = 1,
         validate: bool = True,
     ) -> tuple[FitResult, torch.nn.Module]:
-        seed_everything(self.config.seed)
         backbone = open_backbone(self.config)
         n = count_tokens(self.config, Modality.SEQUENCE_1D, self.data.input_shape, backbone)
         source = SourceData(
             name="tokens", kind=SourceKind.TEXT, dataset=Tokens(n), num_classes=2, provenance="toy"
         )
-        chosen = source if self.config.method in SOURCE_METHODS else None
-        model = build_model(self.config, ModelShape.of(self.data, chosen), backbone, n)
+        chosen = source if METHODS[self.config.method].reads_source else None
+        opened = OpenedTrial(
+            config=self.config, data=self.data, source=chosen, backbone=backbone, num_tokens=n
+        )
+        model = opened.build()
         context = Context(report=report, folder=folder, rank=rank, world_size=world_size)
-        result = fit(self.config, model, self.data, chosen, context, num_tokens=n, validate=validate)
-        return result, model
+        return fit(opened, model, context, validate=validate), model
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,9 @@ from pare_tune.errors import DataError, StorageError
 from pare_tune.train.checkpoint import (
     load_state,
     load_weights,
-    rng_state,
     save_state,
     save_weights,
-    set_rng_state,
+    seed_noise,
 )
 
 CPU = torch.device("cpu")
@@ -100,9 +99,13 @@ def test_a_full_disk_leaves_the_previous_state_whole(tmp_path: Path, monkeypatch
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_random_numbers_go_on_where_they_were() -> None:
-    torch.manual_seed(0)
-    state = rng_state(CPU)
-    first = torch.rand(3)
-    set_rng_state(state, CPU)
-    assert torch.equal(torch.rand(3), first)
+def test_noise_follows_from_seed_epoch_and_rank_alone() -> None:
+    def drawn(*key: int) -> list[float]:
+        seed_noise(*key)
+        return [*torch.rand(2).tolist(), *np.random.rand(2)]  # noqa: NPY002
+
+    first = drawn(3, 1, 0)
+    torch.rand(100)
+    assert drawn(3, 1, 0) == first
+    others = [drawn(*key) for key in ((4, 1, 0), (3, 2, 0), (3, 1, 1), (3, 0, 1))]
+    assert len({tuple(one) for one in [first, *others]}) == 5

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from pare_tune.train.features import Samples, as_series, compact_target, fetch, frozen_features, subset
+from pare_tune.train.batches import fetch
+from pare_tune.train.features import Samples, as_series, compact_target, draw_rows, frozen_features
 
 from .conftest import Tokens
 
@@ -29,10 +30,10 @@ def test_a_picture_is_its_pixels_in_reading_order() -> None:
 
 
 def test_subsets_are_fixed_by_the_seed_and_repeat_nothing() -> None:
-    rows = subset(100, 20, 3)
+    rows = draw_rows(100, 20, 3)
     assert len(set(rows.tolist())) == 20
-    assert rows.tolist() == subset(100, 20, 3).tolist() != subset(100, 20, 4).tolist()
-    assert subset(5, 20, 0).tolist() == [0, 1, 2, 3, 4]
+    assert rows.tolist() == draw_rows(100, 20, 3).tolist() != draw_rows(100, 20, 4).tolist()
+    assert draw_rows(5, 20, 0).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_items_are_fetched_at_once_where_that_is_possible() -> None:

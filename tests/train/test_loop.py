@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pare_tune.config import GATED_METHODS, MIXING_METHODS, Method
 from pare_tune.errors import DataError, TrialFailed
+from pare_tune.method import METHODS
 from pare_tune.tasks.base import Batch, Metric
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.train import loop
 from pare_tune.train.batches import TargetDataset
+from pare_tune.train.checkpoint import LAST
 from pare_tune.train.loop import Context, EpochReport, evaluate
 from pare_tune.train.optim import learning_rate
 
@@ -101,18 +103,29 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(toy: Toy, tmp_path: 
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+def test_a_checkpoint_of_a_release_that_kept_random_state_goes_on(toy: Toy, tmp_path: Path) -> None:
+    whole, _ = toy.run()
+    with pytest.raises(Killed):
+        toy.run(folder=tmp_path, report=die)
+    state = torch.load(tmp_path / LAST, weights_only=True)
+    assert "rng" not in state
+    torch.save({**state, "rng": {"cpu": torch.get_rng_state()}}, tmp_path / LAST)
+    resumed, _ = toy.run(folder=tmp_path)
+    assert numbers(resumed.curve) == numbers(whole.curve)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_what_it_should(toy: Toy, method: str) -> None:
     changed = toy.changed(method=method)
     torch.manual_seed(0)
     result, model = changed.run()
     first = result.curve[0]
-    assert (first.k > 0) == (method in MIXING_METHODS)
-    assert (first.loss_mixed_target > 0) == (method in MIXING_METHODS)
+    assert (first.k > 0) == (METHODS[method].mixer is not None)
+    assert (first.loss_mixed_target > 0) == (METHODS[method].mixer is not None)
     # The other sample's label: the source's, or another target's.
     labelled = {"pare", "random", "mixup", "cutmix", "target_mixup"}
     assert (first.loss_mixed_source > 0) == (method in labelled)
-    assert math.isnan(first.gate_target) == (method not in GATED_METHODS)
+    assert math.isnan(first.gate_target) == (not METHODS[method].is_gated)
     if method == "layernorm":
         frozen = [n for n, p in model.named_parameters() if n.startswith("encoder.") and not p.requires_grad]
         assert frozen
@@ -139,7 +152,7 @@ def test_divergence_ends_the_trial_with_its_cause(toy: Toy) -> None:
     with pytest.raises(TrialFailed, match="diverged: loss became") as caught:
         toy.changed(
             **{"optimizer.lr": 10.0, "optimizer.name": "sgd", "optimizer.clip": None, "train.epochs": 30}
-        ).run()
+        ).run(validate=False)
     assert caught.value.cause == "diverged"
 
 
@@ -204,27 +217,62 @@ def test_without_validation_there_is_no_score(toy: Toy) -> None:
     assert result.best_epoch == 0
 
 
-def _worker(rank: int, toy: Toy, port: int, out: str) -> None:
+Curve = list[dict[str, float]]
+
+
+def quiet(toy: Toy) -> Toy:
+    return toy.changed(**{"gate.noise": 0.0, "train.batch_size": 6, "train.accumulation": 2})
+
+
+def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
+    """Leaves {out}/{rank}.pt: curves without noise, with it, and of a training that was cut short and went on."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
+
+    def curve(toy: Toy, **options: Any) -> Curve:
+        return numbers(toy.run(rank=rank, world_size=2, **options)[0].curve)
+
     try:
-        result, _ = toy.run(rank=rank, world_size=2)
-        torch.save(numbers(result.curve), f"{out}.{rank}")
+        curves = {"quiet": curve(quiet(toy)), "whole": curve(toy)}
+        with pytest.raises(Killed):
+            curve(toy, folder=out, report=die)
+        dist.barrier()
+        curves["resumed"] = curve(toy, folder=out)
+        torch.save(curves, out / f"{rank}.pt")
         # Gloo aborts where one side hangs up while the other still talks.
         dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
-def test_two_workers_follow_the_curve_of_one(toy: Toy, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_workers(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Curve]]:
+    """What each of two workers saw."""
+    out = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_worker, args=(toy, port, out), nprocs=2)
+    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_two_workers_follow_the_curve_of_one(toy: Toy, two_workers: list[dict[str, Curve]]) -> None:
     """Same global batch, no noise: equal up to the order of float32 sums (1e-4 of the loss)."""
-    quiet = toy.changed(**{"gate.noise": 0.0, "train.batch_size": 6, "train.accumulation": 2})
-    one, _ = quiet.run()
-    port = 20_000 + os.getpid() % 20_000
-    mp.spawn(_worker, args=(quiet, port, str(tmp_path / "curve")), nprocs=2)
-    curves = [torch.load(tmp_path / f"curve.{rank}", weights_only=True) for rank in range(2)]
+    one, _ = quiet(toy).run()
+    first, second = (curves["quiet"] for curves in two_workers)
     for name in ("train_loss", "loss_target", "loss_mixed_target", "loss_mixed_source", "score", "grad_norm"):
         expected = [getattr(r, name) for r in one.curve]
-        assert [e[name] for e in curves[0]] == pytest.approx(expected, rel=1e-4), name
-    assert [e["score"] for e in curves[0]] == [e["score"] for e in curves[1]]
+        assert [e[name] for e in first] == pytest.approx(expected, rel=1e-4), name
+    assert [e["score"] for e in first] == [e["score"] for e in second]
+
+
+def test_two_interrupted_workers_end_as_two_undisturbed_ones(two_workers: list[dict[str, Curve]]) -> None:
+    """With noise, which every worker draws for itself."""
+    for rank, curves in enumerate(two_workers):
+        # The checkpoint holds what the first worker saw.
+        went_on = slice(0 if rank == 0 else 2, None)
+        for resumed, whole in zip(curves["resumed"][went_on], curves["whole"][went_on], strict=True):
+            assert resumed == pytest.approx(whole, rel=1e-6)
+    gates = [curves["whole"][0]["gate_target"] for curves in two_workers]
+    assert gates[0] != gates[1]

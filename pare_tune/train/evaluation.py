@@ -1,0 +1,137 @@
+"""Scoring a split: the same on one worker and on several."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pare_tune.errors import DataError
+from pare_tune.method import PareModel, PareOutput
+from pare_tune.tasks.base import Metric
+from pare_tune.train.batches import TargetDataset, stack
+from pare_tune.train.report import EpochReport
+
+Report = Callable[[EpochReport], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a training runs and whom it tells."""
+
+    report: Report
+    folder: Path | None = None
+    """Keeps `last.pt` and `best.safetensors`; None keeps nothing."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and computes metrics."""
+        return self.rank == 0
+
+
+@torch.no_grad()
+def predict_split(
+    model: PareModel | nn.Module, dataset: TargetDataset, *, batch_size: int, context: Context
+) -> tuple[Tensor, dict[str, Tensor]] | None:
+    """Predictions (n, ...) and targets of a whole split, in order, on the CPU of rank 0; None on other ranks."""
+    model.eval()
+    indices = range(context.rank, len(dataset), context.world_size)
+    predictions: list[Tensor] = []
+    targets: list[dict[str, Tensor]] = []
+    for start in range(0, len(indices), batch_size):
+        batch = stack([dataset.item(i) for i in indices[start : start + batch_size]])
+        x = batch.pop("x").to(context.device, non_blocking=True)
+        with autocast(context.device):
+            output = cast("PareOutput", model(x))
+        predictions.append(output.target.float().cpu())
+        targets.append(batch)
+    if context.world_size == 1:
+        return torch.cat(predictions), _join(targets)
+    gathered: list[Any] | None = [None] * context.world_size if context.is_main else None
+    mine = (torch.cat(predictions), _join(targets)) if predictions else None
+    dist.gather_object(mine, gathered)
+    if gathered is None:
+        return None
+    parts = [(rank, part) for rank, part in enumerate(gathered) if part is not None]
+    order = torch.cat([torch.arange(rank, len(dataset), context.world_size) for rank, _ in parts]).argsort()
+    merged = _join([part[1] for _, part in parts])
+    return torch.cat([part[0] for _, part in parts])[order], {k: v[order] for k, v in merged.items()}
+
+
+def evaluate(
+    model: PareModel | nn.Module,
+    dataset: TargetDataset,
+    metric: Metric,
+    *,
+    batch_size: int,
+    context: Context,
+    split: str | None = None,
+) -> float:
+    """The metric over the whole split; every rank gets the same number, NaN where there is none.
+
+    Args:
+        split: what to call the split in a DataError; None wants NaN instead of that error.
+
+    Raises:
+        DataError: no predictions have a score on this split.
+    """
+    found = predict_split(model, dataset, batch_size=batch_size, context=context)
+    told = [float("nan"), False]
+    if found is not None:
+        predictions, targets = found
+        if torch.isfinite(predictions).all():
+            score = float(metric.score(predictions, targets))
+            undefined = (
+                split is not None and math.isnan(score) and _is_undefined(metric, predictions, targets)
+            )
+            told = [score, undefined]
+    if context.world_size > 1:
+        dist.broadcast_object_list(told, src=0)
+    if told[1]:
+        raise DataError(
+            f"metric {metric.name} is not defined on the {split} split, {len(dataset)} samples (of one class only?); "
+            f"choose another metric, or data whose {split} split has samples of every class"
+        )
+    return told[0]
+
+
+def _is_undefined(metric: Metric, predictions: Tensor, targets: dict[str, Tensor]) -> bool:
+    """Whether the split is why there is no score, not these predictions, constant ones in a correlation for example.
+
+    Noise in (0, 1) has a score wherever anything has: it is not constant, and positive for logarithms.
+    """
+    noise = torch.rand(predictions.shape, generator=torch.Generator().manual_seed(0))
+    return math.isnan(float(metric.score(noise, targets)))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory that this process has had: of `device` if it is an accelerator, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    # Kilobytes on Linux, bytes on macOS.
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    )
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 on CUDA; elsewhere full precision."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _join(batches: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([b[name] for b in batches]) for name in batches[0]}

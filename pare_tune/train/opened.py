@@ -1,0 +1,75 @@
+"""Everything that a trial's config names, opened and ready to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pare_tune.backbones import Backbone
+from pare_tune.config import TrialConfig
+from pare_tune.method import PareModel
+from pare_tune.sources.base import SourceData
+from pare_tune.steps import step
+from pare_tune.tasks.load import TaskData
+from pare_tune.train.build import (
+    ModelShape,
+    build_model,
+    check_backbone,
+    count_tokens,
+    open_backbone,
+    open_data,
+    open_trial_source,
+    without_idle_mixing,
+)
+from pare_tune.train.checkpoint import seed_everything
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedTrial:
+    """A config and what it names."""
+
+    config: TrialConfig
+    """As asked for; `finetune` in place of a mixing method where a sample is one token."""
+    data: TaskData
+    source: SourceData | None
+    """None for methods that read none."""
+    backbone: Backbone
+    num_tokens: int
+    """N, the tokens of one sample."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """What the model must be rebuilt with beside its config."""
+        return ModelShape.of(self.data, self.source)
+
+    def build(self) -> PareModel:
+        """A new model; the same seed gives the same weights."""
+        seed_everything(self.config.seed)
+        return build_model(self.config, self.shape, self.backbone, self.num_tokens)
+
+
+def open_trial(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial:
+    """Open data, backbone and source; every mistake in them is found here, before anything trains.
+
+    Raises:
+        PareTuneError: what is missing or wrong, and what to do.
+    """
+    opened = open_target(config, cache=cache)
+    source = open_trial_source(opened.config, opened.backbone, opened.num_tokens, cache)
+    return replace(opened, source=source)
+
+
+def open_target(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial:
+    """`open_trial` without the source.
+
+    Raises:
+        PareTuneError: what is missing or wrong, and what to do.
+    """
+    data = open_data(config, cache)
+    modality = data.task.modality
+    with step(f"loading the backbone {config.backbone}"):
+        backbone = open_backbone(config, cache)
+    check_backbone(modality, backbone)
+    num_tokens = count_tokens(config, modality, data.input_shape, backbone)
+    config = without_idle_mixing(config, num_tokens)
+    return OpenedTrial(config=config, data=data, source=None, backbone=backbone, num_tokens=num_tokens)
