@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pare_tune.config import TrialConfig
 from pare_tune.train.loop import Context, FitResult, fit
-from pare_tune.train.opened import OpenedTrial as OpenedTrial
 from pare_tune.train.opened import open_trial
 
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pare_tune.train.trial import OpenedTrial
+    from pare_tune.train.opened import OpenedTrial
 
 GB, MB = 1e9, 1e6
 PEAK_TARGET_MB, SECOND_TARGET_MB = 1000, 150

@@ -34,8 +34,8 @@ from pare_tune.report import TensorBoardWriter
 from pare_tune.tasks import get_task
 from pare_tune.train import loop
 from pare_tune.train.loop import Context, EpochReport, fit, gate_statistics
+from pare_tune.train.opened import OpenedTrial, open_trial
 from pare_tune.train.patches import record_patches
-from pare_tune.train.trial import OpenedTrial, open_trial
 from pare_tune.tune.metrics import measured
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
@@ -123,7 +123,7 @@ def train(opened: OpenedTrial, now: Callable[[], float], *, logged: bool) -> tup
         context = Context(report=tell, folder=run / "trials" / "0000")
         assert context.folder is not None
         context.folder.mkdir(parents=True)
-        fit(opened.config, model, opened.data, opened.source, context, num_tokens=opened.num_tokens)
+        fit(opened, model, context)
         seconds = now() - started
         size = sum(p.stat().st_size for p in run.glob("tensorboard/trial-0000/*"))
     return seconds, clock.seconds, size

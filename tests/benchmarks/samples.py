@@ -31,7 +31,7 @@ from pare_tune.tasks.load import TaskData, TaskDataset, load_task
 from pare_tune.train.batches import stack
 from pare_tune.train.build import count_tokens, open_backbone, open_trial_source
 from pare_tune.train.loop import Context, fit
-from pare_tune.train.trial import OpenedTrial
+from pare_tune.train.opened import OpenedTrial
 
 PENALTIES = tuple(10.0**power for power in range(-4, 7))
 Array = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def row(name: str) -> str:
     opened = OpenedTrial(config=config, data=data, source=source, backbone=backbone, num_tokens=num_tokens)
     started = time.process_time()
     context = Context(report=lambda report: None)
-    score = fit(config, opened.build(), data, source, context, num_tokens=num_tokens).best_score
+    score = fit(opened, opened.build(), context).best_score
     seconds = time.process_time() - started
     cells = (f"{name} ({task.metric.name})", data.provenance, *map(words.number, (guess, probe, score)))
     return f"| {' | '.join(cells)} | {seconds:.0f} |"

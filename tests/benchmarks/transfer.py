@@ -27,7 +27,7 @@ from pare_tune.tasks.load import load_task
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.train.build import count_tokens, open_backbone, open_trial_source
 from pare_tune.train.loop import Context, fit
-from pare_tune.train.trial import OpenedTrial
+from pare_tune.train.opened import OpenedTrial
 
 TASKS = ("digits-200", "ninapro", "ecg", "psicov", "advection", "wdbc")
 METHODS = ("scratch", "finetune")
@@ -88,7 +88,7 @@ def best_score(cell: tuple[str, str, int]) -> float:
     source = open_trial_source(config, backbone, num_tokens)
     opened = OpenedTrial(config=config, data=data, source=source, backbone=backbone, num_tokens=num_tokens)
     context = Context(report=lambda report: None)
-    return fit(config, opened.build(), data, source, context, num_tokens=num_tokens).best_score
+    return fit(opened, opened.build(), context).best_score
 
 
 def main() -> None:
