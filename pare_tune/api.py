@@ -43,8 +43,9 @@ from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
-from pare_tune.train.export import METRICS
-from pare_tune.train.final import CURVE, is_finished
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.final import CURVE
+from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.train.trial import open_trial
@@ -142,7 +143,9 @@ def train(
     gpus_per_worker: float | None = None,
     with_val: bool = False,
     epochs: int | None = None,
+    accept_changed_data: bool = False,
     observe: Callable[[dict[str, Any]], None] | None = None,
+    notify: Notify | None = None,
 ) -> dict[str, Any]:
     """Train one configuration in full through Ray Train, score the test split once, and export the model.
 
@@ -152,7 +155,9 @@ def train(
         config: a `TrialConfig`, or the path of a best.yaml.
         out: folder of the model; by default final/ beside the config.
         with_val: train on train + validation.
+        accept_changed_data: train although data, split or backbone are not those that the config was found on.
         observe: called with every epoch's numbers.
+        notify: called with one-line notes and warnings.
 
     Returns:
         What metrics.json holds, and "folder".
@@ -172,7 +177,11 @@ def train(
     folder = Path(out).absolute()
     task = task_of(trial)
     task_data.load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
-    if is_finished(folder):
+    fingerprint = Fingerprint.of(trial, task)
+    tell = notify or (lambda line: None)
+    if not isinstance(config, TrialConfig):
+        _check_found_on(Path(config), fingerprint, accept=accept_changed_data, notify=tell)
+    if ModelFolder(folder).is_complete:
         raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
     with (
         connect(
@@ -184,7 +193,7 @@ def train(
         _owned(folder),
         FinalWriter(folder, task.metric.name) as board,
     ):
-        _check_continues(folder, trial, with_val)
+        _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=tell)
         # Ray Train is slow to import, and predicting needs none of it.
         from pare_tune.train.worker import launch_final
 
@@ -197,7 +206,7 @@ def train(
                 cpus_per_worker=cluster.cpus_for(num_workers),
                 gpus_per_worker=cluster.gpus_for(gpus_per_worker),
             )
-        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = ModelFolder(folder).metrics()
         board.end(metrics)
         shutil.rmtree(folder / PATCHES, ignore_errors=True)
     return {**metrics, "folder": str(folder)}
@@ -400,14 +409,26 @@ def resume_search(
     *,
     budget: str | None = None,
     max_disk: str | None = None,
+    accept_changed_data: bool = False,
     observe: Observe | None = None,
     notify: Notify | None = None,
 ) -> Result:
-    """Go on with a search, perhaps with a larger budget or another limit of its folder's size ("5GB")."""
+    """Go on with a search, perhaps with a larger budget or another limit of its folder's size ("5GB").
+
+    Raises:
+        ConfigError: data, split or backbone changed since it began, which `accept_changed_data` accepts.
+    """
     with _boards(observe) as watch:
         parsed = None if budget is None else Budget.parse(budget)
         size = None if max_disk is None else parse_size(max_disk)
-        result = _resume(run, parsed, max_disk=size, observe=watch, notify=notify)
+        result = _resume(
+            run,
+            parsed,
+            max_disk=size,
+            accept_changed_data=accept_changed_data,
+            observe=watch,
+            notify=notify,
+        )
     write_reports(result.path)
     return result
 
@@ -539,15 +560,31 @@ def _owned(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check_continues(folder: Path, trial: TrialConfig, with_val: bool) -> None:
-    """A half-trained folder goes on only with the configuration it was begun with."""
+def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:
+    """A configuration is trained on the data that it was found on; one that somebody wrote was found on none."""
+    then = read_fingerprint(config)
+    if then is None and not (config.absolute().parent / "run.yaml").is_file():
+        return
+    means = "these settings were chosen by scores on the old data, perhaps on samples that are tested now"
+    check_unchanged(then, now, where=config, accept=accept, accepted_means=means, notify=notify)
+
+
+def _check_continues(
+    folder: Path, trial: TrialConfig, with_val: bool, now: Fingerprint, *, accept: bool, notify: Notify
+) -> None:
+    """A half-trained folder goes on only with the configuration and the data it was begun with."""
     begun = folder / ".begun.yaml"
-    text = f"{trial.to_yaml()}# with_val: {with_val}\n"
-    if begun.is_file() and begun.read_text(encoding="utf-8") != text:
-        raise ConfigError(
-            f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
+    head = f"{trial.to_yaml()}# with_val: {with_val}\n"
+    if begun.is_file():
+        if not begun.read_text(encoding="utf-8").startswith(head):
+            raise ConfigError(
+                f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
+            )
+        means = "samples that are tested now may have been trained on"
+        check_unchanged(
+            read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
         )
-    write_text(begun, text)
+    write_text(begun, head + now.to_yaml())
 
 
 @contextmanager

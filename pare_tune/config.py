@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -38,6 +38,9 @@ from pare_tune.method.schedule import KSchedule
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
 from pare_tune.tasks.own.spec import OwnData, from_options
+
+FINGERPRINT = "fingerprint"
+"""Key of a best.yaml beside the settings: what they were found on."""
 
 T = TypeVar("T")
 
@@ -561,8 +564,11 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
 
 
 def load_trial(path: Path) -> TrialConfig:
-    """Read a `best.yaml`. Raises ConfigError with file and line."""
-    return validate(TrialConfig, load_yaml(path), where=str(path))
+    """Read a `best.yaml`, but not what it was found on. Raises ConfigError with file and line."""
+    tree = load_yaml(path)
+    if isinstance(tree, MutableMapping):
+        tree.pop(FINGERPRINT, None)
+    return validate(TrialConfig, tree, where=str(path))
 
 
 def load_run(path: Path) -> RunConfig:

@@ -24,6 +24,12 @@ OWN = "Data of your own"
 SOURCES_ENV = ["PARE_TUNE_SOURCES", "PARE_TUNE_DATA"]
 FULL = typer.Option("--full", help="Solved data (PDEs) as many and as fine as the release; takes long.")
 
+ACCEPT = typer.Option(
+    "--accept-changed-data",
+    help="Go on although data, split or backbone changed: old and new scores do not compare, and what is tested may "
+    "have been trained on.",
+)
+
 TARGET = typer.Option(
     help="What to learn of them: a file, a folder of masks, or a column of the inputs' table.",
     rich_help_panel=OWN,

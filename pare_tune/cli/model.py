@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import long_steps, print_json, shown
+from pare_tune.cli.common import ACCEPT, long_steps, note, print_json, shown
 from pare_tune.errors import ConfigError
 
 
@@ -31,6 +31,7 @@ def train(
         typer.Option("--with-val", help="Train on train + validation; the last epoch's weights are kept."),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train longer than the trial did.")] = None,
+    accept_changed_data: Annotated[bool, ACCEPT] = False,
     soup: Annotated[
         bool,
         typer.Option(
@@ -51,7 +52,7 @@ def train(
     if soup:
         if num_workers > 1 or with_val or epochs is not None:
             raise ConfigError("--soup trains nothing; leave out --num-workers, --with-val and --epochs")
-        _soup(console, config, out, as_json=as_json)
+        _soup(console, config, out, accept_changed_data=accept_changed_data, as_json=as_json)
         return
     from pare_tune.api import train as train_final
 
@@ -64,7 +65,9 @@ def train(
             gpus_per_worker=gpus_per_worker,
             with_val=with_val,
             epochs=epochs,
+            accept_changed_data=accept_changed_data,
             observe=tell,
+            notify=note,
         )
     if as_json:
         print_json({"event": "trained", **metrics})
@@ -108,13 +111,15 @@ def predict(
         typer.echo(f"columns: {', '.join(names)}")
 
 
-def _soup(console: Console, config: Path, out: Path | None, *, as_json: bool) -> None:
+def _soup(
+    console: Console, config: Path, out: Path | None, *, accept_changed_data: bool, as_json: bool
+) -> None:
     from pare_tune.compare.soup import soup_of_run
 
     run = config.absolute().parent
     folder = (out or run / "soup").absolute()
     with long_steps(as_json=as_json):
-        metrics = soup_of_run(run, folder)
+        metrics = soup_of_run(run, folder, accept_changed_data=accept_changed_data, notify=note)
     if as_json:
         print_json({"event": "souped", **metrics, "folder": str(folder)})
         return

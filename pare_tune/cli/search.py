@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pare_tune.cli.app import app
 from pare_tune.cli.common import (
+    ACCEPT,
     CHANNELS,
     INTERRUPTED,
     KIND,
@@ -267,6 +268,7 @@ def resume(
         str | None, typer.Option(help="A new budget for the whole run, what is already spent included.")
     ] = None,
     max_disk: Annotated[str | None, MAX_DISK] = None,
+    accept_changed_data: Annotated[bool, ACCEPT] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Go on with a search that was interrupted, or extend one that ended.
@@ -276,7 +278,11 @@ def resume(
     from pare_tune.api import resume_search
 
     _watch(
-        lambda **tell: resume_search(run, budget=budget, max_disk=max_disk, **tell), as_json=as_json, run=run
+        lambda **tell: resume_search(
+            run, budget=budget, max_disk=max_disk, accept_changed_data=accept_changed_data, **tell
+        ),
+        as_json=as_json,
+        run=run,
     )
 
 

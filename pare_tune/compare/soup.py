@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pare_tune.config import TrialConfig, load_run, load_trial
+from pare_tune.config import TrialConfig, load_run, load_trial, task_of
 from pare_tune.errors import ConfigError, DataError, RunBusy
 from pare_tune.steps import step
 from pare_tune.tasks.load import open_test
@@ -30,8 +30,8 @@ from pare_tune.train.build import (
     pick_device,
 )
 from pare_tune.train.checkpoint import BEST, load_weights, save_weights
-from pare_tune.train.export import export_model
-from pare_tune.train.final import is_finished
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.loop import Context, evaluate
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import snapshot
@@ -117,7 +117,14 @@ def difference(a: State, b: State) -> str | None:
     return None
 
 
-def soup_of_run(run: Path, out: Path, *, cache: Path | None = None) -> dict[str, Any]:
+def soup_of_run(
+    run: Path,
+    out: Path,
+    *,
+    accept_changed_data: bool = False,
+    notify: Callable[[str], None] = lambda line: None,
+    cache: Path | None = None,
+) -> dict[str, Any]:
     """Make the soup of a search's best trials, score the test split once, and export it to `out`.
 
     Where no second trial helps on validation, that is the best trial itself, and "soup" names it alone.
@@ -127,21 +134,31 @@ def soup_of_run(run: Path, out: Path, *, cache: Path | None = None) -> dict[str,
         it.
 
     Raises:
-        ConfigError: `run` is no run folder, or fewer than two trials of it kept weights that fit together.
+        ConfigError: `run` is no run folder, fewer than two trials of it kept weights that fit together, or its data
+            changed.
         RunBusy: `out` holds a model already.
     """
-    if is_finished(out):
+    if ModelFolder(out).is_complete:
         raise RunBusy(f"{out} already holds a trained model; give another folder with --out, or delete it")
     started = time.perf_counter()
     found = snapshot(run)
     chosen, states = _compatible(ingredients(run, found), run)
     config, device = chosen[0].config, pick_device()
+    fingerprint = Fingerprint.of(config, task_of(config, cache), cache)
+    check_unchanged(
+        read_fingerprint(RunFolder(run).fingerprint_yaml),
+        fingerprint,
+        where=run,
+        accept=accept_changed_data,
+        accepted_means="these weights were trained on the old data, and perhaps on samples that are tested now",
+        notify=notify,
+    )
     with step("averaging weights, trials", len(chosen)) as count:
         kitchen = _Kitchen(config, chosen[0].folder, device, cache, count)
         soup = greedy_soup(states, kitchen.validate, kitchen.data.task.metric.better)
     metrics = kitchen.serve(soup, chosen, out, cache)
     metrics["seconds"] = time.perf_counter() - started
-    export_model(out, out / BEST, config, metrics)
+    ModelFolder(out).write(out / BEST, config.to_yaml() + fingerprint.to_yaml(), metrics)
     (out / BEST).unlink(missing_ok=True)
     return metrics
 

@@ -7,7 +7,6 @@ epoch, and a score of the test split that is on the disk is not computed twice.
 
 from __future__ import annotations
 
-import json
 import shutil
 import traceback
 from collections.abc import Iterable
@@ -25,8 +24,8 @@ from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
-from pare_tune.train.export import CONFIG, METRICS
-from pare_tune.train.final import is_finished, run_final
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import resume, search, snapshot
@@ -114,16 +113,15 @@ def _ours(cell: Cell, cache: Path | None) -> CellResult:
     if cell.needs_search:
         found = snapshot(_searched(cell))
         config, spent = _chosen(cell, found), _Spent.of(found)
-    final = cell.folder / FINAL
-    if not is_finished(final):
+    final = ModelFolder(cell.folder / FINAL)
+    if not final.is_complete:
         run_final(
             config,
-            Context(report=lambda epoch: None, folder=final, device=pick_device()),
+            Context(report=lambda epoch: None, folder=final.path, device=pick_device()),
             with_val=False,
             cache=cache,
         )
-    metrics = json.loads((final / METRICS).read_text(encoding="utf-8"))
-    used = load_trial(final / CONFIG)
+    metrics, used = final.metrics(), final.config()
     stood_in = used.method != cell.config.trial.method
     return _done(
         cell,
@@ -139,11 +137,8 @@ def _ours(cell: Cell, cache: Path | None) -> CellResult:
 
 
 def _soup(cell: Cell, cache: Path | None) -> CellResult:
-    run, out = _searched(cell), cell.folder / FINAL
-    if is_finished(out):
-        metrics = json.loads((out / METRICS).read_text(encoding="utf-8"))
-    else:
-        metrics = soup_of_run(run, out, cache=cache)
+    run, out = _searched(cell), ModelFolder(cell.folder / FINAL)
+    metrics = out.metrics() if out.is_complete else soup_of_run(run, out.path, cache=cache)
     spent, members = _Spent.of(snapshot(run)), metrics["soup"]
     tried = f"of {len(metrics['ingredients'])} trials that were kept"
     return _done(

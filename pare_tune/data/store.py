@@ -7,6 +7,7 @@ is zero-copy: arrays are read-only views into the page cache.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -132,6 +133,17 @@ class Store:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return whole if self._chosen is None else whole[self._chosen]
 
+    def digest(self) -> str:
+        """16 digits that change with any value, with the order of the records, and with names or types of fields."""
+        content = {}
+        for name, parts in self._columns.items():
+            running = hashlib.blake2b(digest_size=8)
+            for part in parts:
+                for array in part.arrays():
+                    running.update(array.tobytes())
+            content[name] = [parts[0].arrays()[0].dtype.str, running.hexdigest()]
+        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "share": self._share}
 
@@ -171,6 +183,9 @@ class _Whole:
     def whole(self) -> npt.NDArray[Any]:
         return self._values
 
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return (self._values,)
+
 
 class _Ragged:
     """A column of differing shapes: one flat array, offsets and shapes."""
@@ -186,6 +201,9 @@ class _Ragged:
 
     def whole(self) -> npt.NDArray[Any]:
         raise DataError(f"field {self._name!r} has another shape in every record; read it record by record")
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return (self._flat[self._offsets[0] : self._offsets[-1]], self._shapes)
 
 
 def _read_column(batch: pa.RecordBatch, name: str, dtype: np.dtype[Any], ragged: bool) -> _Whole | _Ragged:

@@ -6,8 +6,10 @@ the final training and its evaluation call.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,8 +20,9 @@ import torch
 from torch import Tensor
 
 from pare_tune.data.cache import prepared
+from pare_tune.data.files import write_json
 from pare_tune.data.store import Record, Store, write_store
-from pare_tune.errors import DataError
+from pare_tune.errors import DataError, StorageError
 from pare_tune.steps import Count, step
 from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Numbers, Output, Point, Provenance, Split, Task
 from pare_tune.tasks.losses import LossFn, build_loss, number_scale
@@ -40,6 +43,7 @@ TargetScaling: TypeAlias = tuple[Tensor, Tensor]
 """Mean and spread, float32; each () for all positions, or of a target's shape; (R,) for R numbers a sample."""
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_CONTENTS = "contents.json"
 _SCALE_ITEMS = 64
 _POINTWISE_ITEMS = 1024
 _SPREAD_FLOOR = 1e-3
@@ -140,6 +144,29 @@ def open_test(
     folder = _prepare(task, data, cache or default_cache())
     canvas = canvas or task.canvas["embedded" if data is None else "paper"]
     return TaskDataset(task, Store(folder / "test.arrow"), canvas)
+
+
+def contents_of(
+    task: Task, *, data: Path | None = None, cache: Path | None = None
+) -> dict[str, dict[str, int | str]]:
+    """How many samples each split has and a digest of them: {"train": {"samples": 60, "content": "8f3a…"}, ...}.
+
+    The samples are read once and what was seen is kept beside them. Arguments and errors as `load_task`.
+    """
+    folder = _prepare(task, data, cache or default_cache())
+    path = folder / _CONTENTS
+    if not path.is_file():
+        stores = {split: Store(folder / f"{split}.arrow") for split in _SPLITS}
+        with step(f"taking the fingerprint of the data of {task.name}"):
+            seen: dict[str, dict[str, int | str]] = {
+                split: {"samples": len(s), "content": s.digest()} for split, s in stores.items()
+            }
+        # Prepared data may have been handed over read-only.
+        with suppress(StorageError):
+            write_json(path, seen)
+        return seen
+    kept: dict[str, dict[str, int | str]] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
 
 
 def sample_folder(task: Task, cache: Path | None = None, *, full: bool = False) -> Path:

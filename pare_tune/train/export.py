@@ -2,44 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 from collections.abc import Mapping
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pare_tune.config import TrialConfig
+from pare_tune.config import TrialConfig, load_trial
 from pare_tune.data.files import replacing, write_json, write_text
+from pare_tune.train.fingerprint import package_versions
 
 MODEL = "model.safetensors"
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.txt"
 
-_PACKAGES = (
-    "pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy", "scipy", "scikit-learn",
-    "scikit-image", "pyarrow", "safetensors", "torchmetrics",
-)  # fmt: skip
 
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A `best/` or `final/` folder. Making one touches nothing."""
 
-def export_model(folder: Path, weights: Path, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
-    """Write the four files into `folder`; each is replaced atomically, the model last.
+    path: Path
 
-    Args:
-        weights: the `best.safetensors` (or last) of a training; copied.
+    @property
+    def weights(self) -> Path:
+        """The model's file."""
+        return self.path / MODEL
 
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    write_text(folder / CONFIG, config.to_yaml())
-    write_json(folder / METRICS, metrics)
-    write_text(folder / ENVIRONMENT, environment())
-    with replacing(folder / MODEL) as partial:
-        shutil.copyfile(weights, partial)
+    @property
+    def holds_model(self) -> bool:
+        """Whether a model can be loaded from here."""
+        return self.weights.is_file() and (self.path / CONFIG).is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether `write` has ended here, with a model."""
+        return self.holds_model and (self.path / METRICS).is_file()
+
+    def write(self, weights: Path | None, config: str, metrics: Mapping[str, Any]) -> None:
+        """Write the four files, each as a whole, the model last.
+
+        Args:
+            weights: what a training left; taken over under a second name, or copied. None writes no model.
+            config: text of config.yaml: a `TrialConfig`, and the `Fingerprint` of what it was trained on.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        write_text(self.path / CONFIG, config)
+        write_json(self.path / METRICS, metrics)
+        write_text(self.path / ENVIRONMENT, environment())
+        if weights is not None:
+            with replacing(self.weights) as partial:
+                _link(weights, partial)
+
+    def config(self) -> TrialConfig:
+        """What the model was trained with. Raises ConfigError with file and line."""
+        return load_trial(self.path / CONFIG)
+
+    def config_text(self) -> str:
+        """What `write` was given. Raises OSError or ValueError where it is not there or damaged."""
+        return (self.path / CONFIG).read_text(encoding="utf-8")
+
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds. Raises OSError or ValueError where it is not there or damaged."""
+        metrics = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+        if not isinstance(metrics, dict):
+            raise ValueError(f"{self.path / METRICS} is no mapping")
+        return metrics
 
 
 def environment() -> str:
@@ -51,9 +86,13 @@ def environment() -> str:
     ]
     if torch.cuda.is_available():
         lines += [f"gpu {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    for package in _PACKAGES:
-        try:
-            lines.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
+    lines += [f"{name} {version}" for name, version in package_versions().items()]
     return "\n".join(lines) + "\n"
+
+
+def _link(source: Path, target: Path) -> None:
+    # Weights are replaced, never written in place, so two names of one file stay apart.
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

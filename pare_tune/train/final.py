@@ -14,7 +14,8 @@ from pare_tune.data.files import plain_json, write_text
 from pare_tune.tasks.load import JoinedDataset, open_test
 from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
 from pare_tune.train.evaluation import Context, evaluate
-from pare_tune.train.export import METRICS, MODEL, export_model
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.loop import fit
 from pare_tune.train.opened import open_trial
 from pare_tune.train.report import EpochReport
@@ -42,7 +43,8 @@ def run_final(
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
     opened = open_trial(config, cache=cache)
-    config = opened.config
+    config, task = opened.config, opened.data.task
+    fingerprint = Fingerprint.of(config, task, cache)
     model = opened.build()
     told = _already_told(folder) if context.is_main else 0
 
@@ -65,7 +67,6 @@ def run_final(
     if context.world_size > 1:
         dist.barrier()
     kept_epoch = load_best(folder, model)
-    task = opened.data.task
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
     score = evaluate(model, test, task.metric, batch_size=config.train.batch_size, context=context)
     if not context.is_main:
@@ -87,15 +88,10 @@ def run_final(
     }
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
-    export_model(folder, folder / BEST, config, metrics)
+    ModelFolder(folder).write(folder / BEST, config.to_yaml() + fingerprint.to_yaml(), metrics)
     for leftover in (BEST, LAST):
         (folder / leftover).unlink(missing_ok=True)
     return metrics
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a final training has ended here, with its model, which is written last."""
-    return (folder / METRICS).is_file() and (folder / MODEL).is_file()
 
 
 def _already_told(folder: Path) -> int:

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pare_tune.config import TrialConfig, load_trial
+from pare_tune.config import TrialConfig
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel
 from pare_tune.tasks.base import Modality
 from pare_tune.tasks.own.predict import prepare
 from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
 from pare_tune.train.checkpoint import load_weights
-from pare_tune.train.export import CONFIG, MODEL
+from pare_tune.train.export import CONFIG, MODEL, ModelFolder
 from pare_tune.train.loop import autocast
 
 
@@ -29,12 +29,13 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
         DataError: the folder holds no exported model, or a damaged one.
         ConfigError: its config.yaml was edited into something else.
     """
-    if not (folder / MODEL).is_file() or not (folder / CONFIG).is_file():
+    source = ModelFolder(folder)
+    if not source.holds_model:
         raise DataError(
             f"{folder} holds no model ({MODEL} and {CONFIG}); give the best/ or final/ folder of a run"
         )
-    config = load_trial(folder / CONFIG)
-    tensors, about = load_weights(folder / MODEL)
+    config = source.config()
+    tensors, about = load_weights(source.weights)
     about.pop("epoch", None)
     shape = ModelShape.from_dict(about)
     backbone = open_backbone(config, pretrained=False)
@@ -43,7 +44,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise DataError(f"{folder / MODEL} does not fit {folder / CONFIG}: {error}") from error
+        raise DataError(f"{source.weights} does not fit {folder / CONFIG}: {error}") from error
     return model.to(device).eval(), shape, config
 
 

@@ -1,6 +1,7 @@
 """The run folder: what is in it, who owns it, and how files get there whole.
 
 run.yaml space.yaml study.journal      the configuration, the space as searched, the record
+fingerprint.yaml                       the samples of each split, backbone weights and versions that scores depend on
 warm-start.yaml                        points of earlier searches that this one began with
 trials.parquet curves.parquet          one row a trial, one row an epoch
 best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
@@ -10,7 +11,6 @@ report.html tensorboard/               drawn from the rest
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, write_text
+from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, replacing_folder, write_text
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.train.checkpoint import BEST, LAST
-from pare_tune.train.export import environment
+from pare_tune.train.export import ModelFolder
 from pare_tune.train.patches import PATCHES
 
 _FREE_BYTES = 32 * 2**20
@@ -38,6 +38,7 @@ class RunFolder:
         self.path = path.resolve()
         self.run_yaml = self.path / "run.yaml"
         self.space_yaml = self.path / "space.yaml"
+        self.fingerprint_yaml = self.path / "fingerprint.yaml"
         self.warm_start_yaml = self.path / "warm-start.yaml"
         self.journal = self.path / "study.journal"
         self.trials_parquet = self.path / "trials.parquet"
@@ -98,7 +99,7 @@ class RunFolder:
                 shutil.rmtree(trial / PATCHES, ignore_errors=True)
 
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
-        """Make trial `number` the run's best: replace `best/` and `best.yaml`.
+        """Make trial `number` the run's best: replace `best/` and `best.yaml`, whose text is `config`.
 
         A process killed in between leaves the old ones, none, or `best.yaml` behind `best/`; `best_metrics` tells, and
         the next session repeats it.
@@ -106,30 +107,16 @@ class RunFolder:
         Raises:
             StorageError: the disk is full, or the trial's weights are gone and `best/` would lose its own.
         """
-        weights, model = self.trial(number) / BEST, "model.safetensors"
-        if not weights.is_file() and (self.best / model).is_file():
+        weights = self.trial(number) / BEST
+        if not weights.is_file() and ModelFolder(self.best).weights.is_file():
             raise StorageError(
                 f"trial {number} is the best, but its weights {weights} are missing; put them back, or delete "
                 f"{self.best} to go on without them"
             )
-        staged, old = self.path / ".best.new", self.path / ".best.old"
-        try:
-            shutil.rmtree(staged, ignore_errors=True)
-            staged.mkdir()
-            if weights.is_file():
-                _link(weights, staged / model)
-            (staged / "config.yaml").write_text(config, encoding="utf-8")
-            (staged / "metrics.json").write_text(
-                json.dumps({"trial": number, **metrics}, indent=2), encoding="utf-8"
+        with replacing_folder(self.best) as staged:
+            ModelFolder(staged).write(
+                weights if weights.is_file() else None, config, {"trial": number, **metrics}
             )
-            (staged / "environment.txt").write_text(environment(), encoding="utf-8")
-            shutil.rmtree(old, ignore_errors=True)
-            if self.best.exists():
-                os.rename(self.best, old)
-            os.rename(staged, self.best)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise refused(self.best, error) from error
         write_text(self.best_yaml, config)
 
     def best_number(self) -> int | None:
@@ -141,12 +128,11 @@ class RunFolder:
 
     def best_metrics(self) -> dict[str, Any]:
         """The trial's number and what was published of it; empty when `best/` and `best.yaml` are not whole."""
+        best = ModelFolder(self.best)
         try:
-            found = json.loads((self.best / "metrics.json").read_text(encoding="utf-8"))
-            is_whole = self.best_yaml.read_text("utf-8") == (self.best / "config.yaml").read_text("utf-8")
+            return best.metrics() if self.best_yaml.read_text("utf-8") == best.config_text() else {}
         except (OSError, ValueError):
             return {}
-        return found if is_whole and isinstance(found, dict) else {}
 
 
 def check_writable(folder: Path) -> None:
@@ -164,11 +150,3 @@ def check_writable(folder: Path) -> None:
             f"{folder} has {free / 2**20:.0f} MiB left, a run needs at least {_FREE_BYTES / 2**20:.0f} MiB; "
             f"free some space or choose another folder with --runs"
         )
-
-
-def _link(source: Path, target: Path) -> None:
-    # Checkpoints are replaced, never written in place, so two names of one file stay apart.
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

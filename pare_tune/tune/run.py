@@ -19,6 +19,7 @@ from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StorageError, StudyFailed
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
+from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.tune.bridge import (
     METRIC,
     Desk,
@@ -44,6 +45,10 @@ from pare_tune.tune.warm import Start, gather, most_first, ranking
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
 
+_MIXED = (
+    "trials so far keep their scores on the old data, which do not compare with new ones, and samples that are tested "
+    "in the end may have been trained on"
+)
 _OBSERVE_S = 0.25
 _METRICS_S = 5.0
 _DISK_S = 5.0
@@ -90,15 +95,17 @@ def search(
     space = open_space(config, task)
     start = _start(config, space, task)
     check_writable(config.runs)
+    fingerprint = Fingerprint.of(config.trial, task, cache)
     with _cluster(config, dashboard) as cluster:
         cluster.capacity(config.search)
         folder = RunFolder.create(config.runs, config.trial.task)
         with folder.owned():
             write_text(folder.space_yaml, space.to_yaml())
+            write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            session = _Session(folder, config, space, cluster, observe, notify)
+            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
             return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
 
 
@@ -107,6 +114,7 @@ def resume(
     budget: Budget | None = None,
     *,
     max_disk: int | None = None,
+    accept_changed_data: bool = False,
     observe: Observe | None = None,
     notify: Notify | None = None,
     task: Task | None = None,
@@ -121,9 +129,10 @@ def resume(
     Args:
         budget: over the whole search, replaces the one it had; None keeps that.
         max_disk: bytes that the run folder may take; None keeps what it had.
+        accept_changed_data: go on although data, split or backbone are not those that it was begun with.
 
     Raises:
-        ConfigError: `run` is no run folder.
+        ConfigError: `run` is no run folder, or what it was begun with changed.
         RunBusy: another process is searching there.
         StorageError, ClusterError, StudyFailed, SearchInterrupted: as `search`.
     """
@@ -131,13 +140,23 @@ def resume(
     config = load_run(folder.run_yaml)
     task = task or task_of(config.trial, cache)
     space = Space.load(folder.space_yaml).bind(config.trial)
+    fingerprint = Fingerprint.of(config.trial, task, cache)
+    check_unchanged(
+        read_fingerprint(folder.fingerprint_yaml),
+        fingerprint,
+        where=folder.path,
+        accept=accept_changed_data,
+        accepted_means=_MIXED,
+        notify=notify or (lambda line: None),
+    )
     with folder.owned():
+        write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
         given = {k: v for k, v in {"budget": budget, "max_disk": max_disk}.items() if v is not None}
         if given:
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, dashboard) as cluster:
-            session = _Session(folder, config, space, cluster, observe, notify)
+            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
             return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
 
 
@@ -220,11 +239,13 @@ class _Session:
         folder: RunFolder,
         config: RunConfig,
         space: BoundSpace,
+        fingerprint: Fingerprint,
         cluster: Cluster,
         observe: Observe | None,
         notify: Notify | None,
     ) -> None:
         self._folder, self._config, self._space, self._cluster = folder, config, space, cluster
+        self._fingerprint = fingerprint
         self._observe, self._notify = observe, notify or (lambda line: None)
         self._last_best: int | None = None
         self._kept: set[int] = set()
@@ -355,7 +376,8 @@ class _Session:
         return keep if best is None else keep | {best}
 
     def _publish(self, best: int) -> None:
-        self._folder.publish_best(best, self._desk.config_of(best).to_yaml(), self._told_of(best))
+        text = self._desk.config_of(best).to_yaml() + self._fingerprint.to_yaml()
+        self._folder.publish_best(best, text, self._told_of(best))
 
     def _told_of(self, best: int) -> dict[str, object]:
         """What is published of the best trial beside its number."""

@@ -22,7 +22,7 @@ from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
 from pare_tune.train.checkpoint import save_weights, seed_everything
-from pare_tune.train.export import export_model
+from pare_tune.train.export import ModelFolder
 from pare_tune.train.patches import record_patches
 from pare_tune.train.trial import open_trial
 from pare_tune.tune.folder import RunFolder
@@ -139,7 +139,7 @@ def write_run(folder: Path, config: TrialConfig) -> Path:
     trial.mkdir(parents=True)
     about: dict[str, Any] = {**ModelShape.of(opened.data, opened.source).to_dict(), "epoch": 1}
     save_weights(trial / "best.safetensors", model, about)
-    export_model(run.best, trial / "best.safetensors", config, {"trial": 0})
+    ModelFolder(run.best).write(trial / "best.safetensors", config.to_yaml(), {"trial": 0})
     run.best_yaml.write_text(config.to_yaml())
     run.run_yaml.write_text("trial: {}\n")
     if opened.source is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from pare_tune.tasks import get_task
 from pare_tune.tasks.load import open_test
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import final as final_training
-from pare_tune.train.export import export_model
-from pare_tune.train.final import CURVE, is_finished, run_final
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.final import CURVE, run_final
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.train.patches import PATCHES, read_patches
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, read_inputs, to_probabilities
@@ -93,14 +94,19 @@ def test_a_folder_without_its_model_is_not_finished(
         partial.write_bytes(b"half a model")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    def no_links(source: Path, partial: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    folder = ModelFolder(tmp_path)
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(shutil, "copy2", full)
     with pytest.raises(StorageError, match="No space left"):
-        export_model(tmp_path, final / "model.safetensors", config, {"test": 1.0})
+        folder.write(final / "model.safetensors", config.to_yaml(), {"test": 1.0})
     assert (tmp_path / "metrics.json").is_file()
-    assert not is_finished(tmp_path)
+    assert not folder.is_complete
     monkeypatch.undo()
-    export_model(tmp_path, final / "model.safetensors", config, {"test": 1.0})
-    assert is_finished(tmp_path)
+    folder.write(final / "model.safetensors", config.to_yaml(), {"test": 1.0})
+    assert folder.is_complete
 
 
 def test_only_the_first_worker_touches_the_curve(

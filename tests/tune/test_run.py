@@ -40,7 +40,7 @@ def test_a_search_leaves_a_folder_that_says_everything_and_can_be_extended(
     complete = table[table["state"] == "complete"]
     assert result.best_score == complete["best_score"].min()
     assert result.default_score == pytest.approx(fakes.error_of(config.trial) + 1 / 4)
-    assert result.best_config.to_yaml() == folder.best_yaml.read_text()
+    assert folder.best_yaml.read_text() == result.best_config.to_yaml() + folder.fingerprint_yaml.read_text()
     assert fakes.error_of(result.best_config) + 1 / 4 == pytest.approx(result.best_score)
     assert json.loads((folder.best / "metrics.json").read_text())["trial"] == result.best.number
     assert (folder.best / "model.safetensors").read_bytes() == b"weights 4"
