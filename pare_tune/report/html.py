@@ -127,7 +127,7 @@ def _gain(s: Snapshot) -> Tile:
 def how_scored(s: Snapshot) -> str:
     """On which data, and how often."""
     if s.choice.confirmed:
-        again = words.seeds_of_a_mean(len(s.choice.confirmed[0].scores))
+        again = words.seeds_of_a_mean(s.choice.seeds)
         how = f"one seed a trial in the search, {again} for what was confirmed"
     else:
         how = "one seed a trial"

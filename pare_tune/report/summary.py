@@ -101,7 +101,7 @@ class _Summary:
         s = self.snapshot
         facts = [("Cost", cost(s)), ("Data", f"{s.provenance}: {words.PROVENANCE.get(s.provenance, '')}")]
         if s.best is not None:
-            seeds = len(s.choice.confirmed[0].scores) if s.choice.confirmed else 0
+            seeds = s.choice.seeds
             how = words.seeds_of_a_mean(seeds) if seeds else "one seed a trial"
             facts.append(("Score", f"on validation data, {how}; the test split was not read"))
         if self.best_yaml is not None and s.best is not None:

@@ -164,7 +164,7 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
         absolute=_difference(difference, like, s.unit),
         percent="" if relative is None else f"{100 * relative:.3g} %",
         wobble_text="" if wobble is None else _difference(wobble, like, s.unit),
-        seeds=len(a.scores) if a is not None and b is not None else 0,
+        seeds=s.choice.seeds if a is not None and b is not None else 0,
     )
 
 
@@ -204,7 +204,7 @@ def verdict(snapshot: Snapshot) -> str:
             return "The paper's default is the only trial that finished."
         runner_up = next((c for c in snapshot.choice.confirmed if c.number != 0), None)
         if runner_up is not None:
-            return _no_better(snapshot, snapshot.trials[runner_up.number], best, len(runner_up.scores))
+            return _no_better(snapshot, snapshot.trials[runner_up.number], best) + cut_off(snapshot)
         return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
     found = compare(snapshot)
     if found is None:
@@ -212,16 +212,32 @@ def verdict(snapshot: Snapshot) -> str:
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
     text = f"Better than the paper's default by {found.text}"
     if found.seeds > 1:
-        return f"{text}: means over {plural(found.seeds, 'fresh seed')}, whose spread is {found.wobble_text}."
+        means = f"means over {plural(found.seeds, 'fresh seed')}, whose spread is {found.wobble_text}"
+        return f"{text}: {means}.{cut_off(snapshot)}"
     if found.seeds:
         text += " with 1 fresh seed, which says nothing of the seeds' spread"
-    text += "."
+    text += f".{cut_off(snapshot)}"
     if found.may_be_noise:
         text += f" Late in training the score moves as much from epoch to epoch ({found.wobble_text}): it may be noise."
     return text
 
 
-def _no_better(s: Snapshot, trial: TrialView, default: TrialView, seeds: int) -> str:
+def cut_off(snapshot: Snapshot) -> str:
+    """A sentence for each trial that the end of the budget left without some of its fresh seeds; empty without one."""
+    text = ""
+    for trial in (c for c in snapshot.choice.confirmed if c.missing):
+        has = [plural(len(trial.fresh), "fresh seed")] if trial.fresh else []
+        has = [*(["its score of the search"] if trial.own is not None else []), *has]
+        name = "the default" if trial.number == 0 else f"trial {trial.number}"
+        text += (
+            f" The budget ended before {name} was trained with all {plural(snapshot.choice.seeds, 'fresh seed')}; "
+            f"it counts with {' and '.join(has)}."
+        )
+    return text
+
+
+def _no_better(s: Snapshot, trial: TrialView, default: TrialView) -> str:
+    seeds = s.choice.seeds
     found = _comparison(s, trial, default)
     how = f"better by {found.absolute}" if found.difference > 0 else "no better"
     spread = f", and the seeds' spread is {found.wobble_text}" if seeds > 1 else ""

@@ -393,7 +393,7 @@ class _Session:
             "data": self._about["provenance"],
         }
         if confirmed is not None:
-            metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.scores)}
+            metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.fresh)}
         return metrics
 
     def _tidy(self) -> None:

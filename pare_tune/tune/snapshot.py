@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,17 +53,26 @@ class Confirmed:
     """A trial of the search, trained again at full length with seeds that it was not chosen by."""
 
     number: int
-    scores: tuple[float, ...]
-    """One a fresh seed; the search's own score is not among them, since it was the luckiest of many."""
+    fresh: tuple[float, ...]
+    """Scores, one a fresh seed; the search's own is not among them, since it was the luckiest of many."""
+    missing: int = 0
+    """Fresh seeds that another trial got and this one did not, because the budget had ended."""
+    own: float | None = None
+    """Trial 0's score in the search where fresh ones are missing: it was not chosen for that score, so it counts."""
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """All that count."""
+        return self.fresh if self.own is None else (self.own, *self.fresh)
 
     @property
     def mean(self) -> float:
-        """Over the fresh seeds."""
+        """Over `scores`."""
         return statistics.fmean(self.scores)
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the fresh seeds; None for a single one, which says nothing of it."""
+        """Standard deviation over `scores`; None for a single one, which says nothing of it."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 
@@ -80,6 +89,11 @@ class Choice:
     spread: float | None = None
     """Seeds' spread, pooled over `confirmed`; a gain that is not larger is none. None with a single seed."""
 
+    @property
+    def seeds(self) -> int:
+        """Fresh seeds of the confirmation; 0 before one."""
+        return max((len(c.fresh) for c in self.confirmed), default=0)
+
 
 Better = Callable[[float, float], bool]
 
@@ -87,7 +101,7 @@ Better = Callable[[float, float], bool]
 def choose(trials: Sequence[TrialView], better: Better) -> Choice:
     """The best trial: by its mean over fresh seeds once these are in, by its own score until then.
 
-    A confirmed winner that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A
+    Where the budget ended in the middle of the confirmation, each trial counts with the scores that it has. A winner that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A
     trial that fails with a fresh seed is out.
     """
     complete = [t for t in trials if t.state == "complete" and t.best_score is not None]
@@ -98,21 +112,33 @@ def choose(trials: Sequence[TrialView], better: Better) -> Choice:
             leader = trial
     if leader is None:
         return Choice(None, None)
-    groups: dict[int, list[float]] = {}
-    for trial in (t for t in complete if t.repeats is not None):
-        groups.setdefault(trial.repeats or 0, []).append(_score(trial))
     is_open = any(t.repeats is not None and t.state in ("waiting", "running") for t in trials)
-    seeds = max(map(len, groups.values()), default=0)
-    whole = [Confirmed(n, tuple(s)) for n, s in groups.items() if len(s) == seeds and n not in broken]
-    if is_open or leader.number not in {c.number for c in whole}:
+    confirmed = _confirmed(complete, broken)
+    if is_open or not any(c.number == leader.number and c.fresh for c in confirmed):
         return Choice(leader.number, leader.number)
-    ranked = sorted(whole, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)
+    ranked = sorted(confirmed, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)
     spreads = [c.spread for c in ranked if c.spread is not None]
     spread = math.sqrt(statistics.fmean(x**2 for x in spreads)) if spreads else None
     winner, default = ranked[0], next((c for c in ranked if c.number == 0), None)
     if default is not None and abs(winner.mean - default.mean) <= (spread or 0.0):
         winner = default
     return Choice(winner.number, leader.number, tuple(ranked), spread)
+
+
+def _confirmed(complete: Sequence[TrialView], broken: Collection[int | None]) -> list[Confirmed]:
+    """What is known of the trials that were repeated, and of trial 0, which all are measured against."""
+    fresh: dict[int, list[float]] = {}
+    for trial in complete:
+        if trial.repeats is not None and trial.repeats not in broken:
+            fresh.setdefault(trial.repeats, []).append(_score(trial))
+    seeds = max(map(len, fresh.values()), default=0)
+    default = next((_score(t) for t in complete if t.number == 0 and 0 not in broken), None)
+    if default is not None:
+        fresh.setdefault(0, [])
+    return [
+        Confirmed(n, tuple(s), seeds - len(s), default if n == 0 and len(s) < seeds else None)
+        for n, s in fresh.items()
+    ]
 
 
 def _score(trial: TrialView) -> float:

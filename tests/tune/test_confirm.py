@@ -89,6 +89,41 @@ def test_a_trial_that_fails_with_one_of_its_fresh_seeds_is_out() -> None:
     assert chosen(*SEARCH, *repeats) == 2
 
 
+@pytest.mark.parametrize(
+    ("fresh", "number", "means"),
+    [
+        ([(1, 1.5), (1, 1.6), (0, 1.0)], 0, {0: 1.1, 1: 1.55}),  # the default lost its second seed
+        ([(1, 1.5), (1, 1.6)], 0, {0: 1.2, 1: 1.55}),  # and both
+        ([(1, 0.9), (1, 0.94)], 1, {0: 1.2, 1: 0.92}),
+        ([(1, 1.15), (1, 1.25)], 0, {0: 1.2, 1: 1.2}),
+        ([(1, 1.5)], 0, {0: 1.2, 1: 1.5}),  # the leader was cut off itself
+        ([(1, 0.9), (1, 0.94), (0, 1.2), (0, 1.22), (2, 0.85)], 2, {0: 1.21, 1: 0.92, 2: 0.85}),
+    ],
+)
+def test_a_trial_that_the_budget_cut_off_counts_with_what_it_has(
+    fresh: list[tuple[int, float]], number: int, means: dict[int, float]
+) -> None:
+    search = (trial(0, 1.2), trial(1, 0.8), trial(2, 0.85))
+    repeats = [trial(3 + i, score, repeats=n) for i, (n, score) in enumerate(fresh)]
+    stopped = trial(3 + len(fresh), 2.0, repeats=0, state="pruned")
+    s = snapshot_of(*search, *repeats, stopped)
+    assert s.choice.number == number
+    assert {c.number: pytest.approx(c.mean) for c in s.choice.confirmed} == means
+    told = words.verdict(s)
+    assert told.startswith("Better" if number else "No better"), told
+    assert "The budget ended before " in told
+
+
+def test_the_verdict_tells_who_was_cut_off_and_what_counts() -> None:
+    again = [(1, 1.5), (1, 1.6), (0, 1.0)]
+    search = (trial(0, 1.2), trial(1, 0.8))
+    s = snapshot_of(*search, *(trial(2 + i, v, repeats=n) for i, (n, v) in enumerate(again)))
+    assert words.verdict(s).endswith(
+        "trial 1 is no better, and the seeds' spread is 0.112 Å. The budget ended before the default was trained with "
+        "all 2 fresh seeds; it counts with its score of the search and 1 fresh seed."
+    )
+
+
 def snapshot_of(*trials: TrialView, unit: str = "Å") -> Snapshot:
     return Snapshot(
         run=Path("run"), task="psicov", metric="mae_8", unit=unit, direction="min", provenance="sample",
