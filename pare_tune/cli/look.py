@@ -21,7 +21,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """How a search stands: running here, in another process, or ended."""
-    from pare_tune.report import snapshot_json, status_text
+    from pare_tune.report import resume_command, snapshot_json, status_text
     from pare_tune.tune.run import snapshot
 
     found = snapshot(run)
@@ -29,6 +29,8 @@ def status(
         print(json.dumps(snapshot_json(found), allow_nan=False))
     else:
         Console().print(status_text(found))
+        if (command := resume_command(found)) is not None:
+            typer.echo(f" Go on with: {command}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pare_tune.report.compare import write_comparison
 from pare_tune.report.events import snapshot_json
 from pare_tune.report.html import write_report
 from pare_tune.report.live import LiveView
-from pare_tune.report.summary import status_text, summary
+from pare_tune.report.summary import resume_command, status_text, summary
 from pare_tune.report.tables import (
     DataRow,
     SourceRow,
@@ -31,6 +31,7 @@ __all__ = [
     "TensorBoardWriter",
     "data_table",
     "mode_of",
+    "resume_command",
     "snapshot_json",
     "source_table",
     "stale_lines",

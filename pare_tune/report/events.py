@@ -103,6 +103,7 @@ def snapshot_json(s: Snapshot) -> dict[str, Any]:
         "elapsed_s": _finite(s.elapsed_s),
         "remaining_s": _finite(s.remaining_s),
         "finished": s.finished,
+        "running": s.is_running,
         "dashboard_url": s.dashboard_url,
         "best_trial": None if s.best is None else s.best.number,
         "verdict": words.verdict(s),

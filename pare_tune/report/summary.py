@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ def summary(snapshot: Snapshot, *, best_yaml: Path | None, next_command: str | N
 def status_text(snapshot: Snapshot) -> RenderableType:
     """The search as it stands, drawn once."""
     return SearchView(snapshot)
+
+
+def resume_command(snapshot: Snapshot) -> str | None:
+    """How to go on with a search that stopped before its budget was spent; None while it runs, and once it ended."""
+    if snapshot.is_running or snapshot.finished:
+        return None
+    return f"pare-tune resume {shlex.quote(str(snapshot.run))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,8 @@ def time_line(s: Snapshot) -> str:
     spent = words.duration(s.elapsed_s)
     if s.finished:
         return f"done in {spent}"
+    if not s.is_running:
+        return f"stopped after {spent}"
     if s.remaining_s is None:
         return f"{spent} so far · time left is known after the first epoch"
     if s.remaining_s < 1.0:

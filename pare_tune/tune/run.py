@@ -185,6 +185,7 @@ def snapshot(run: Path) -> Snapshot:
         config.search,
         trials,
         elapsed=elapsed,
+        is_running=alive,
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
 

@@ -101,8 +101,9 @@ Better = Callable[[float, float], bool]
 def choose(trials: Sequence[TrialView], better: Better) -> Choice:
     """The best trial: by its mean over fresh seeds once these are in, by its own score until then.
 
-    Where the budget ended in the middle of the confirmation, each trial counts with the scores that it has. A winner that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A
-    trial that fails with a fresh seed is out.
+    Where the budget ended in the middle of the confirmation, each trial counts with the scores that it has. A winner
+    that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A trial that fails with
+    a fresh seed is out.
     """
     complete = [t for t in trials if t.state == "complete" and t.best_score is not None]
     broken = {t.repeats for t in trials if t.state == "failed" and t.repeats is not None}
@@ -166,11 +167,13 @@ class Snapshot:
     elapsed_s: float
     """Wall time, summed over resumed sessions."""
     remaining_s: float | None
-    """From measured epochs, confirmation included; None before there is one."""
+    """From measured epochs, confirmation included; None before there is one, and where nothing runs."""
     trials: tuple[TrialView, ...]
     repeats: int = 0
     """Trials of a confirmation that has begun, those to come included."""
     finished: bool = False
+    is_running: bool = True
+    """Whether a process searches; False where it ended, was interrupted or killed."""
     dashboard_url: str | None = None
 
     def better(self, a: float, b: float) -> bool:

@@ -33,6 +33,7 @@ def make_snapshot(
     trials: Sequence[TrialView],
     *,
     elapsed: float,
+    is_running: bool = True,
     dashboard_url: str | None = None,
 ) -> Snapshot:
     """A search at this moment; `about` is what the study keeps about its task."""
@@ -40,6 +41,7 @@ def make_snapshot(
     spent = min(1.0, used(budget, trials, elapsed) / budget.amount)
     is_open = any(t.state in OPEN for t in trials)
     finished = spent >= 1.0 and not is_open
+    left = 0.0 if finished else remaining(search, trials, elapsed) if is_running else None
     return Snapshot(
         run=run,
         task=about["task"],
@@ -52,10 +54,11 @@ def make_snapshot(
         budget=str(budget),
         spent=spent,
         elapsed_s=elapsed,
-        remaining_s=0.0 if finished else remaining(search, trials, elapsed),
+        remaining_s=left,
         trials=tuple(trials),
         repeats=repeats_planned(search, trials),
         finished=finished,
+        is_running=is_running,
         dashboard_url=dashboard_url,
     )
 

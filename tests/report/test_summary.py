@@ -3,13 +3,14 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from pare_tune.report import snapshot_json, status_text, summary
+from pare_tune.report import resume_command, snapshot_json, status_text, summary
 from pare_tune.report.summary import settings
 
 
@@ -99,6 +100,20 @@ def test_status_is_the_same_picture_without_the_keys(make_search) -> None:
     text = draw(status_text(make_search()))
     assert "Best so far      2.628 Å" in text
     assert "Ctrl-C" not in text
+
+
+@pytest.mark.parametrize("width", [40, 120])
+def test_status_of_a_killed_search_says_how_far_it_came_and_how_to_go_on(make_search, width: int) -> None:
+    run = Path("runs") / ("a long [name] " * 5) / "psicov-20261122-113000"
+    killed = replace(make_search(), run=run, is_running=False, remaining_s=None)
+    text = draw(status_text(killed), width)
+    assert "% of 50 trials" in text
+    assert "stopped after" in text
+    assert " left" not in text
+    assert resume_command(killed) == f"pare-tune resume '{run}'"
+    assert not snapshot_json(killed)["running"]
+    assert resume_command(replace(killed, finished=True)) is None
+    assert resume_command(make_search()) is None
 
 
 def test_the_snapshot_as_json_has_no_nan(make_search) -> None:

@@ -253,6 +253,7 @@ def test_a_restarted_machine_finds_what_the_old_one_left(
     with folder.journal.open("ab") as file:
         file.write(b'{"op_code":4,"worker')
     assert not is_owned(folder.path)
+    assert not snapshot(folder.path).is_running
     assert not snapshot(folder.path).count("running")
     with without_ray():
         result = resume(folder.path, Budget(amount=6), runner=fakes.train)

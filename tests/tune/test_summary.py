@@ -38,6 +38,10 @@ def test_a_search_is_finished_when_its_budget_is_spent_and_nothing_runs() -> Non
     assert (snapshot.spent, snapshot.finished, snapshot.remaining_s) == (1.0, True, 0.0)
     running = [*done[:1], trial(1, "running", 1)]
     snapshot = make_snapshot(Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0)
+    dead = make_snapshot(
+        Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0, is_running=False
+    )
+    assert (dead.remaining_s, dead.finished, dead.is_running) == (None, False, False)
     assert (snapshot.spent, snapshot.finished) == (0.5, False)
     late = make_snapshot(
         Path("r"), ABOUT, SearchConfig(budget=Budget(amount=5, unit="seconds")), running, elapsed=10.0
