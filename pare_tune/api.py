@@ -48,7 +48,7 @@ from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
-from pare_tune.train.trial import open_trial
+from pare_tune.train.opened import open_trial
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume as _resume

@@ -23,9 +23,7 @@ from pare_tune.steps import step
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import (
     ModelShape,
-    build_model,
-    count_tokens,
-    open_backbone,
+    empty_model,
     open_data,
     pick_device,
 )
@@ -234,9 +232,7 @@ class _Kitchen:
         _, about = load_weights(folder / BEST)
         about.pop("epoch", None)
         self._shape = ModelShape.from_dict(about)
-        backbone = open_backbone(config, cache, pretrained=False)
-        tokens = count_tokens(config, self.data.task.modality, self.data.input_shape, backbone)
-        self._model = build_model(config, self._shape, backbone, tokens).to(device)
+        self._model = empty_model(config, self._shape, cache).to(device)
         self._context = Context(report=lambda epoch: None, device=device)
 
     def validate(self, state: State) -> float:

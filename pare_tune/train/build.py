@@ -237,6 +237,13 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
     )
 
 
+def empty_model(config: TrialConfig, shape: ModelShape, cache: Path | None = None) -> PareModel:
+    """A model to load trained weights into: no pretrained ones are needed or looked for."""
+    backbone = open_backbone(config, cache, pretrained=False)
+    num_tokens = count_tokens(config, Modality(shape.modality), shape.input_shape, backbone)
+    return build_model(config, shape, backbone, num_tokens)
+
+
 def _target_embedder(
     config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int
 ) -> nn.Module:

@@ -87,24 +87,24 @@ def evaluate(
     Raises:
         DataError: no predictions have a score on this split.
     """
-    found = predict_split(model, dataset, batch_size=batch_size, context=context)
-    told = [float("nan"), False]
-    if found is not None:
-        predictions, targets = found
+    predicted = predict_split(model, dataset, batch_size=batch_size, context=context)
+    verdict = [float("nan"), False]
+    if predicted is not None:
+        predictions, targets = predicted
         if torch.isfinite(predictions).all():
             score = float(metric.score(predictions, targets))
             undefined = (
                 split is not None and math.isnan(score) and _is_undefined(metric, predictions, targets)
             )
-            told = [score, undefined]
+            verdict = [score, undefined]
     if context.world_size > 1:
-        dist.broadcast_object_list(told, src=0)
-    if told[1]:
+        dist.broadcast_object_list(verdict, src=0)
+    if verdict[1]:
         raise DataError(
             f"metric {metric.name} is not defined on the {split} split, {len(dataset)} samples (of one class only?); "
             f"choose another metric, or data whose {split} split has samples of every class"
         )
-    return told[0]
+    return verdict[0]
 
 
 def _is_undefined(metric: Metric, predictions: Tensor, targets: dict[str, Tensor]) -> bool:

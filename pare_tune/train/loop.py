@@ -283,9 +283,8 @@ class _Fit:
 
     def _record_patches(self, epoch: _Epoch) -> None:
         folder, source = self.context.folder, self.opened.source
-        if folder is None or not self.context.is_main or source is None or self.model.mixer is None:
-            return
-        if epoch.index + 1 in picture_epochs(self.config.train.epochs):
+        due = epoch.index + 1 in picture_epochs(self.config.train.epochs)
+        if folder is not None and source is not None and self.context.is_main and due:
             record_patches(
                 folder,
                 self.model,

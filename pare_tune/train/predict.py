@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import torch
 from pare_tune.config import TrialConfig
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel
-from pare_tune.tasks.base import Modality
-from pare_tune.tasks.own.predict import prepare
-from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
+from pare_tune.tasks.own.predict import Prepared, prepare
+from pare_tune.train.build import ModelShape, empty_model
 from pare_tune.train.checkpoint import load_weights
+from pare_tune.train.evaluation import autocast
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
-from pare_tune.train.loop import autocast
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShape, TrialConfig]:
@@ -38,9 +36,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
     tensors, about = load_weights(source.weights)
     about.pop("epoch", None)
     shape = ModelShape.from_dict(about)
-    backbone = open_backbone(config, pretrained=False)
-    num_tokens = count_tokens(config, Modality(shape.modality), shape.input_shape, backbone)
-    model = build_model(config, shape, backbone, num_tokens)
+    model = empty_model(config, shape)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -48,27 +44,17 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
     return model.to(device).eval(), shape, config
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Samples as the model takes them."""
-
-    x: npt.NDArray[np.float32]
-    restore: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-    """Outputs → as they fit the samples that were given."""
-
-
-def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: TrialConfig) -> Inputs:
+def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: TrialConfig) -> Prepared:
     """Samples that are model-ready, or, for a user's own task, raw as those it was trained on.
 
     Raises:
         DataError: they are missing, damaged, not finite or of another shape.
     """
     if shape.raw is not None:
-        ready = prepare(inputs, shape.raw, config.input.canvas)
-        return Inputs(ready.x, ready.restore)
+        return prepare(inputs, shape.raw, config.input.canvas)
     if isinstance(inputs, Path):
-        return Inputs(read_inputs(inputs, shape), lambda outputs: outputs)
-    return Inputs(check_inputs(inputs, shape, "inputs"), lambda outputs: outputs)
+        return Prepared(read_inputs(inputs, shape), lambda outputs: outputs)
+    return Prepared(check_inputs(inputs, shape, "inputs"), lambda outputs: outputs)
 
 
 def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:

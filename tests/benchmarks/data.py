@@ -208,7 +208,7 @@ def measure_speed(names: list[str], seconds: float, threads: int) -> None:
 
     from pare_tune.config import default_trial
     from pare_tune.tasks import TASKS
-    from pare_tune.train.trial import open_trial
+    from pare_tune.train.opened import open_trial
 
     torch.set_num_threads(threads)
     print(f"torch {torch.__version__}, {threads} threads, load of the machine {os.getloadavg()[0]:.1f}\n")

@@ -20,8 +20,8 @@ from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone, open_trial_source
 from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.export import CONFIG, MODEL
+from pare_tune.train.opened import open_trial
 from pare_tune.train.predict import load_model, predict_array
-from pare_tune.train.trial import open_trial
 
 SIDE = 12
 

@@ -47,10 +47,10 @@ class Mixer(nn.Module, ABC):
         if not 0 <= k <= n:
             raise ValueError(f"can replace 0 to {n} of {n} tokens, got k={k}")
         if self.needs_source and (source_BND is None or target_BND.shape != source_BND.shape):
-            found = None if source_BND is None else tuple(source_BND.shape)
+            given = None if source_BND is None else tuple(source_BND.shape)
             raise ValueError(
                 f"target and source tokens must have one shape (B, N, D) to be mixed, "
-                f"got {tuple(target_BND.shape)} and {found}"
+                f"got {tuple(target_BND.shape)} and {given}"
             )
         if k == 0:
             keep_BN = target_BND.new_ones(target_BND.shape[:2])
