@@ -19,6 +19,7 @@ from typing import Any, Self
 from pare_tune.backbones import load_backbone
 from pare_tune.config import FINGERPRINT, TrialConfig, dump_yaml, load_yaml
 from pare_tune.errors import ConfigError
+from pare_tune.method import METHODS
 from pare_tune.steps import step
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import contents_of
@@ -54,7 +55,7 @@ class Fingerprint:
             DataError, StorageError, BackboneUnavailable: see `load_task` and `load_backbone`.
         """
         backbone = {}
-        if config.method != "scratch":
+        if METHODS[config.method].pretrained:
             backbone = {"name": config.backbone, "content": _weights_digest(config.backbone, cache)}
         return cls(
             splits=contents_of(task, data=config.data, cache=cache),

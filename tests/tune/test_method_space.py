@@ -117,6 +117,22 @@ def test_what_no_listed_method_has_is_dropped_with_a_note(tmp_path: Path) -> Non
     assert "gate.noise is not searched: method finetune or target_mask has no gate" in bound.notes
 
 
+def test_what_a_method_decides_is_asked_of_the_others_alone(tmp_path: Path) -> None:
+    text = """
+method:
+  choice: [finetune, layernorm, scratch]
+train.freeze:
+  choice: [none, all]
+input.embedder:
+  choice: [pretrained, random]
+"""
+    when = {p.key: p.when for p in space(tmp_path, text).parameters if p.key != "method"}
+    assert when["train.freeze"]["method"] == ("finetune", "scratch")
+    assert when["input.embedder"]["method"] == ("finetune", "layernorm")
+    notes = space(tmp_path, text[text.index("train.freeze") :], method="layernorm").notes
+    assert "train.freeze is not searched: method layernorm decides that itself" in notes
+
+
 def test_a_condition_on_the_method_narrows_further(tmp_path: Path) -> None:
     text = """
 method:
