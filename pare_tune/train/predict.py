@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class Inputs:
     x: npt.NDArray[np.float32]
     restore: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
     """Outputs → as they fit the samples that were given."""
+    names: Sequence[str] | None = None
+    """Of the samples, where their file has some."""
 
 
 def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: TrialConfig) -> Inputs:
@@ -65,7 +67,7 @@ def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: T
     """
     if shape.raw is not None:
         ready = prepare(inputs, shape.raw, config.input.canvas)
-        return Inputs(ready.x, ready.restore)
+        return Inputs(ready.x, ready.restore, ready.names)
     if isinstance(inputs, Path):
         return Inputs(read_inputs(inputs, shape), lambda outputs: outputs)
     return Inputs(check_inputs(inputs, shape, "inputs"), lambda outputs: outputs)
