@@ -68,7 +68,8 @@ def require_writable(out: Path, *, axes: int = 2) -> None:
         )
     if suffix != ".npy" and axes > 2:
         raise ConfigError(
-            f"this model predicts an array a sample, which is no row of a table; give an --out in .npy, got {out.name!r}"
+            f"this model predicts an array a sample, which is no row of a table; give an --out in .npy, "
+            f"got {out.name!r}"
         )
 
 
