@@ -20,7 +20,7 @@ from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources import windows
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, find_release, inventory, num_tokens, stored
+from pare_tune.sources.stored import find_release, inventory, num_tokens, open_stored
 
 ENTITIES: Final = ("PER", "LOC", "ORG", "MISC")
 
@@ -103,21 +103,15 @@ def _open(request: SourceRequest) -> SourceData:
     def records() -> Iterator[Record]:
         return _labelled_windows(file, request)
 
-    path = stored(
+    return open_stored(
         CONLL2003,
         request,
         records,
+        class_names=ENTITIES,
+        provenance="CoNLL-2003 English training text (Reuters), windows labelled by majority entity type",
         files=inventory([file], CONLL2003.homepage),
         tokenizer=request.tokenizer_name,
         length=num_tokens(request),
-    )
-    return SourceData(
-        name=CONLL2003.name,
-        kind=CONLL2003.kind,
-        dataset=StoredSamples(path, CONLL2003.kind, request),
-        num_classes=len(ENTITIES),
-        class_names=ENTITIES,
-        provenance="CoNLL-2003 English training text (Reuters), windows labelled by majority entity type",
     )
 
 

@@ -18,7 +18,7 @@ from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources import windows
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, num_tokens, stored
+from pare_tune.sources.stored import num_tokens, open_stored
 
 GROUPS: Final[dict[str, str]] = {
     "text": (
@@ -107,21 +107,15 @@ def _open(request: SourceRequest) -> SourceData:
             for x in windows.cut(ids, length):
                 yield {"x": x, "y": np.asarray(label, dtype=np.int64)}
 
-    path = stored(
+    return open_stored(
         DOCS,
         request,
         records,
+        class_names=tuple(GROUPS),
+        provenance=f"docstrings of Python {platform.python_version()}'s standard library (PSF licence)",
         tokenizer=request.tokenizer_name,
         length=length,
         python=platform.python_version(),
-    )
-    return SourceData(
-        name=DOCS.name,
-        kind=DOCS.kind,
-        dataset=StoredSamples(path, DOCS.kind, request),
-        num_classes=len(GROUPS),
-        class_names=tuple(GROUPS),
-        provenance=f"docstrings of Python {platform.python_version()}'s standard library (PSF licence)",
     )
 
 

@@ -14,7 +14,7 @@ from pare_tune.data.images import class_of, find_images, read_square
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceRequest
-from pare_tune.sources.stored import StoredSamples, image_size, stored, subset
+from pare_tune.sources.stored import image_size, open_stored, subset
 
 logger = logging.getLogger(__name__)
 
@@ -79,21 +79,15 @@ def open_labelled(
             x = read_square(images.files[i], size, homepage=source.homepage)
             yield {"x": x, "y": np.asarray(images.labels[i], dtype=np.int64)}
 
-    path = stored(
+    return open_stored(
         source,
         request,
         records,
+        class_names=images.names,
+        provenance=provenance,
         files=_digest(images, source.homepage),
         size=size,
         subset=None if len(chosen) == len(images.files) else [len(chosen), request.seed],
-    )
-    return SourceData(
-        name=source.name,
-        kind=source.kind,
-        dataset=StoredSamples(path, source.kind, request),
-        num_classes=len(images.names),
-        class_names=images.names,
-        provenance=provenance,
     )
 
 

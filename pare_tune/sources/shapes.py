@@ -17,7 +17,7 @@ from pare_tune.data.store import Record
 from pare_tune.sources import photographs as pictures
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.sources.photographs import Photograph
-from pare_tune.sources.stored import StoredSamples, chunk_seed, image_size, stored
+from pare_tune.sources.stored import chunk_seed, image_size, open_stored
 
 NUM_IMAGES: Final = 2000
 """Images in the source's prepared store: 33 MB at 64×64, 401 MB at 224×224."""
@@ -123,14 +123,15 @@ def _open(request: SourceRequest) -> SourceData:
                 yield {"x": x, "y": y}
 
     pixels = pictures.digest(photos)
-    path = stored(SHAPES, request, records, pixels=pixels, size=size, seed=request.seed)
-    return SourceData(
-        name=SHAPES.name,
-        kind=SHAPES.kind,
-        dataset=StoredSamples(path, SHAPES.kind, request),
-        num_classes=1,
+    return open_stored(
+        SHAPES,
+        request,
+        records,
         class_names=("foreground",),
         provenance=f"shapes on {len(photos)} photographs shipped with scikit-image, all CC0 or public domain",
+        pixels=pixels,
+        size=size,
+        seed=request.seed,
     )
 
 

@@ -15,7 +15,7 @@ from pare_tune.data import store
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
-from pare_tune.sources.base import Source, SourceKind, SourceRequest
+from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.steps import Count, step
 
 if TYPE_CHECKING:  # imported where it is used: listing the sources must not wait for it
@@ -92,6 +92,37 @@ class StoredSamples:
         self._chosen = subset(len(self._store), *self._subset)
 
 
+def open_stored(
+    source: Source,
+    request: SourceRequest,
+    records: Callable[[], Iterable[Record]],
+    *,
+    class_names: Sequence[str],
+    provenance: str,
+    **parts: Any,
+) -> SourceData:
+    """`source` by its store, which is made from `records` if it is not there yet.
+
+    Args:
+        records: yields x and y.
+        class_names: of the source head's outputs, one each.
+        provenance: one line for the report.
+        parts: what decides the content beside the code: sizes, seeds, the files read.
+
+    Raises:
+        StorageError: the cache folder cannot be written, or the disk is full.
+    """
+    path = stored(source, request, records, **parts)
+    return SourceData(
+        name=source.name,
+        kind=source.kind,
+        dataset=StoredSamples(path, source.kind, request),
+        num_classes=len(class_names),
+        class_names=tuple(class_names),
+        provenance=provenance,
+    )
+
+
 def stored(
     source: Source,
     request: SourceRequest,
@@ -100,15 +131,10 @@ def stored(
     beside: Callable[[Path], None] | None = None,
     **parts: Any,
 ) -> Path:
-    """The store of `source`, made from `records` if it is not there yet.
+    """The store of `source`, made from `records` if it is not there yet. Arguments and errors as `open_stored`.
 
     Args:
-        records: yields x and y.
         beside: writes what else is worth keeping into the store's folder.
-        parts: what decides the content beside the code: sizes, seeds, the files read.
-
-    Raises:
-        StorageError: the cache folder cannot be written, or the disk is full.
     """
 
     def make(folder: Path) -> None:

@@ -19,7 +19,7 @@ from pare_tune.data import images
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, find_release, image_size, inventory, stored
+from pare_tune.sources.stored import find_release, image_size, inventory, open_stored
 
 VOID: Final = 255
 
@@ -74,14 +74,14 @@ def _open(request: SourceRequest) -> SourceData:
             x, y = read_pair(image, mask, size)
             yield {"x": x, "y": y}
 
-    path = stored(VOC, request, records, files=inventory([*photos, *masks], VOC.homepage), size=size)
-    return SourceData(
-        name=VOC.name,
-        kind=VOC.kind,
-        dataset=StoredSamples(path, VOC.kind, request),
-        num_classes=1,
+    return open_stored(
+        VOC,
+        request,
+        records,
         class_names=("foreground",),
         provenance="PASCAL VOC 2012 segmentation, train list; objects are foreground, void is background",
+        files=inventory([*photos, *masks], VOC.homepage),
+        size=size,
     )
 
 

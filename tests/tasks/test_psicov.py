@@ -403,7 +403,7 @@ def where(window: np.ndarray, x: np.ndarray, canvas: int) -> tuple[int, int]:
 
 
 def names_read(monkeypatch: pytest.MonkeyPatch, root: Path, seed: int) -> dict[str, list[str]]:
-    monkeypatch.setattr(psicov, "_require_files", lambda paths: None)
+    monkeypatch.setattr(psicov, "require_files", lambda paths, remedy: None)
     monkeypatch.setattr(psicov, "_records", lambda part, names: names)
     return dict(psicov.read(root, seed))  # type: ignore[arg-type]
 
