@@ -166,6 +166,14 @@ def whole_numbers(
     return whole
 
 
+def read_text(path: Path, remedy: str) -> str:
+    """A small file of UTF-8 text. Raises DataError, which ends with `remedy`, where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}); {remedy}") from error
+
+
 def require_keys(content: object, keys: Sequence[str], file: Path | str) -> Mapping[str, Any]:
     """`content`, which came out of a pickle, as a dict. Raises DataError unless it is one that holds `keys`."""
     if not isinstance(content, dict) or not set(keys) <= content.keys():

@@ -11,7 +11,6 @@ to 5, NumPy 1 and 2.
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import pickle
 import re
@@ -51,11 +50,6 @@ def load_pickle(path: Path) -> object:
                 return read_pickle(stream, str(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def loads_pickle(data: bytes, where: str) -> object:
-    """The object pickled in `data`; `where` names it in errors. Raises as `load_pickle`."""
-    return read_pickle(io.BytesIO(data), where)
 
 
 def read_pickle(stream: IO[bytes] | gzip.GzipFile, where: str) -> object:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pare_tune.data import images
+from pare_tune.data.arrays import read_text
 from pare_tune.errors import DataError
 from pare_tune.sources import labelled
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
@@ -34,7 +35,7 @@ def read_list(path: Path) -> LabelledFiles:
     files: list[Path] = []
     labels: list[int] = []
     names: dict[int, str] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "write the list anew").splitlines(), start=1):
         if not line.strip():
             continue
         name, label = _entry(line)
@@ -57,13 +58,6 @@ def _entry(line: str) -> tuple[PurePosixPath | None, int]:
     inside = bool(text.strip()) and not name.is_absolute() and ".." not in name.parts and "\0" not in text
     known = label.isascii() and label.isdigit() and len(label) < 4 and int(label) < NUM_CLASSES
     return (name, int(label)) if inside and known else (None, -1)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}); write the list anew") from error
 
 
 def _open(request: SourceRequest) -> SourceData:

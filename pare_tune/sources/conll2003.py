@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.arrays import read_text
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources import windows
@@ -38,12 +39,7 @@ def read_words(path: Path) -> tuple[list[str], list[int]]:
     Raises:
         DataError: a line does not have the four columns word, part of speech, chunk, entity.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as text ({error}); get it again ({CONLL2003.homepage})"
-        ) from error
+    text = read_text(path, f"get it again ({CONLL2003.homepage})")
     words: list[str] = []
     entities: list[int] = []
     for number, line in enumerate(text.splitlines(), start=1):

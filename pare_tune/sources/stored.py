@@ -184,14 +184,19 @@ def inventory(paths: Iterable[Path], homepage: str) -> list[str]:
     """Where, how long and how old files are: part of a fingerprint, so that changed files are read again.
 
     Raises:
-        DataError: one of the files is missing.
+        DataError: one of the files is missing, or cannot be looked at.
     """
     lines = []
     for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path} is missing; get the release from {homepage} and unpack it again")
-        stat = path.stat()
-        lines.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+        try:
+            stat = path.stat()
+        except OSError as error:
+            remedy = f"get the release from {homepage} and unpack it again" if homepage else "put it there"
+            state = (
+                "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            )
+            raise DataError(f"{path} {state}; {remedy}") from error
+        lines.append(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}")
     return lines
 
 

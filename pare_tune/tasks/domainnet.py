@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.arrays import read_text
 from pare_tune.data.images import open_rgb
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
@@ -71,12 +72,8 @@ def _find(folder: Path, domain: str, part: str) -> Path:
 
 
 def _listed(path: Path) -> Labels:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     labels: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "get it again").splitlines(), start=1):
         if not line.strip():
             continue
         row = re.fullmatch(r"\s*(\S.*?)\s+(\d{1,3})\s*", line)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import load_npy, require_array, require_finite, require_range
+from pare_tune.data.arrays import load_npy, read_text, require_array, require_finite, require_range
 from pare_tune.data.pickles import load_pickle
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
@@ -176,10 +176,7 @@ def _overlap(length: int, side: int, start: int) -> tuple[slice, slice]:
 
 def _read_ids(path: Path) -> list[str]:
     """First word of each line, each id once."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}; it is part of protein.zip ({HOMEPAGE})") from error
+    lines = read_text(path, f"it is part of protein.zip ({HOMEPAGE})").splitlines()
     ids = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     if not ids:
         raise DataError(f"{path} names no protein; get it again from {HOMEPAGE}")

@@ -10,7 +10,7 @@ and few times instead of 1024 and 201.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -88,7 +88,7 @@ def advect(waves: Waves, *, x_X: Array, t_T: Array, beta: float = BETA) -> Array
 def new_solutions(
     path: Path, samples: int, x_X: Array, t_T: Array, names: Sequence[str] = ("tensor",)
 ) -> Iterator[list[Any]]:
-    """A new file in the layout of PDEBench's 1D solutions: the grids, and arrays (samples, T, X) float32 to be filled."""
+    """A file in the layout of PDEBench's 1D solutions: the grids, and arrays (samples, T, X) float32 to be filled."""
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +96,16 @@ def new_solutions(
         yield [file.create_dataset(name, (samples, len(t_T), len(x_X)), np.float32) for name in names]
         file["x-coordinate"] = x_X.astype(np.float32)
         file["t-coordinate"] = t_T.astype(np.float32)
+
+
+def write_group(
+    file: Any, index: int, fields: npt.NDArray[Any], grids: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """One sample in PDEBench's layout of a group each: `fields` as data, and its grids, all float32."""
+    group = file.create_group(f"{index:04d}")
+    group["data"] = fields.astype(np.float32)
+    for axis, positions in grids.items():
+        group[f"grid/{axis}"] = positions.astype(np.float32)
 
 
 def write_solutions(
