@@ -210,9 +210,9 @@ def _plain_array(raw: object, dtype: np.dtype[Any], shape: tuple[int, ...], orde
     if dtype.hasobject or not isinstance(data, bytes | bytearray | memoryview):
         raise DataError("malformed array contents")
     # Python integers cannot overflow, so an absurd shape is seen before anything is allocated.
-    expected, found = math.prod(shape) * max(dtype.itemsize, 1), memoryview(data).nbytes
-    if expected != found:
-        raise DataError(f"an array of {dtype} {shape} needs {expected} bytes, the pickle holds {found}")
+    expected, actual = math.prod(shape) * max(dtype.itemsize, 1), memoryview(data).nbytes
+    if expected != actual:
+        raise DataError(f"an array of {dtype} {shape} needs {expected} bytes, the pickle holds {actual}")
     array = np.ndarray(shape, dtype, buffer=data, order="F" if order == "F" else "C")
     require_characters(array)
     return array

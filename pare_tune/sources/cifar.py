@@ -54,14 +54,14 @@ _HUNDRED: Final = _Release(
 
 
 def _open_ten(request: SourceRequest) -> SourceData:
-    return _open(CIFAR10, _TEN, request)
+    return _open_release(CIFAR10, _TEN, request)
 
 
 def _open_hundred(request: SourceRequest) -> SourceData:
-    return _open(CIFAR100, _HUNDRED, request)
+    return _open_release(CIFAR100, _HUNDRED, request)
 
 
-def _open(source: Source, release: _Release, request: SourceRequest) -> SourceData:
+def _open_release(source: Source, release: _Release, request: SourceRequest) -> SourceData:
     image_size(request)  # said here, where the request is known, and not in the first batch
     folder = find_release(request, source)
     paths = [folder / batch for batch in release.batches]

@@ -81,19 +81,19 @@ def _labelled_windows(path: Path, request: SourceRequest) -> Iterator[Record]:
     ids = list(windows.token_ids([f" {word}" for word in words], request))
     spread = [[entity] * len(word) for entity, word in zip(entities, ids, strict=True)]
     length = num_tokens(request)
-    found = False
+    has_window = False
     for x, kinds in zip(windows.cut(ids, length), windows.cut(spread, length), strict=True):
         label = label_of(kinds)
         if label is not None:
-            found = True
+            has_window = True
             yield {"x": x, "y": np.asarray(label, dtype=np.int64)}
-    if not found:
+    if not has_window:
         raise DataError(
             f"{path} has no window of {length} sub-tokens with an entity in it; give the whole training file"
         )
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_conll2003(request: SourceRequest) -> SourceData:
     file = find_release(request, CONLL2003)
 
     def records() -> Iterator[Record]:
@@ -117,7 +117,7 @@ CONLL2003 = Source(
     kind=SourceKind.TEXT,
     classes=len(ENTITIES),
     embedded=False,
-    open=_open,
+    open=_open_conll2003,
     homepage="https://www.clips.uantwerpen.be/conll2003/ner/",
     releases=tuple(home + file for home in ("", "conll2003/") for file in _FILES),
     uses=(windows,),

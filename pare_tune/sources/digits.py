@@ -11,7 +11,7 @@ from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.sources.stored import image_size, open_stored
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_digits(request: SourceRequest) -> SourceData:
     image_size(request)  # said here, where the request is known, and not in the first batch
 
     def records() -> Iterator[Record]:
@@ -37,6 +37,6 @@ DIGITS = Source(
     kind=SourceKind.IMAGES,
     classes=10,
     embedded=True,
-    open=_open,
+    open=_open_digits,
     homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
 )

@@ -61,17 +61,17 @@ def docstrings(stdlib: Path) -> dict[str, list[str]]:
     Raises:
         DataError: a group has no documentation at `stdlib`, because the sources are not there.
     """
-    found = {
+    texts_of = {
         group: [text for module in names.split() for path in _files(stdlib, module) for text in _texts(path)]
         for group, names in GROUPS.items()
     }
-    for group, texts in found.items():
+    for group, texts in texts_of.items():
         if not texts:
             raise DataError(
                 f"this Python's standard library at {stdlib} has no source files for the modules of "
                 f"{group!r} (a zipped or stripped installation); use a Python with sources, or another source"
             )
-    return found
+    return texts_of
 
 
 def _files(stdlib: Path, module: str) -> list[Path]:
@@ -97,7 +97,7 @@ def _texts(path: Path) -> Iterator[str]:
                 yield node.value
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_docs(request: SourceRequest) -> SourceData:
     length = num_tokens(request)
     stdlib = Path(sysconfig.get_path("stdlib"))
 
@@ -125,7 +125,7 @@ DOCS = Source(
     kind=SourceKind.TEXT,
     classes=len(GROUPS),
     embedded=True,
-    open=_open,
+    open=_open_docs,
     homepage="https://docs.python.org/3/library/",
     uses=(windows,),
 )

@@ -170,7 +170,7 @@ def _jitter(pixels: npt.NDArray[np.uint8], amount: float, rng: np.random.Generat
     return rounded.reshape(n, 3, height, width)
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_photographs(request: SourceRequest) -> SourceData:
     photos, size = photographs(), image_size(request)
 
     def records() -> Iterator[Record]:
@@ -198,6 +198,6 @@ PHOTOGRAPHS = Source(
     kind=SourceKind.IMAGES,
     classes=len(FILES),
     embedded=True,
-    open=_open,
+    open=_open_photographs,
     homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
 )

@@ -52,9 +52,9 @@ def paste_shapes(
 def _silhouettes(size: int, rng: np.random.Generator) -> list[npt.NDArray[np.bool_]]:
     """One to three masks (S, S) that together cover a share within `FOREGROUND`."""
     while True:
-        found = [_silhouette(size, rng) for _ in range(rng.integers(1, 4))]
-        if FOREGROUND[0] <= np.any(found, axis=0).mean() <= FOREGROUND[1]:
-            return found
+        silhouettes = [_silhouette(size, rng) for _ in range(rng.integers(1, 4))]
+        if FOREGROUND[0] <= np.any(silhouettes, axis=0).mean() <= FOREGROUND[1]:
+            return silhouettes
 
 
 def _silhouette(size: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -112,7 +112,7 @@ def _texture(size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return colours
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_shapes(request: SourceRequest) -> SourceData:
     photos, size = pictures.photographs(), image_size(request)
 
     def records() -> Iterator[Record]:
@@ -141,6 +141,6 @@ SHAPES = Source(
     kind=SourceKind.MASKED_IMAGES,
     classes=1,
     embedded=True,
-    open=_open,
+    open=_open_shapes,
     uses=(pictures,),
 )

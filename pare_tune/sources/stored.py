@@ -171,13 +171,13 @@ def find_release(request: SourceRequest, source: Source) -> Path:
             f"source {source.name} is read from a folder and none was given; get it from {source.homepage} and "
             f"give the folder that holds {wanted} with --source-data"
         )
-    found = source.find(request.root)
-    if found is None:
+    release = source.find(request.root)
+    if release is None:
         raise DataError(
             f"source {source.name}: {request.root} holds no {wanted}; get it from {source.homepage} and unpack it "
             f"there"
         )
-    return found
+    return release
 
 
 def inventory(paths: Iterable[Path], homepage: str) -> list[str]:

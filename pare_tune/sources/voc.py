@@ -56,12 +56,12 @@ def _names(path: Path) -> list[str]:
     names = path.read_text(encoding="utf-8", errors="replace").split()
     odd = next((name for name in names if not _NAME.fullmatch(name)), None)
     if odd is not None or not names:
-        found = f"found {odd!r}" if names else "it is empty"
-        raise DataError(f"{path} must list one image name a line, such as 2007_000032; {found}")
+        content = f"found {odd!r}" if names else "it is empty"
+        raise DataError(f"{path} must list one image name a line, such as 2007_000032; {content}")
     return names
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_voc(request: SourceRequest) -> SourceData:
     size = image_size(request)
     folder = find_release(request, VOC).parents[2]
 
@@ -91,7 +91,7 @@ VOC = Source(
     kind=SourceKind.MASKED_IMAGES,
     classes=1,
     embedded=False,
-    open=_open,
+    open=_open_voc,
     homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
     releases=tuple(home + _LIST for home in ("VOCdevkit/VOC2012/", "VOC2012/", "")),
     uses=(images,),

@@ -355,7 +355,7 @@ def _standardised(x: Array) -> Array:
     return scaled
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_waves(request: SourceRequest) -> SourceData:
     length = num_tokens(request) * POINTS_PER_TOKEN
 
     def records() -> Iterator[Record]:
@@ -380,5 +380,5 @@ WAVES = Source(
     kind=SourceKind.WAVES,
     classes=len(GENERATORS),
     embedded=True,
-    open=_open,
+    open=_open_waves,
 )

@@ -345,18 +345,18 @@ def _noise(folder: Path) -> Levels:
 def _read_wave(path: Path) -> npt.NDArray[np.int16]:
     try:
         with wave.open(str(path), "rb") as file:
-            found = (file.getframerate(), file.getnchannels(), 8 * file.getsampwidth())
+            layout = (file.getframerate(), file.getnchannels(), 8 * file.getsampwidth())
             size = file.getnframes()
             # What is announced may be any number, and would be allocated.
-            data = file.readframes(min(size, path.stat().st_size)) if found == _PCM else b""
+            data = file.readframes(min(size, path.stat().st_size)) if layout == _PCM else b""
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (EOFError, MemoryError, RuntimeError, ValueError, struct.error, wave.Error) as error:
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} is not a PCM wave file ({reason}); get it again") from error
-    if found != _PCM:
+    if layout != _PCM:
         raise DataError(
-            f"{path} must be {SAMPLING_HZ} Hz, 1 channel, 16 bits, found {found[0]} Hz, {found[1]}, {found[2]}"
+            f"{path} must be {SAMPLING_HZ} Hz, 1 channel, 16 bits, found {layout[0]} Hz, {layout[1]}, {layout[2]}"
         )
     if size == 0 or len(data) != 2 * size:
         raise DataError(
