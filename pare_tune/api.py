@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -46,6 +45,7 @@ from pare_tune.train.build import pick_device
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.outputs import Predictions, require_writable, write_predictions
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.train.opened import open_trial
@@ -222,39 +222,48 @@ def predict(
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    return _predict(Path(model), np.asarray(inputs), probabilities, batch_size)[0]
+    return _predict(Path(model), np.asarray(inputs), probabilities, batch_size).values
 
 
 def predict_file(
     model: Path, inputs: Path, out: Path, *, probabilities: bool, batch_size: int
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """`predict` from a file to .npy: the outputs' shape, and the names of classes or labels where there are any.
+    """`predict` from a file to .npy, .csv or .parquet: the outputs' shape, and the names of classes, labels or numbers.
 
     `out` is replaced atomically.
+
+    Raises:
+        ConfigError: `out` has another suffix.
     """
-    outputs, names = _predict(model, inputs, probabilities, batch_size)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial.npy")
-    try:
-        np.save(partial, outputs)
-        os.replace(partial, out)
-    except OSError as error:
-        raise StorageError(f"cannot write {out}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return outputs.shape, names
+    require_writable(out)
+    predictions = _predict(model, inputs, probabilities, batch_size, out)
+    write_predictions(out, predictions)
+    return predictions.values.shape, predictions.names
 
 
 def _predict(
-    model: Path, inputs: Path | npt.NDArray[Any], probabilities: bool, batch_size: int
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    model: Path,
+    inputs: Path | npt.NDArray[Any],
+    probabilities: bool,
+    batch_size: int,
+    out: Path | None = None,
+) -> Predictions:
     device = pick_device()
     network, shape, config = load_model(model, device)
+    if out is not None:
+        require_writable(out, axes=1 + len(shape.output_shape))
     prepared = prepare_inputs(inputs, shape, config)
     outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
     if probabilities:
         outputs = to_probabilities(outputs, shape)
-    names = () if shape.raw is None else tuple(shape.raw["target"]["names"])
-    return prepared.restore(outputs), names
+    has_logits = shape.output_kind in ("point", "multilabel")
+    return Predictions(
+        values=prepared.restore(outputs),
+        names=() if shape.raw is None else tuple(shape.raw["target"]["names"]),
+        samples=prepared.names,
+        meaning="probability" if probabilities else "logit" if has_logits else "value",
+        are_classes=shape.output_kind == "point",
+    )
 
 
 def plan_run(

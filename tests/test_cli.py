@@ -243,6 +243,17 @@ def test_search_train_predict(tmp_path: Path) -> None:
     predicted = run("predict", folder / "final", "inputs.npy", "-o", "out.npy", cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
     assert np.load(tmp_path / "out.npy").shape == (5, 2)
+    options = ("-o", "out.csv", "--probabilities")
+    assert run("predict", folder / "final", "inputs.npy", *options, cwd=tmp_path).returncode == 0
+    rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert rows[0] == "class,probability:0,probability:1"
+    assert len(rows) == 6
+
+
+def test_predictions_of_another_kind_of_file_are_refused_before_any_work(call: Call) -> None:
+    code, _, error = call("predict", "no-model", "no-inputs.npy", "-o", "out.xlsx")
+    assert code == 2
+    assert "--out must end in .npy, .csv or .parquet" in " ".join(error.split())
 
 
 @pytest.mark.parametrize(("test", "shown"), [(None, "undefined on"), (0.123456, "0.1235 Å on")])

@@ -124,8 +124,11 @@ def build_timm(
         BackboneUnavailable: its weights are not here and cannot be downloaded, or are damaged.
     """
     model_name, _, file = model_name.partition("@")
-    if model_name.split(".")[0] not in timm.list_models():
+    architecture, _, tag = model_name.partition(".")
+    if architecture not in timm.list_models():
         raise UnknownName("timm model", model_name, timm.list_models("*swin*") + timm.list_models("vit*"))
+    if tag and model_name not in (published := timm.list_pretrained(f"{architecture}.*")):
+        raise UnknownName("timm model", model_name, published)
     model = _create(name, model_name, image_size, drop_path)
     if pretrained:
         _fill(model, Path(file) if file else _download(model_name, cache))

@@ -11,8 +11,8 @@ import urllib.request
 from importlib import resources
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+import huggingface_hub.constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -92,7 +92,12 @@ def hub_file(repo: str, file: str, *, cache: Path | None, advice: str) -> Path:
     Raises:
         BackboneUnavailable: not cached, and not to be had from the hub.
     """
-    cached = huggingface_hub.try_to_load_from_cache(repo, file, cache_dir=cache)
+    try:
+        cached = huggingface_hub.try_to_load_from_cache(repo, file, cache_dir=cache)
+    except HFValidationError as error:
+        raise BackboneUnavailable(
+            f"{repo} is neither a folder here nor a name of the hub; {advice}"
+        ) from error
     if isinstance(cached, str):
         return Path(cached)
     if not hub_reachable():

@@ -91,9 +91,9 @@ def predict(
             "that it can be trained on."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go, .npy.")] = Path(
-        "out.npy"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the predictions go: .npy, .csv or .parquet.")
+    ] = Path("out.npy"),
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Class probabilities instead of raw outputs.")
     ] = False,

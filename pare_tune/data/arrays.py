@@ -13,7 +13,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -153,6 +153,33 @@ def require_range(array: Array, name: str, file: Path | str, *, low: float, high
         _refuse(
             ~((slab >= low) & (slab <= high)), slab, start, f"{file}: {name} must lie in [{low:g}, {high:g}]"
         )
+
+
+def whole_numbers(
+    array: Array, name: str, file: Path | str, *, low: int, high: int, dtype: type[np.integer[Any]] = np.int64
+) -> npt.NDArray[Any]:
+    """`array` as `dtype`. Raises DataError unless its values are whole numbers in [low, high]."""
+    require_range(array, name, file, low=low, high=high)
+    whole = array.astype(dtype, copy=False)
+    if array.dtype.kind == "f" and (whole != array).any():
+        raise DataError(f"{file}: {name} must be whole numbers, found {array[whole != array][0]}")
+    return whole
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """A small file of UTF-8 text. Raises DataError, which ends with `remedy`, where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}); {remedy}") from error
+
+
+def require_keys(content: object, keys: Sequence[str], file: Path | str) -> Mapping[str, Any]:
+    """`content`, which came out of a pickle, as a dict. Raises DataError unless it is one that holds `keys`."""
+    if not isinstance(content, dict) or not set(keys) <= content.keys():
+        found = f"keys {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{file} must hold a dict with keys {' and '.join(keys)}, found {found}")
+    return content
 
 
 def _slabs(array: Array) -> Iterable[tuple[int, Array]]:

@@ -11,7 +11,6 @@ to 5, NumPy 1 and 2.
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import pickle
 import re
@@ -51,11 +50,6 @@ def load_pickle(path: Path) -> object:
                 return read_pickle(stream, str(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def loads_pickle(data: bytes, where: str) -> object:
-    """The object pickled in `data`; `where` names it in errors. Raises as `load_pickle`."""
-    return read_pickle(io.BytesIO(data), where)
 
 
 def read_pickle(stream: IO[bytes] | gzip.GzipFile, where: str) -> object:
@@ -216,9 +210,9 @@ def _plain_array(raw: object, dtype: np.dtype[Any], shape: tuple[int, ...], orde
     if dtype.hasobject or not isinstance(data, bytes | bytearray | memoryview):
         raise DataError("malformed array contents")
     # Python integers cannot overflow, so an absurd shape is seen before anything is allocated.
-    expected, found = math.prod(shape) * max(dtype.itemsize, 1), memoryview(data).nbytes
-    if expected != found:
-        raise DataError(f"an array of {dtype} {shape} needs {expected} bytes, the pickle holds {found}")
+    expected, actual = math.prod(shape) * max(dtype.itemsize, 1), memoryview(data).nbytes
+    if expected != actual:
+        raise DataError(f"an array of {dtype} {shape} needs {expected} bytes, the pickle holds {actual}")
     array = np.ndarray(shape, dtype, buffer=data, order="F" if order == "F" else "C")
     require_characters(array)
     return array

@@ -82,9 +82,9 @@ class Store:
     """
 
     def __init__(self, path: Path, *, share: float = 1.0) -> None:
-        self._open(path, share)
+        self._map(path, share)
 
-    def _open(self, path: Path, share: float) -> None:
+    def _map(self, path: Path, share: float) -> None:
         self.path, self._share = path, share
         if not path.is_file():
             raise DataError(f"no prepared store at {path}; run `pare-tune data prepare` again")
@@ -148,7 +148,7 @@ class Store:
         return {"path": self.path, "share": self._share}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._open(**state)
+        self._map(**state)
 
 
 class _Field:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pare_tune.data import images
+from pare_tune.data.arrays import read_text
 from pare_tune.errors import DataError
 from pare_tune.sources import labelled
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
@@ -34,7 +35,7 @@ def read_list(path: Path) -> LabelledFiles:
     files: list[Path] = []
     labels: list[int] = []
     names: dict[int, str] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "write the list anew").splitlines(), start=1):
         if not line.strip():
             continue
         name, label = _entry(line)
@@ -55,26 +56,19 @@ def _entry(line: str) -> tuple[PurePosixPath | None, int]:
     text, _, label = line.strip().rpartition(" ")
     name = PurePosixPath(text.strip())
     inside = bool(text.strip()) and not name.is_absolute() and ".." not in name.parts and "\0" not in text
-    known = label.isascii() and label.isdigit() and len(label) < 4 and int(label) < NUM_CLASSES
-    return (name, int(label)) if inside and known else (None, -1)
+    is_class = label.isascii() and label.isdigit() and len(label) < 4 and int(label) < NUM_CLASSES
+    return (name, int(label)) if inside and is_class else (None, -1)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}); write the list anew") from error
-
-
-def _open(request: SourceRequest) -> SourceData:
+def _open_caltech101(request: SourceRequest) -> SourceData:
     image_size(request)  # said before the files are looked for
     release = find_release(request, CALTECH101)
-    found = labelled.class_folders(release) if release.is_dir() else read_list(release)
+    photographs = labelled.class_folders(release) if release.is_dir() else read_list(release)
     return labelled.open_labelled(
         CALTECH101,
         request,
-        found,
-        provenance=f"Caltech-101 (Fei-Fei and others, 2004), {len(found.files):,} photographs",
+        photographs,
+        provenance=f"Caltech-101 (Fei-Fei and others, 2004), {len(photographs.files):,} photographs",
     )
 
 
@@ -84,7 +78,7 @@ CALTECH101 = Source(
     kind=SourceKind.IMAGES,
     classes=NUM_CLASSES,
     embedded=False,
-    open=_open,
+    open=_open_caltech101,
     homepage="https://doi.org/10.22002/D1.20086",
     releases=(
         *(home + _FOLDER for home in ("", "caltech101/", "caltech-101/")),

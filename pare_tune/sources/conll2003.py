@@ -16,11 +16,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.arrays import read_text
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources import windows
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, find_release, inventory, num_tokens, stored
+from pare_tune.sources.stored import find_release, inventory, num_tokens, open_stored
 
 ENTITIES: Final = ("PER", "LOC", "ORG", "MISC")
 
@@ -38,12 +39,7 @@ def read_words(path: Path) -> tuple[list[str], list[int]]:
     Raises:
         DataError: a line does not have the four columns word, part of speech, chunk, entity.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as text ({error}); get it again ({CONLL2003.homepage})"
-        ) from error
+    text = read_text(path, f"get it again ({CONLL2003.homepage})")
     words: list[str] = []
     entities: list[int] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -85,39 +81,33 @@ def _labelled_windows(path: Path, request: SourceRequest) -> Iterator[Record]:
     ids = list(windows.token_ids([f" {word}" for word in words], request))
     spread = [[entity] * len(word) for entity, word in zip(entities, ids, strict=True)]
     length = num_tokens(request)
-    found = False
+    has_window = False
     for x, kinds in zip(windows.cut(ids, length), windows.cut(spread, length), strict=True):
         label = label_of(kinds)
         if label is not None:
-            found = True
+            has_window = True
             yield {"x": x, "y": np.asarray(label, dtype=np.int64)}
-    if not found:
+    if not has_window:
         raise DataError(
             f"{path} has no window of {length} sub-tokens with an entity in it; give the whole training file"
         )
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_conll2003(request: SourceRequest) -> SourceData:
     file = find_release(request, CONLL2003)
 
     def records() -> Iterator[Record]:
         return _labelled_windows(file, request)
 
-    path = stored(
+    return open_stored(
         CONLL2003,
         request,
         records,
+        class_names=ENTITIES,
+        provenance="CoNLL-2003 English training text (Reuters), windows labelled by majority entity type",
         files=inventory([file], CONLL2003.homepage),
         tokenizer=request.tokenizer_name,
         length=num_tokens(request),
-    )
-    return SourceData(
-        name=CONLL2003.name,
-        kind=CONLL2003.kind,
-        dataset=StoredSamples(path, CONLL2003.kind, request),
-        num_classes=len(ENTITIES),
-        class_names=ENTITIES,
-        provenance="CoNLL-2003 English training text (Reuters), windows labelled by majority entity type",
     )
 
 
@@ -127,7 +117,7 @@ CONLL2003 = Source(
     kind=SourceKind.TEXT,
     classes=len(ENTITIES),
     embedded=False,
-    open=_open,
+    open=_open_conll2003,
     homepage="https://www.clips.uantwerpen.be/conll2003/ner/",
     releases=tuple(home + file for home in ("", "conll2003/") for file in _FILES),
     uses=(windows,),

@@ -8,10 +8,10 @@ import numpy as np
 
 from pare_tune.data.store import Record
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, image_size, stored
+from pare_tune.sources.stored import image_size, open_stored
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_digits(request: SourceRequest) -> SourceData:
     image_size(request)  # said here, where the request is known, and not in the first batch
 
     def records() -> Iterator[Record]:
@@ -22,12 +22,11 @@ def _open(request: SourceRequest) -> SourceData:
         for image, label in zip(grey, digits.target, strict=True):
             yield {"x": np.repeat(image[None], 3, axis=0), "y": np.asarray(label, dtype=np.int64)}
 
-    return SourceData(
-        name=DIGITS.name,
-        kind=DIGITS.kind,
-        dataset=StoredSamples(stored(DIGITS, request, records), DIGITS.kind, request),
-        num_classes=10,
-        class_names=tuple("0123456789"),
+    return open_stored(
+        DIGITS,
+        request,
+        records,
+        class_names="0123456789",
         provenance="1,797 handwritten digits that ship with scikit-learn (UCI, CC BY 4.0)",
     )
 
@@ -38,6 +37,6 @@ DIGITS = Source(
     kind=SourceKind.IMAGES,
     classes=10,
     embedded=True,
-    open=_open,
+    open=_open_digits,
     homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
 )

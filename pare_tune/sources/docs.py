@@ -18,7 +18,7 @@ from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources import windows
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, num_tokens, stored
+from pare_tune.sources.stored import num_tokens, open_stored
 
 GROUPS: Final[dict[str, str]] = {
     "text": (
@@ -61,17 +61,17 @@ def docstrings(stdlib: Path) -> dict[str, list[str]]:
     Raises:
         DataError: a group has no documentation at `stdlib`, because the sources are not there.
     """
-    found = {
+    texts_of = {
         group: [text for module in names.split() for path in _files(stdlib, module) for text in _texts(path)]
         for group, names in GROUPS.items()
     }
-    for group, texts in found.items():
+    for group, texts in texts_of.items():
         if not texts:
             raise DataError(
                 f"this Python's standard library at {stdlib} has no source files for the modules of "
                 f"{group!r} (a zipped or stripped installation); use a Python with sources, or another source"
             )
-    return found
+    return texts_of
 
 
 def _files(stdlib: Path, module: str) -> list[Path]:
@@ -97,7 +97,7 @@ def _texts(path: Path) -> Iterator[str]:
                 yield node.value
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_docs(request: SourceRequest) -> SourceData:
     length = num_tokens(request)
     stdlib = Path(sysconfig.get_path("stdlib"))
 
@@ -107,21 +107,15 @@ def _open(request: SourceRequest) -> SourceData:
             for x in windows.cut(ids, length):
                 yield {"x": x, "y": np.asarray(label, dtype=np.int64)}
 
-    path = stored(
+    return open_stored(
         DOCS,
         request,
         records,
+        class_names=tuple(GROUPS),
+        provenance=f"docstrings of Python {platform.python_version()}'s standard library (PSF licence)",
         tokenizer=request.tokenizer_name,
         length=length,
         python=platform.python_version(),
-    )
-    return SourceData(
-        name=DOCS.name,
-        kind=DOCS.kind,
-        dataset=StoredSamples(path, DOCS.kind, request),
-        num_classes=len(GROUPS),
-        class_names=tuple(GROUPS),
-        provenance=f"docstrings of Python {platform.python_version()}'s standard library (PSF licence)",
     )
 
 
@@ -131,7 +125,7 @@ DOCS = Source(
     kind=SourceKind.TEXT,
     classes=len(GROUPS),
     embedded=True,
-    open=_open,
+    open=_open_docs,
     homepage="https://docs.python.org/3/library/",
     uses=(windows,),
 )

@@ -9,7 +9,7 @@ from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.sources.stored import image_size
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_folder(request: SourceRequest) -> SourceData:
     image_size(request)  # said before the files are looked for
     if request.root is None or not request.root.is_dir():
         given = "none was given" if request.root is None else f"{request.root} is none"
@@ -17,12 +17,12 @@ def _open(request: SourceRequest) -> SourceData:
             f"source {IMAGEFOLDER.name} reads a folder of class folders with images, and {given}; give one with "
             f"--source-data"
         )
-    found = labelled.class_folders(request.root)
+    classes = labelled.class_folders(request.root)
     return labelled.open_labelled(
         IMAGEFOLDER,
         request,
-        found,
-        provenance=f"{len(found.files):,} images of {len(found.names)} classes in {request.root}",
+        classes,
+        provenance=f"{len(classes.files):,} images of {len(classes.names)} classes in {request.root}",
     )
 
 
@@ -32,6 +32,6 @@ IMAGEFOLDER = Source(
     kind=SourceKind.IMAGES,
     classes=None,
     embedded=False,
-    open=_open,
+    open=_open_folder,
     uses=(labelled, images),
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pare_tune.data.images import class_of, find_images, read_square
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceRequest
-from pare_tune.sources.stored import StoredSamples, image_size, stored, subset
+from pare_tune.sources.stored import image_size, inventory, open_stored, subset
 
 logger = logging.getLogger(__name__)
 
@@ -79,39 +78,14 @@ def open_labelled(
             x = read_square(images.files[i], size, homepage=source.homepage)
             yield {"x": x, "y": np.asarray(images.labels[i], dtype=np.int64)}
 
-    path = stored(
+    return open_stored(
         source,
         request,
         records,
-        files=_digest(images, source.homepage),
+        class_names=images.names,
+        provenance=provenance,
+        files=inventory(images.files, source.homepage),
+        labels=images.labels,
         size=size,
         subset=None if len(chosen) == len(images.files) else [len(chosen), request.seed],
     )
-    return SourceData(
-        name=source.name,
-        kind=source.kind,
-        dataset=StoredSamples(path, source.kind, request),
-        num_classes=len(images.names),
-        class_names=images.names,
-        provenance=provenance,
-    )
-
-
-def _digest(images: LabelledFiles, homepage: str) -> str:
-    """Of names, labels, sizes and times: changed files are read again."""
-    total = hashlib.sha256("\0".join(images.names).encode(errors="surrogateescape"))
-    for line in _lines(images, homepage):
-        total.update(line.encode(errors="surrogateescape"))
-    return total.hexdigest()
-
-
-def _lines(images: LabelledFiles, homepage: str) -> Iterable[str]:
-    for file, label in zip(images.files, images.labels, strict=True):
-        try:
-            stat = file.stat()
-        except OSError as error:
-            raise DataError(
-                f"{file} cannot be read ({error.strerror}); "
-                + (f"get it again ({homepage})" if homepage else "put it there")
-            ) from error
-        yield f"{file}\0{label} {stat.st_size} {stat.st_mtime_ns}\0"

@@ -22,7 +22,7 @@ from PIL import Image
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, chunk_seed, image_size, stored
+from pare_tune.sources.stored import chunk_seed, image_size, open_stored
 
 NUM_CROPS: Final = 4000
 """Crops in the source's prepared store: 49 MB at 64×64, 602 MB at 224×224."""
@@ -170,7 +170,7 @@ def _jitter(pixels: npt.NDArray[np.uint8], amount: float, rng: np.random.Generat
     return rounded.reshape(n, 3, height, width)
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_photographs(request: SourceRequest) -> SourceData:
     photos, size = photographs(), image_size(request)
 
     def records() -> Iterator[Record]:
@@ -180,14 +180,15 @@ def _open(request: SourceRequest) -> SourceData:
             for x, y in zip(images, labels, strict=True):
                 yield {"x": x, "y": y}
 
-    path = stored(PHOTOGRAPHS, request, records, pixels=digest(photos), size=size, seed=request.seed)
-    return SourceData(
-        name=PHOTOGRAPHS.name,
-        kind=PHOTOGRAPHS.kind,
-        dataset=StoredSamples(path, PHOTOGRAPHS.kind, request),
-        num_classes=len(photos),
-        class_names=tuple(photo.name for photo in photos),
+    return open_stored(
+        PHOTOGRAPHS,
+        request,
+        records,
+        class_names=[photo.name for photo in photos],
         provenance=f"crops of {len(photos)} photographs shipped with scikit-image, all CC0 or public domain",
+        pixels=digest(photos),
+        size=size,
+        seed=request.seed,
     )
 
 
@@ -197,6 +198,6 @@ PHOTOGRAPHS = Source(
     kind=SourceKind.IMAGES,
     classes=len(FILES),
     embedded=True,
-    open=_open,
+    open=_open_photographs,
     homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
 )

@@ -17,7 +17,7 @@ from pare_tune.data.store import Record
 from pare_tune.sources import photographs as pictures
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.sources.photographs import Photograph
-from pare_tune.sources.stored import StoredSamples, chunk_seed, image_size, stored
+from pare_tune.sources.stored import chunk_seed, image_size, open_stored
 
 NUM_IMAGES: Final = 2000
 """Images in the source's prepared store: 33 MB at 64×64, 401 MB at 224×224."""
@@ -52,9 +52,9 @@ def paste_shapes(
 def _silhouettes(size: int, rng: np.random.Generator) -> list[npt.NDArray[np.bool_]]:
     """One to three masks (S, S) that together cover a share within `FOREGROUND`."""
     while True:
-        found = [_silhouette(size, rng) for _ in range(rng.integers(1, 4))]
-        if FOREGROUND[0] <= np.any(found, axis=0).mean() <= FOREGROUND[1]:
-            return found
+        silhouettes = [_silhouette(size, rng) for _ in range(rng.integers(1, 4))]
+        if FOREGROUND[0] <= np.any(silhouettes, axis=0).mean() <= FOREGROUND[1]:
+            return silhouettes
 
 
 def _silhouette(size: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -112,7 +112,7 @@ def _texture(size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return colours
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_shapes(request: SourceRequest) -> SourceData:
     photos, size = pictures.photographs(), image_size(request)
 
     def records() -> Iterator[Record]:
@@ -123,14 +123,15 @@ def _open(request: SourceRequest) -> SourceData:
                 yield {"x": x, "y": y}
 
     pixels = pictures.digest(photos)
-    path = stored(SHAPES, request, records, pixels=pixels, size=size, seed=request.seed)
-    return SourceData(
-        name=SHAPES.name,
-        kind=SHAPES.kind,
-        dataset=StoredSamples(path, SHAPES.kind, request),
-        num_classes=1,
+    return open_stored(
+        SHAPES,
+        request,
+        records,
         class_names=("foreground",),
         provenance=f"shapes on {len(photos)} photographs shipped with scikit-image, all CC0 or public domain",
+        pixels=pixels,
+        size=size,
+        seed=request.seed,
     )
 
 
@@ -140,6 +141,6 @@ SHAPES = Source(
     kind=SourceKind.MASKED_IMAGES,
     classes=1,
     embedded=True,
-    open=_open,
+    open=_open_shapes,
     uses=(pictures,),
 )

@@ -15,7 +15,7 @@ from pare_tune.data import store
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError
-from pare_tune.sources.base import Source, SourceKind, SourceRequest
+from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
 from pare_tune.steps import Count, step
 
 if TYPE_CHECKING:  # imported where it is used: listing the sources must not wait for it
@@ -92,6 +92,37 @@ class StoredSamples:
         self._chosen = subset(len(self._store), *self._subset)
 
 
+def open_stored(
+    source: Source,
+    request: SourceRequest,
+    records: Callable[[], Iterable[Record]],
+    *,
+    class_names: Sequence[str],
+    provenance: str,
+    **parts: Any,
+) -> SourceData:
+    """`source` by its store, which is made from `records` if it is not there yet.
+
+    Args:
+        records: yields x and y.
+        class_names: of the source head's outputs, one each.
+        provenance: one line for the report.
+        parts: what decides the content beside the code: sizes, seeds, the files read.
+
+    Raises:
+        StorageError: the cache folder cannot be written, or the disk is full.
+    """
+    path = stored(source, request, records, **parts)
+    return SourceData(
+        name=source.name,
+        kind=source.kind,
+        dataset=StoredSamples(path, source.kind, request),
+        num_classes=len(class_names),
+        class_names=tuple(class_names),
+        provenance=provenance,
+    )
+
+
 def stored(
     source: Source,
     request: SourceRequest,
@@ -100,15 +131,10 @@ def stored(
     beside: Callable[[Path], None] | None = None,
     **parts: Any,
 ) -> Path:
-    """The store of `source`, made from `records` if it is not there yet.
+    """The store of `source`, made from `records` if it is not there yet. Arguments and errors as `open_stored`.
 
     Args:
-        records: yields x and y.
         beside: writes what else is worth keeping into the store's folder.
-        parts: what decides the content beside the code: sizes, seeds, the files read.
-
-    Raises:
-        StorageError: the cache folder cannot be written, or the disk is full.
     """
 
     def make(folder: Path) -> None:
@@ -145,27 +171,32 @@ def find_release(request: SourceRequest, source: Source) -> Path:
             f"source {source.name} is read from a folder and none was given; get it from {source.homepage} and "
             f"give the folder that holds {wanted} with --source-data"
         )
-    found = source.find(request.root)
-    if found is None:
+    release = source.find(request.root)
+    if release is None:
         raise DataError(
             f"source {source.name}: {request.root} holds no {wanted}; get it from {source.homepage} and unpack it "
             f"there"
         )
-    return found
+    return release
 
 
 def inventory(paths: Iterable[Path], homepage: str) -> list[str]:
     """Where, how long and how old files are: part of a fingerprint, so that changed files are read again.
 
     Raises:
-        DataError: one of the files is missing.
+        DataError: one of the files is missing, or cannot be looked at.
     """
     lines = []
     for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path} is missing; get the release from {homepage} and unpack it again")
-        stat = path.stat()
-        lines.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+        try:
+            stat = path.stat()
+        except OSError as error:
+            remedy = f"get the release from {homepage} and unpack it again" if homepage else "put it there"
+            state = (
+                "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            )
+            raise DataError(f"{path} {state}; {remedy}") from error
+        lines.append(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}")
     return lines
 
 

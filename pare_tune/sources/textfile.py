@@ -39,8 +39,8 @@ def rows(path: Path) -> Iterator[tuple[str, str]]:
         DataError: the file is no text, a column is missing, or a row has no label.
     """
     separator = _SEPARATORS.get(path.suffix.lower())
-    found = _lines(path) if separator is None else _table(path, separator)
-    for where, label, text in found:
+    labelled_texts = _lines(path) if separator is None else _table(path, separator)
+    for where, label, text in labelled_texts:
         if not label:
             raise DataError(f"{path}, {where} has no label; give it one, or take the row out")
         yield label, text
@@ -106,7 +106,7 @@ def _labelled_windows(path: Path, names: tuple[str, ...], request: SourceRequest
     length = num_tokens(request)
     index = {name: i for i, name in enumerate(names)}
     rest: dict[str, list[int]] = {name: [] for name in names}
-    found = False
+    has_window = False
     stream = rows(path)
     while batch := list(islice(stream, _ROWS_AT_ONCE)):
         ids = windows.token_ids([f"{text}\n" for _, text in batch], request)
@@ -115,12 +115,12 @@ def _labelled_windows(path: Path, names: tuple[str, ...], request: SourceRequest
             queue += tokens
             if len(queue) < length:
                 continue
-            found = True
+            has_window = True
             whole = windows.cut([queue], length)
             rest[label] = queue[whole.size :]
             for x in whole:
                 yield {"x": x, "y": np.asarray(index[label], dtype=np.int64)}
-    if not found:
+    if not has_window:
         raise DataError(
             f"{path} has no label with {length} sub-tokens of text, which one window takes; give more text"
         )
@@ -134,16 +134,16 @@ def _file(root: Path | None) -> Path:
     if root.is_file():
         return root
     suffixes = (*_SEPARATORS, ".txt")
-    found = sorted(p for p in root.glob("*") if p.suffix.lower() in suffixes and p.is_file())
-    if len(found) != 1:
+    files = sorted(p for p in root.glob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if len(files) != 1:
         raise DataError(
             f"source {TEXTFILE.name} reads one file, or the only {', '.join(suffixes)} of a folder; {root} "
-            + (f"holds {len(found)}" if root.is_dir() else "does not exist")
+            + (f"holds {len(files)}" if root.is_dir() else "does not exist")
         )
-    return found[0]
+    return files[0]
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_textfile(request: SourceRequest) -> SourceData:
     length = num_tokens(request)
     file = _file(request.root)
 
@@ -167,14 +167,14 @@ def _open(request: SourceRequest) -> SourceData:
         length=length,
     )
     # Read back: finding them again would take a pass over the whole text at every trial.
-    known = tuple(json.loads((path.parent / _NAMES).read_text(encoding="utf-8")))
+    class_names = tuple(json.loads((path.parent / _NAMES).read_text(encoding="utf-8")))
     return SourceData(
         name=TEXTFILE.name,
         kind=TEXTFILE.kind,
         dataset=StoredSamples(path, TEXTFILE.kind, request),
-        num_classes=len(known),
-        class_names=known,
-        provenance=f"windows of {file}, labelled by its {len(known)} labels",
+        num_classes=len(class_names),
+        class_names=class_names,
+        provenance=f"windows of {file}, labelled by its {len(class_names)} labels",
     )
 
 
@@ -184,6 +184,6 @@ TEXTFILE = Source(
     kind=SourceKind.TEXT,
     classes=None,
     embedded=False,
-    open=_open,
+    open=_open_textfile,
     uses=(windows,),
 )

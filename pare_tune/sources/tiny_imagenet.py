@@ -18,15 +18,15 @@ _CLASS: Final = r"n\d{8}"
 """Names of WordNet; the first classes begin with n0."""
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_tiny_imagenet(request: SourceRequest) -> SourceData:
     image_size(request)  # said before the files are looked for
-    found = labelled.class_folders(find_release(request, TINY_IMAGENET).parent, named=_CLASS)
+    photographs = labelled.class_folders(find_release(request, TINY_IMAGENET).parent, named=_CLASS)
     return labelled.open_labelled(
         TINY_IMAGENET,
         request,
-        found,
+        photographs,
         largest=_SIDE,
-        provenance=f"Tiny-ImageNet training images (Le and Yang, 2015), {len(found.names)} classes",
+        provenance=f"Tiny-ImageNet training images (Le and Yang, 2015), {len(photographs.names)} classes",
     )
 
 
@@ -36,7 +36,7 @@ TINY_IMAGENET = Source(
     kind=SourceKind.IMAGES,
     classes=200,
     embedded=False,
-    open=_open,
+    open=_open_tiny_imagenet,
     homepage="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     releases=("tiny-imagenet-200/train/n0*", "train/n0*", "tiny-imagenet-200/n0*", "n0*"),
     uses=(labelled, images),

@@ -19,7 +19,7 @@ from pare_tune.data import images
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, find_release, image_size, inventory, stored
+from pare_tune.sources.stored import find_release, image_size, inventory, open_stored
 
 VOID: Final = 255
 
@@ -56,12 +56,12 @@ def _names(path: Path) -> list[str]:
     names = path.read_text(encoding="utf-8", errors="replace").split()
     odd = next((name for name in names if not _NAME.fullmatch(name)), None)
     if odd is not None or not names:
-        found = f"found {odd!r}" if names else "it is empty"
-        raise DataError(f"{path} must list one image name a line, such as 2007_000032; {found}")
+        content = f"found {odd!r}" if names else "it is empty"
+        raise DataError(f"{path} must list one image name a line, such as 2007_000032; {content}")
     return names
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_voc(request: SourceRequest) -> SourceData:
     size = image_size(request)
     folder = find_release(request, VOC).parents[2]
 
@@ -74,14 +74,14 @@ def _open(request: SourceRequest) -> SourceData:
             x, y = read_pair(image, mask, size)
             yield {"x": x, "y": y}
 
-    path = stored(VOC, request, records, files=inventory([*photos, *masks], VOC.homepage), size=size)
-    return SourceData(
-        name=VOC.name,
-        kind=VOC.kind,
-        dataset=StoredSamples(path, VOC.kind, request),
-        num_classes=1,
+    return open_stored(
+        VOC,
+        request,
+        records,
         class_names=("foreground",),
         provenance="PASCAL VOC 2012 segmentation, train list; objects are foreground, void is background",
+        files=inventory([*photos, *masks], VOC.homepage),
+        size=size,
     )
 
 
@@ -91,7 +91,7 @@ VOC = Source(
     kind=SourceKind.MASKED_IMAGES,
     classes=1,
     embedded=False,
-    open=_open,
+    open=_open_voc,
     homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
     releases=tuple(home + _LIST for home in ("VOCdevkit/VOC2012/", "VOC2012/", "")),
     uses=(images,),

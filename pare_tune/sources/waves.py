@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pare_tune.data.store import Record
 from pare_tune.sources.base import Source, SourceData, SourceKind, SourceRequest
-from pare_tune.sources.stored import StoredSamples, num_tokens, stored
+from pare_tune.sources.stored import num_tokens, open_stored
 
 Array = npt.NDArray[Any]
 Generator = Callable[[int, Array, np.random.Generator], Array]
@@ -355,7 +355,7 @@ def _standardised(x: Array) -> Array:
     return scaled
 
 
-def _open(request: SourceRequest) -> SourceData:
+def _open_waves(request: SourceRequest) -> SourceData:
     length = num_tokens(request) * POINTS_PER_TOKEN
 
     def records() -> Iterator[Record]:
@@ -363,14 +363,14 @@ def _open(request: SourceRequest) -> SourceData:
         for x, y in zip(waves[:, :length], labels, strict=True):
             yield {"x": x, "y": y}
 
-    path = stored(WAVES, request, records, length=length, seed=request.seed)
-    return SourceData(
-        name=WAVES.name,
-        kind=WAVES.kind,
-        dataset=StoredSamples(path, WAVES.kind, request),
-        num_classes=len(GENERATORS),
+    return open_stored(
+        WAVES,
+        request,
+        records,
         class_names=tuple(GENERATORS),
         provenance=f"waveforms computed from {len(GENERATORS)} formulas",
+        length=length,
+        seed=request.seed,
     )
 
 
@@ -380,5 +380,5 @@ WAVES = Source(
     kind=SourceKind.WAVES,
     classes=len(GENERATORS),
     embedded=True,
-    open=_open,
+    open=_open_waves,
 )

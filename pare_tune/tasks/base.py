@@ -6,7 +6,7 @@ the trainer, the search and the report never ask which task they serve.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -189,6 +189,22 @@ class Task:
     takes samples as the model does."""
     version: int = 1
     """Raised when `read`, `make` or the stored fields change, so that prepared stores are made anew."""
+
+
+def first_of(paths: Sequence[Path], otherwise: str) -> Path:
+    """The first of several places of a release's file or folder that is there. Raises DataError, `otherwise`."""
+    there = next((path for path in paths if path.exists()), None)
+    if there is None:
+        raise DataError(otherwise)
+    return there
+
+
+def require_files(paths: Iterable[Path], remedy: str) -> None:
+    """Raise a DataError that names the first file that is missing: before long work, not after."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"{missing[0]} is missing{more}; {remedy}")
 
 
 @contextmanager

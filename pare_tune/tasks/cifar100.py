@@ -9,28 +9,22 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import require_array
-from pare_tune.data.pickles import load_pickle
+from pare_tune.data.cifar import HOMEPAGE, SIDE, read_batch, records_of
 from pare_tune.data.store import Record
-from pare_tune.errors import DataError
 from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, release_at
 from pare_tune.tasks.metrics import ERROR_RATE
 from pare_tune.tasks.samples.pictures import write_cifar100
 
-HOMEPAGE: Final = "https://www.cs.toronto.edu/~kriz/cifar.html"
 FOLDER: Final = "cifar-100-python"
 NUM_CLASSES: Final = 100
-SIDE: Final = 32
 MEAN: Final = (0.5071, 0.4867, 0.4408)
 STD: Final = (0.2675, 0.2565, 0.2761)
 """Of the training images, RGB, in units of 255."""
 PADDING: Final = 4
 """Black pixels around a training image before it is cropped to its size again."""
 
+_FIELD = "fine_labels"
 _VAL_SHARE = 5  # one in five
-
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 
 def read(root: Path, _seed: int) -> Mapping[Split, Iterator[Record]]:
@@ -41,47 +35,14 @@ def read(root: Path, _seed: int) -> Mapping[Split, Iterator[Record]]:
         UnsafePickle: a file holds more than arrays and lists.
     """
     with release_at(HOMEPAGE):
-        images, labels = _load(root / FOLDER / "train", at_least=_VAL_SHARE)
-        test = _load(root / FOLDER / "test", at_least=1)
+        images, labels = read_batch(root / FOLDER / "train", _FIELD, NUM_CLASSES, at_least=_VAL_SHARE)
+        test = read_batch(root / FOLDER / "test", _FIELD, NUM_CLASSES)
     cut = len(labels) - len(labels) // _VAL_SHARE
     return {
-        "train": _records(images[:cut], labels[:cut]),
-        "val": _records(images[cut:], labels[cut:]),
-        "test": _records(*test),
+        "train": records_of(images[:cut], labels[:cut]),
+        "val": records_of(images[cut:], labels[cut:]),
+        "test": records_of(*test),
     }
-
-
-def _load(path: Path, at_least: int) -> tuple[Images, Labels]:
-    content = load_pickle(path)
-    images = require_array(_field(content, "data", path), "data", path, shape=(None, 3 * SIDE**2), kinds="u")
-    if images.dtype != np.uint8:
-        raise DataError(f"{path}: data must be uint8, found {images.dtype}")
-    if len(images) < at_least:
-        raise DataError(f"{path} must hold at least {at_least} images, found {len(images)}; get it again")
-    labels = _field(content, "fine_labels", path)
-    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
-    if not isinstance(labels, list) or len(labels) != len(images):
-        raise DataError(f"{path}: fine_labels must be a list of {len(images)} labels, one for each image")
-    odd = next((y for y in labels if type(y) is not int or not 0 <= y < NUM_CLASSES), None)
-    if odd is not None:
-        raise DataError(
-            f"{path}: fine_labels must be whole numbers from 0 to {NUM_CLASSES - 1}, found {odd!r}"
-        )
-    return images.reshape(-1, 3, SIDE, SIDE), np.array(labels, dtype=np.int64)
-
-
-def _field(content: object, name: str, path: Path) -> Any:
-    # Written by Python 2, where names are byte strings; how they come back depends on the reader.
-    for key in (name, name.encode()):
-        if isinstance(content, dict) and key in content:
-            return content[key]
-    found = ", ".join(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
-    raise DataError(f"{path} must hold a dict with data and fine_labels, found {found}")
-
-
-def _records(images: Images, labels: Labels) -> Iterator[Record]:
-    for x, y in zip(images, labels, strict=True):
-        yield {"x": x, "y": y}
 
 
 def item(record: Record, _canvas: Canvas, rng: np.random.Generator | None) -> dict[str, npt.NDArray[Any]]:

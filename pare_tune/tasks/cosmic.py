@@ -19,7 +19,17 @@ import numpy.typing as npt
 from pare_tune.data.arrays import load_npy, require_finite, require_range, to_float32
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Dense, Modality, PaperSettings, Split, Task, release_at
+from pare_tune.tasks.base import (
+    Canvas,
+    Dense,
+    Modality,
+    PaperSettings,
+    Split,
+    Task,
+    first_of,
+    release_at,
+    require_files,
+)
 from pare_tune.tasks.metrics import PIXEL_AUROC_ERROR
 from pare_tune.tasks.samples.stars import write_sample
 
@@ -52,7 +62,10 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
         UnsafePickle: an index holds more than strings.
     """
     with release_at(HOMEPAGE):
-        folder = _folder(root)
+        indices = [root / "cosmic" / "train_dirs.npy", root / "train_dirs.npy"]
+        folder = first_of(
+            indices, f"no file {indices[0]}; unpack the release's cosmic data there with its indices"
+        ).parent
         test = _index(folder, "test_dirs.npy")
         tested = set(test)
         train = [path for path in _index(folder, "train_dirs.npy") if path not in tested]
@@ -61,12 +74,7 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
                 f"{folder / 'train_dirs.npy'} must name at least {_FEWEST} stamps that test_dirs.npy does not, found "
                 f"{len(train)}"
             )
-        missing = [path for path in (*train, *test) if not path.is_file()]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise DataError(
-                f"{missing[0]} is missing{more}, which the indices name; unpack the release again"
-            )
+        require_files((*train, *test), "the indices name it; unpack the release again")
     val = _validation(train, seed)
     kept = [path for path in train if path not in val]
     return {"train": _records(kept), "val": _records(sorted(val)), "test": _records(test)}
@@ -99,15 +107,6 @@ def item(record: Record, canvas: Canvas, rng: np.random.Generator | None) -> dic
     x /= np.float32(UNIT)
     mask, ignore = (np.unpackbits(record[name], axis=1)[window] for name in ("mask", "ignore"))
     return {"x": x[None], "y": mask.astype(np.float32), "ignore": ignore}
-
-
-def _folder(root: Path) -> Path:
-    for folder in (root / "cosmic", root):
-        if (folder / "train_dirs.npy").is_file():
-            return folder
-    raise DataError(
-        f"no file {root / 'cosmic' / 'train_dirs.npy'}; unpack the release's cosmic data there with its indices"
-    )
 
 
 def _index(folder: Path, name: str) -> list[Path]:

@@ -105,8 +105,8 @@ def _find(root: Path, number: int) -> Path:
     others = sorted(root.glob(_ANY.format(number)))
     if len(others) == 1:
         return others[0]
-    found = ", ".join(other.name for other in others) or "none"
-    raise DataError(f"no file {path}; of other sizes one is read, found {found}")
+    names = ", ".join(other.name for other in others) or "none"
+    raise DataError(f"no file {path}; of other sizes one is read, found {names}")
 
 
 def _load(path: Path, most: int) -> tuple[Floats, Floats]:
@@ -123,19 +123,19 @@ def _load(path: Path, most: int) -> tuple[Floats, Floats]:
 
 
 def _read_mat5(path: Path, name: str, most: int) -> Floats:
-    found = open_mat(path, name)
-    every = _every(found.dtype, found.shape, name, path)
-    columns = [plane[:most, ::every] for col, plane in enumerate(found.planes()) if col % every == 0]
+    array = open_mat(path, name)
+    every = _every(array.dtype, array.shape, name, path)
+    columns = [plane[:most, ::every] for col, plane in enumerate(array.planes()) if col % every == 0]
     return to_float32(np.stack(columns, axis=2))
 
 
 def _read_hdf5(path: Path, name: str, most: int) -> Floats:
     """MATLAB 7.3 is HDF5 with the axes in reverse."""
     with open_hdf5(path) as file:
-        found = get_dataset(file, name, path)
-        every = _every(found.dtype, found.shape[::-1], name, path)
+        data = get_dataset(file, name, path)
+        every = _every(data.dtype, data.shape[::-1], name, path)
         # A column of grid points of all samples is one block on disk, and small.
-        columns = [found[col][::every, :most].T for col in range(0, found.shape[0], every)]
+        columns = [data[col][::every, :most].T for col in range(0, data.shape[0], every)]
         return to_float32(np.stack(columns, axis=2))
 
 

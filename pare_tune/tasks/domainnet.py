@@ -16,10 +16,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.arrays import read_text
 from pare_tune.data.images import open_rgb
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, release_at
+from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, first_of, release_at
 from pare_tune.tasks.metrics import ERROR_RATE
 from pare_tune.tasks.samples.pictures import write_domain
 
@@ -67,19 +68,12 @@ def read(root: Path, seed: int, *, domain: str) -> Mapping[Split, Iterator[Recor
 
 def _find(folder: Path, domain: str, part: str) -> Path:
     paths = [folder / pattern.format(domain=domain, part=part) for pattern in _LISTS]
-    for path in paths:
-        if path.is_file():
-            return path
-    raise DataError(f"no list of pictures {paths[0]}, nor {paths[1]}")
+    return first_of(paths, f"no list of pictures {paths[0]}, nor {paths[1]}")
 
 
 def _listed(path: Path) -> Labels:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     labels: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "get it again").splitlines(), start=1):
         if not line.strip():
             continue
         row = re.fullmatch(r"\s*(\S.*?)\s+(\d{1,3})\s*", line)

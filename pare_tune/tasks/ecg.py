@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import require_array, require_finite
+from pare_tune.data.arrays import require_array, require_finite, require_keys
 from pare_tune.data.pickles import load_pickle
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
@@ -57,10 +57,7 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
 
 
 def _recordings(path: Path) -> tuple[list[Signal], list[str]]:
-    content = load_pickle(path)
-    if not isinstance(content, dict) or not {"data", "label"} <= content.keys():
-        found = f"keys {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path} must hold a dict with keys data and label, found {found}")
+    content = require_keys(load_pickle(path), ("data", "label"), path)
     data, label = (_rows(content[key], key, path) for key in ("data", "label"))
     if len(data) != len(label):
         raise DataError(

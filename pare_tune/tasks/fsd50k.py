@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import struct
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,16 @@ import numpy.typing as npt
 
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Modality, MultiLabel, PaperSettings, Split, Task, release_at
+from pare_tune.tasks.base import (
+    Canvas,
+    Modality,
+    MultiLabel,
+    PaperSettings,
+    Split,
+    Task,
+    release_at,
+    require_files,
+)
 from pare_tune.tasks.metrics import CLIP_MAP_ERROR
 from pare_tune.tasks.samples.sounds import NUM_LABELS, SAMPLING_HZ, write_sample
 
@@ -240,7 +249,7 @@ def _clips(folder: Path, table: str, index_of: Mapping[str, int]) -> dict[str, _
         raise DataError(f"{path} is not a CSV file ({error}); get it again") from error
     if not clips:
         raise DataError(f"{path} names no chunk; every split needs at least one")
-    _require_files(folder, clips)
+    require_files((folder / name for clip in clips.values() for name in clip.chunks), "get the release again")
     for clip in clips.values():
         clip.chunks.sort()
     return {name: clips[name] for name in sorted(clips)}
@@ -264,23 +273,12 @@ def _chunk_name(written: str, where: str) -> str:
     return "/".join(parts[1:])
 
 
-def _require_files(folder: Path, clips: Mapping[str, _Clip]) -> None:
-    """Before many minutes of transforms, not after."""
-    for clip in clips.values():
-        for name in clip.chunks:
-            if not os.path.isfile(f"{folder}/{name}"):
-                raise DataError(f"no file {folder / name}")
-
-
 def _require_disjoint(clips: Mapping[Split, Mapping[str, _Clip]]) -> None:
-    splits = list(clips)
-    for i, first in enumerate(splits):
-        for second in splits[i + 1 :]:
-            both = clips[first].keys() & clips[second].keys()
-            if both:
-                raise DataError(
-                    f"clip {min(both)} is in {_TABLES[first]} and in {_TABLES[second]}; a clip belongs to one split"
-                )
+    for first, second in combinations(clips, 2):
+        if both := clips[first].keys() & clips[second].keys():
+            raise DataError(
+                f"clip {min(both)} is in {_TABLES[first]} and in {_TABLES[second]}; a clip belongs to one split"
+            )
 
 
 def _training_records(
@@ -347,18 +345,18 @@ def _noise(folder: Path) -> Levels:
 def _read_wave(path: Path) -> npt.NDArray[np.int16]:
     try:
         with wave.open(str(path), "rb") as file:
-            found = (file.getframerate(), file.getnchannels(), 8 * file.getsampwidth())
+            layout = (file.getframerate(), file.getnchannels(), 8 * file.getsampwidth())
             size = file.getnframes()
             # What is announced may be any number, and would be allocated.
-            data = file.readframes(min(size, path.stat().st_size)) if found == _PCM else b""
+            data = file.readframes(min(size, path.stat().st_size)) if layout == _PCM else b""
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (EOFError, MemoryError, RuntimeError, ValueError, struct.error, wave.Error) as error:
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} is not a PCM wave file ({reason}); get it again") from error
-    if found != _PCM:
+    if layout != _PCM:
         raise DataError(
-            f"{path} must be {SAMPLING_HZ} Hz, 1 channel, 16 bits, found {found[0]} Hz, {found[1]}, {found[2]}"
+            f"{path} must be {SAMPLING_HZ} Hz, 1 channel, 16 bits, found {layout[0]} Hz, {layout[1]}, {layout[2]}"
         )
     if size == 0 or len(data) != 2 * size:
         raise DataError(

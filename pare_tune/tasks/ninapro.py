@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import load_npy, require_finite, require_range, to_float32
+from pare_tune.data.arrays import load_npy, require_finite, to_float32, whole_numbers
 from pare_tune.data.store import Record
-from pare_tune.errors import DataError
-from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task, release_at
+from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task, first_of, release_at
 from pare_tune.tasks.metrics import ERROR_RATE
 from pare_tune.tasks.samples.emg import NUM_ELECTRODES, NUM_GESTURES, NUM_STEPS, write_sample
 
@@ -29,18 +28,12 @@ def read(root: Path, _seed: int) -> Mapping[Split, Iterator[Record]]:
         DataError: a file is missing, cut short, of the wrong shape or type, or holds NaN or another class.
     """
     with release_at(HOMEPAGE):
-        folder = _folder(root)
+        folder = first_of(
+            [root / name for name in _FOLDERS],
+            f"no folder {root / _FOLDERS[0]}; it holds ninapro_train.npy, label_train.npy and their like",
+        )
         arrays = {split: _load(folder, split) for split in _SPLITS}
     return {split: _records(*pair) for split, pair in arrays.items()}
-
-
-def _folder(root: Path) -> Path:
-    for name in _FOLDERS:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(
-        f"no folder {root / _FOLDERS[0]}; it holds ninapro_train.npy, label_train.npy and their like"
-    )
 
 
 def _load(folder: Path, split: Split) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
@@ -48,11 +41,7 @@ def _load(folder: Path, split: Split) -> tuple[npt.NDArray[np.generic], npt.NDAr
     data = load_npy(data_path, shape=(None, NUM_STEPS, NUM_ELECTRODES), kinds="iuf", name="sEMG windows")
     label = load_npy(label_path, shape=(len(data),), kinds="iuf", name="labels")
     require_finite(data, "sEMG windows", data_path)
-    require_range(label, "labels", label_path, low=0, high=NUM_GESTURES - 1)
-    whole = label.astype(np.int64)
-    if (whole != label).any():
-        raise DataError(f"{label_path}: labels must be whole numbers, found {label[whole != label][0]}")
-    return data, whole
+    return data, whole_numbers(label, "labels", label_path, low=0, high=NUM_GESTURES - 1)
 
 
 def _records(data: npt.NDArray[np.generic], label: npt.NDArray[np.int64]) -> Iterator[Record]:

@@ -16,11 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import load_npy, require_array, require_finite, require_range
+from pare_tune.data.arrays import load_npy, read_text, require_array, require_finite, require_range
 from pare_tune.data.pickles import load_pickle
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Batch, Canvas, Dense, Metric, Modality, PaperSettings, Split, Task
+from pare_tune.tasks.base import (
+    Batch,
+    Canvas,
+    Dense,
+    Metric,
+    Modality,
+    PaperSettings,
+    Split,
+    Task,
+    first_of,
+    require_files,
+)
 from pare_tune.tasks.samples import proteins
 
 if TYPE_CHECKING:
@@ -57,7 +68,11 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
     Raises:
         DataError: a file is missing, or is not as the release documents it.
     """
-    folder = _protein_folder(root)
+    folder = first_of(
+        [root / "protein" / "deepcov.lst", root / "deepcov.lst"],
+        f"no protein/deepcov.lst in {root}; unpack protein.zip of the release there, or give the folder that holds it "
+        f"({HOMEPAGE})",
+    ).parent
     test = _read_ids(folder / "psicov.lst")
     deepcov = [name for name in _read_ids(folder / "deepcov.lst") if name not in set(test)]
     num_val = min(_MAX_VALIDATION, len(deepcov) // 5)
@@ -70,7 +85,10 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
         "test": test,
     }
     parts = {"train": folder / "deepcov", "val": folder / "deepcov", "test": folder / "psicov"}
-    _require_files(path for split, names in splits.items() for n in names for path in _files(parts[split], n))
+    require_files(
+        (path for split, names in splits.items() for n in names for path in _files(parts[split], n)),
+        f"unpack protein.zip of the release again ({HOMEPAGE})",
+    )
     return {split: _records(parts[split], names) for split, names in splits.items()}
 
 
@@ -156,22 +174,9 @@ def _overlap(length: int, side: int, start: int) -> tuple[slice, slice]:
     return slice(first, last), slice(first + BORDER - start, last + BORDER - start)
 
 
-def _protein_folder(root: Path) -> Path:
-    for folder in (root / "protein", root):
-        if (folder / "deepcov.lst").is_file():
-            return folder
-    raise DataError(
-        f"no protein/deepcov.lst in {root}; unpack protein.zip of the release there, or give the folder that "
-        f"holds it ({HOMEPAGE})"
-    )
-
-
 def _read_ids(path: Path) -> list[str]:
     """First word of each line, each id once."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}; it is part of protein.zip ({HOMEPAGE})") from error
+    lines = read_text(path, f"it is part of protein.zip ({HOMEPAGE})").splitlines()
     ids = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     if not ids:
         raise DataError(f"{path} names no protein; get it again from {HOMEPAGE}")
@@ -180,15 +185,6 @@ def _read_ids(path: Path) -> list[str]:
 
 def _files(part: Path, name: str) -> tuple[Path, Path]:
     return part / "features" / f"{name}.pkl", part / "distance" / f"{name}-cb.npy"
-
-
-def _require_files(paths: Iterable[Path]) -> None:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(
-            f"{missing[0]} is missing{more}; unpack protein.zip of the release again ({HOMEPAGE})"
-        )
 
 
 def _records(part: Path, names: list[str]) -> Iterator[Record]:

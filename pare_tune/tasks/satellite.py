@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import load_npy, require_array, require_finite, require_range
+from pare_tune.data.arrays import load_npy, require_array, require_finite, require_keys, whole_numbers
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Split, Task, release_at
@@ -53,17 +53,11 @@ def read(root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
 
 def _load(path: Path) -> tuple[Array, Array]:
     content = load_npy(path, shape=(), kinds="O", name="the saved dict").item()
-    if not isinstance(content, dict) or not {"data", "label"} <= content.keys():
-        found = f"keys {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path} must hold a dict with keys data and label, found {found}")
+    content = require_keys(content, ("data", "label"), path)
     data = require_array(content["data"], "data", path, shape=(None, NUM_DATES), kinds="iuf")
     label = require_array(content["label"], "label", path, shape=(len(data),), kinds="iuf")
     require_finite(data, "data", path)
-    require_range(label, "label", path, low=1, high=NUM_CLASSES)
-    whole = label.astype(np.int64)
-    if (whole != label).any():
-        raise DataError(f"{path}: label must hold whole numbers, found {label[whole != label][0]}")
-    return data, whole - 1
+    return data, whole_numbers(label, "label", path, low=1, high=NUM_CLASSES) - 1
 
 
 def _split(count: int, seed: int, path: Path) -> tuple[Indices, Indices]:

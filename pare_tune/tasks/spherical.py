@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.data.arrays import require_array, require_range
+from pare_tune.data.arrays import require_array, require_keys, whole_numbers
+from pare_tune.data.cifar import records_of
 from pare_tune.data.pickles import load_pickle
 from pare_tune.data.store import Record
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, release_at
+from pare_tune.tasks.base import Canvas, Modality, PaperSettings, Point, Split, Task, first_of, release_at
 from pare_tune.tasks.metrics import ERROR_RATE
 from pare_tune.tasks.samples.sphere import FILE, SIDE, write_sample
 
@@ -42,59 +43,29 @@ def read(root: Path, _seed: int) -> Mapping[Split, Iterator[Record]]:
         UnsafePickle: the pickle holds more than arrays.
     """
     with release_at(HOMEPAGE):
-        path = _find(root)
-        content = load_pickle(path)
+        path = first_of([root / place for place in _PLACES], f"no file {root / FILE}")
+        content = require_keys(load_pickle(path), ("train", "test"), path)
         images, labels = _part(content, "train", path, at_least=_VAL_SHARE)
         test = _part(content, "test", path, at_least=1)
     cut = len(labels) - len(labels) // _VAL_SHARE
     return {
-        "train": _records(images[:cut], labels[:cut]),
-        "val": _records(images[cut:], labels[cut:]),
-        "test": _records(*test),
+        "train": records_of(images[:cut], labels[:cut]),
+        "val": records_of(images[cut:], labels[cut:]),
+        "test": records_of(*test),
     }
 
 
-def _find(root: Path) -> Path:
-    for place in _PLACES:
-        if (root / place).is_file():
-            return root / place
-    raise DataError(f"no file {root / FILE}")
-
-
-def _part(content: object, name: str, path: Path, *, at_least: int) -> tuple[Array, npt.NDArray[np.int64]]:
-    part = _field(content, name, path)
+def _part(
+    content: Mapping[str, Any], name: str, path: Path, *, at_least: int
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    part = require_keys(content[name], ("images", "labels"), f"{path}: {name}")
     what = f"{name} images", f"{name} labels"
-    images = require_array(
-        _field(part, "images", path), what[0], path, shape=(None, 3, SIDE, SIDE), kinds="iuf"
-    )
-    labels = require_array(_field(part, "labels", path), what[1], path, shape=(len(images),), kinds="iuf")
+    images = require_array(part["images"], what[0], path, shape=(None, 3, SIDE, SIDE), kinds="iuf")
+    labels = require_array(part["labels"], what[1], path, shape=(len(images),), kinds="iuf")
     if len(images) < at_least:
         raise DataError(f"{path}: {name} must hold at least {at_least} images, found {len(images)}")
-    require_range(images, what[0], path, low=0, high=255)
-    require_range(labels, what[1], path, low=0, high=NUM_CLASSES - 1)
-    return _whole(images, np.uint8, what[0], path), _whole(labels, np.int64, what[1], path)
-
-
-def _whole(array: Array, dtype: type[np.integer[Any]], name: str, path: Path) -> Array:
-    """`array` in an integer type, which must not change its values."""
-    whole = array.astype(dtype, copy=False)
-    if array.dtype.kind == "f" and (whole != array).any():
-        raise DataError(f"{path}: {name} must be whole numbers, found {array[whole != array][0]}")
-    return whole
-
-
-def _field(content: object, name: str, path: Path) -> object:
-    if not isinstance(content, dict) or name not in content:
-        found = f"keys {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-        raise DataError(
-            f"{path} must hold a dict train, test → dict images, labels; looked for {name!r}, found {found}"
-        )
-    return content[name]
-
-
-def _records(images: Array, labels: npt.NDArray[np.int64]) -> Iterator[Record]:
-    for x, y in zip(images, labels, strict=True):
-        yield {"x": x, "y": y}
+    pixels = whole_numbers(images, what[0], path, low=0, high=255, dtype=np.uint8)
+    return pixels, whole_numbers(labels, what[1], path, low=0, high=NUM_CLASSES - 1)
 
 
 def item(record: Record, _canvas: Canvas, _rng: np.random.Generator | None) -> dict[str, Array]:

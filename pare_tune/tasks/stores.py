@@ -62,8 +62,8 @@ def provenance_of(task: Task, data: Path | None) -> Provenance:
         mark = (data / MARK).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return "real"
-    known: tuple[Provenance, ...] = ("sample", "solved")
-    return next((word for word in known if mark.startswith(word)), "real")
+    marks: tuple[Provenance, ...] = ("sample", "solved")
+    return next((word for word in marks if mark.startswith(word)), "real")
 
 
 def write_mark(folder: Path, provenance: Provenance) -> None:
@@ -148,15 +148,15 @@ def _sources(module: str) -> Mapping[str, str]:
     """Text of a module and of all modules of `pare_tune.tasks` that it imports, by name and in order."""
     if not module.startswith(_TASKS):
         return {module: inspect.getsource(sys.modules[module])}
-    found: dict[str, str] = {}
+    text_of: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _file_of(name)
-        if path is not None and name not in found:
-            found[name] = path.read_text(encoding="utf-8")
-            waiting += _imported(found[name])
-    return dict(sorted(found.items()))
+        if path is not None and name not in text_of:
+            text_of[name] = path.read_text(encoding="utf-8")
+            waiting += _imported(text_of[name])
+    return dict(sorted(text_of.items()))
 
 
 def _imported(text: str) -> Iterator[str]:

@@ -17,10 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pare_tune.data.pickles import load_pickle, loads_pickle
+from pare_tune.data.pickles import load_pickle, read_pickle
 from pare_tune.errors import DataError, UnsafePickle
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def loaded(data: bytes, where: str) -> object:
+    return read_pickle(io.BytesIO(data), where)
 
 
 def objects(*values: object) -> np.ndarray:
@@ -64,13 +68,13 @@ def assert_same(got: Any, want: Any) -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_data_come_back_as_they_were(name: str, protocol: int) -> None:
-    assert_same(loads_pickle(pickle.dumps(PLAIN[name], protocol=protocol), "file"), PLAIN[name])
+    assert_same(loaded(pickle.dumps(PLAIN[name], protocol=protocol), "file"), PLAIN[name])
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_may_hold_arrays_and_containers(protocol: int) -> None:
     nested = {"data": objects(ARRAY, [ARRAY, ("x", {"deep": ARRAY})], None), "same": [ARRAY, ARRAY]}
-    got = loads_pickle(pickle.dumps(nested, protocol=protocol), "file")
+    got = loaded(pickle.dumps(nested, protocol=protocol), "file")
     assert isinstance(got, dict)
     assert_same(got["data"][0], ARRAY)
     assert_same(got["data"][1][1][1]["deep"], ARRAY)
@@ -79,7 +83,7 @@ def test_arrays_may_hold_arrays_and_containers(protocol: int) -> None:
 
 
 def test_an_object_array_of_no_axes_holds_one_object() -> None:
-    got = loads_pickle(pickle.dumps(np.array({"label": ARRAY}, dtype=object)), "file")
+    got = loaded(pickle.dumps(np.array({"label": ARRAY}, dtype=object)), "file")
     assert isinstance(got, np.ndarray)
     assert got.shape == ()
     assert_same(got.item()["label"], ARRAY)
@@ -88,7 +92,7 @@ def test_an_object_array_of_no_axes_holds_one_object() -> None:
 def test_structures_that_contain_themselves_do_not_hang() -> None:
     loop: list[Any] = [ARRAY]
     loop.append(loop)
-    got = loads_pickle(pickle.dumps(loop), "file")
+    got = loaded(pickle.dumps(loop), "file")
     assert isinstance(got, list)
     assert got[1] is got
     assert_same(got[0], ARRAY)
@@ -103,7 +107,7 @@ def test_a_pickle_by_python_2_is_read(core: bytes) -> None:
         b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
         b"U" + bytes([len(raw)]) + raw + b"tbU\x04nameU\x02\xe9!u."
     )
-    got = loads_pickle(data, "file")
+    got = loaded(data, "file")
     assert isinstance(got, dict)
     assert_same(got["data"], np.array([1.5, -2.0]))
     assert got["name"] == "é!"
@@ -143,13 +147,13 @@ HOSTILE = {
 def test_anything_else_is_refused_and_named(name: str, protocol: int, wrap: Any) -> None:
     data = pickle.dumps(wrap(HOSTILE[name]), protocol=protocol)
     with pytest.raises(UnsafePickle, match=r"^evil\.pkl: this pickle asks for"):
-        loads_pickle(data, "evil.pkl")
+        loaded(data, "evil.pkl")
 
 
 def test_nothing_runs_before_it_is_refused(tmp_path: Path) -> None:
     witness = tmp_path / "ran"
     with pytest.raises(UnsafePickle, match=r"asks for \w+\.system"):
-        loads_pickle(pickle.dumps([Reduces(os.system, (f"touch {witness}",))]), "evil")
+        loaded(pickle.dumps([Reduces(os.system, (f"touch {witness}",))]), "evil")
     assert not witness.exists()
 
 
@@ -193,7 +197,7 @@ OBJECT = (
 )
 def test_programs_that_misuse_the_permitted_names_are_refused(program: tuple[str, bytes]) -> None:
     with pytest.raises(UnsafePickle, match="not loaded"):
-        loads_pickle(program[1], "evil")
+        loaded(program[1], "evil")
 
 
 def array_of(shape: bytes, dtype: bytes = F8, contents: bytes = b"C\x08" + bytes(8)) -> bytes:
@@ -224,7 +228,7 @@ def array_of(shape: bytes, dtype: bytes = F8, contents: bytes = b"C\x08" + bytes
 )  # fmt: skip
 def test_malformed_and_absurd_pickles_say_so(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
-        loads_pickle(data, "broken.pkl")
+        loaded(data, "broken.pkl")
     assert str(caught.value).startswith("broken.pkl")
 
 
@@ -235,12 +239,12 @@ def test_a_forged_dtype_cannot_make_pointers_of_bytes() -> None:
         g("numpy", "dtype") + b"\x8c\x02f8\x85R(K\x03\x8c\x01|N\x8c\x01p\x85" + fields + b"K\x08K\x01K\x00tb"
     )
     with pytest.raises(DataError, match="structured"):
-        loads_pickle(array_of(b"K\x01\x85", forged, b"C\x08" + struct.pack("<Q", 0x41414141)), "evil")
+        loaded(array_of(b"K\x01\x85", forged, b"C\x08" + struct.pack("<Q", 0x41414141)), "evil")
 
 
 def test_structured_arrays_are_not_read() -> None:
     with pytest.raises(DataError, match="dtype"):
-        loads_pickle(pickle.dumps(np.zeros(2, [("a", "i4"), ("b", "f8")])), "file")
+        loaded(pickle.dumps(np.zeros(2, [("a", "i4"), ("b", "f8")])), "file")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
@@ -248,7 +252,7 @@ def test_every_truncation_says_so(protocol: int) -> None:
     whole = pickle.dumps({"a": ARRAY, "b": objects("x", ARRAY)}, protocol=protocol)
     for size in range(len(whole) - 1):
         with pytest.raises(DataError, match=r"^part\.pkl"):
-            loads_pickle(whole[:size], "part.pkl")
+            loaded(whole[:size], "part.pkl")
 
 
 def test_random_damage_never_escapes_as_another_error() -> None:
@@ -258,7 +262,7 @@ def test_random_damage_never_escapes_as_another_error() -> None:
         damaged = bytearray(whole)
         damaged[rng.integers(len(damaged))] = int(rng.integers(256))
         with contextlib.suppress(DataError):
-            loads_pickle(bytes(damaged), "damaged")
+            loaded(bytes(damaged), "damaged")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +279,7 @@ def test_numbers_that_a_file_claims_take_no_memory(hostile: bytes) -> None:
     tracemalloc.start()
     try:
         with contextlib.suppress(DataError):
-            assert loads_pickle(hostile, "hostile") is None
+            assert loaded(hostile, "hostile") is None
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
@@ -286,7 +290,7 @@ def test_numbers_that_stand_for_no_character_are_refused() -> None:
     for code in (0x110000, 0xFFFFFFFF, 0xD800):
         damaged = whole.replace("a".encode("utf-32-le"), struct.pack("<I", code))
         with pytest.raises(DataError, match=f"text holds {code:#x}, which is no character"):
-            loads_pickle(damaged, "part.pkl")
+            loaded(damaged, "part.pkl")
 
 
 class TestFiles:

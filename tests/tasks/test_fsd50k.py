@@ -358,7 +358,7 @@ def chunk(act: Callable[[Path], object]) -> Callable[[Path], None]:
             lambda a: (a / "chunks/val.csv").write_bytes(b"files,labels,ext\n\xff\xfe,a,b\n"),
             r"val\.csv is not a CSV file",
         ),
-        (chunk(Path.unlink), r"no file .*21_0001\.wav"),
+        (chunk(Path.unlink), r"21_0001\.wav is missing"),
         (chunk(lambda p: p.write_bytes(b"no wave")), r"21_0001\.wav is not a PCM wave file"),
         (
             chunk(lambda p: p.write_bytes(p.read_bytes()[:-10])),

@@ -146,7 +146,7 @@ class TestBrokenReleases:
 
     def test_a_missing_list_is_named(self, damaged: Path) -> None:
         (damaged / "protein/psicov.lst").unlink()
-        with pytest.raises(DataError, match=r"cannot read .*psicov\.lst"):
+        with pytest.raises(DataError, match=r"psicov\.lst cannot be read as text"):
             psicov.read(damaged, 0)
 
     def test_too_few_proteins_to_validate_on_say_so(self, damaged: Path) -> None:
@@ -403,7 +403,7 @@ def where(window: np.ndarray, x: np.ndarray, canvas: int) -> tuple[int, int]:
 
 
 def names_read(monkeypatch: pytest.MonkeyPatch, root: Path, seed: int) -> dict[str, list[str]]:
-    monkeypatch.setattr(psicov, "_require_files", lambda paths: None)
+    monkeypatch.setattr(psicov, "require_files", lambda paths, remedy: None)
     monkeypatch.setattr(psicov, "_records", lambda part, names: names)
     return dict(psicov.read(root, seed))  # type: ignore[arg-type]
 

@@ -148,7 +148,7 @@ def put(index: tuple[int, ...], value: float) -> Callable[[np.ndarray], np.ndarr
         (change("label", lambda a: a[1:]), r"label must have shape \(\d+,\), found \(\d+,\)"),
         (change("label", put((4,), 0)), r"label must lie in \[1, 24\], found 0\.0 at index \[4\]"),
         (change("label", put((4,), 25)), r"label must lie in \[1, 24\], found 25\.0 at index \[4\]"),
-        (change("label", put((4,), 2.5)), r"label must hold whole numbers, found 2\.5"),
+        (change("label", put((4,), 2.5)), r"label must be whole numbers, found 2\.5"),
     ],
 )
 def test_a_bad_file_is_named_with_what_was_expected(

@@ -125,9 +125,9 @@ IMAGES, LABELS = content()["test"]["images"], content()["test"]["labels"]
             lambda r: (r / FILE).write_bytes((r / FILE).read_bytes()[:-5000]),
             r"s2_cifar100\.gz is not a whole pickle",
         ),
-        (lambda r: write(r, [1]), r"must hold a dict .*looked for 'train', found list"),
-        (lambda r: write(r, {"train": content()["train"]}), r"looked for 'test', found keys \['train'\]"),
-        (lambda r: write(r, {"train": 3, "test": 3}), r"looked for 'images', found int"),
+        (lambda r: write(r, [1]), r"must hold a dict with keys train and test, found list"),
+        (lambda r: write(r, {"train": content()["train"]}), r"keys train and test, found keys \['train'\]"),
+        (lambda r: write(r, {"train": 3, "test": 3}), r"keys images and labels, found int"),
         (change("test", "images", [[1]]), r"test images must be an array, found list"),
         (change("test", "images", IMAGES[..., :59]), r"shape \(any, 3, 60, 60\), found \(7, 3, 60, 59\)"),
         (

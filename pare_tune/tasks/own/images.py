@@ -39,9 +39,9 @@ def pair_masks(folder: Path, names: Sequence[str], where: str) -> ImageFiles:
     Raises:
         DataError: an image has no mask, or two.
     """
-    found = find_images(folder)
+    files = find_images(folder)
     masks: dict[str, Path] = {}
-    for path, name in zip(found.paths, found.names, strict=True):
+    for path, name in zip(files.paths, files.names, strict=True):
         stem = Path(name).with_suffix("").as_posix()
         if stem in masks:
             raise DataError(f"{folder} holds two masks for {stem}: {masks[stem].name} and {path.name}")
@@ -54,7 +54,7 @@ def pair_masks(folder: Path, names: Sequence[str], where: str) -> ImageFiles:
             f"is {missing[0]}"
         )
     paths = [masks[stem] for stem in stems]
-    return ImageFiles(paths, [path.name for path in paths], found.notes)
+    return ImageFiles(paths, [path.name for path in paths], files.notes)
 
 
 def open_images(files: ImageFiles, where: str, *, grey: bool | None = None, are_masks: bool = False) -> Each:

@@ -30,6 +30,8 @@ class Prepared:
     """(n, ...)"""
     restore: Callable[[Float32], Float32]
     """Outputs (n, ...) → at the samples' own positions: cut or resized to their size, NaN where a series has ended."""
+    names: Sequence[str] | None = None
+    """Of the samples, where their file has some."""
 
 
 def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Prepared:
@@ -59,7 +61,9 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
         x_C = layout.channels_first(one[None])[0]
         places.append(x_C.shape[1:])
         ready.append(layout.ready(x_C, canvas))
-    return Prepared(np.stack(ready), lambda outputs: _restored(outputs, places, layout, target))
+    return Prepared(
+        np.stack(ready), lambda outputs: _restored(outputs, places, layout, target), samples.names
+    )
 
 
 def _open(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:

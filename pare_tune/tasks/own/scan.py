@@ -81,19 +81,19 @@ class _Range:
         )  # fmt: skip
 
     def problems(self, role: str) -> list[str]:
-        found: list[str] = []
+        problems: list[str] = []
         if self.bad:
             shown = ", ".join(map(str, self.bad[:_SHOWN])) + (" …" if len(self.bad) > _SHOWN else "")
-            found.append(
+            problems.append(
                 f"{self._samples.where}: {self.nan:,} {role} values are NaN or infinite, in {len(self.bad):,} samples "
                 f"({shown}); fill them in, or leave these samples out"
             )
         if max(abs(self.low), abs(self.high)) > _FLOAT32_MAX:
-            found.append(
+            problems.append(
                 f"{self._samples.where}: {role} values reach {max(abs(self.low), abs(self.high)):.3g}, more than "
                 f"single precision holds ({_FLOAT32_MAX:.3g}); rescale them"
             )
-        return found
+        return problems
 
 
 def scan_inputs(samples: Samples, layout: Layout) -> Scan:
@@ -173,10 +173,10 @@ def _size_problems(
     rows = np.arange(len(inputs))
     for row, (x, y) in enumerate(zip(inputs.each(rows), dense.each(rows), strict=True)):
         places = layout.channels_first(x[None]).shape[2:]
-        found = tuple(n for n in y.shape if n != 1) if y.ndim > len(places) else y.shape
-        if found != places:
+        own_places = tuple(n for n in y.shape if n != 1) if y.ndim > len(places) else y.shape
+        if own_places != places:
             return [
-                f"{dense.where}: sample {row} has a target of {said(found)} for an input of {said(places)}"
+                f"{dense.where}: sample {row} has a target of {said(own_places)} for an input of {said(places)}"
             ]
     return []
 

@@ -10,9 +10,11 @@ and few times instead of 1024 and 201.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -63,14 +65,7 @@ class Waves:
     def rows(self, low: int, high: int) -> Waves:
         """Those from `low` to before `high`."""
         return replace(
-            self,
-            wavenumber=self.wavenumber[low:high],
-            amplitude=self.amplitude[low:high],
-            phase=self.phase[low:high],
-            folded=self.folded[low:high],
-            sign=self.sign[low:high],
-            windowed=self.windowed[low:high],
-            window=self.window[low:high],
+            self, **{f.name: getattr(self, f.name)[low:high] for f in fields(self) if f.name != "edge"}
         )
 
     def at(self, x_X: Array) -> Array:
@@ -89,6 +84,30 @@ def advect(waves: Waves, *, x_X: Array, t_T: Array, beta: float = BETA) -> Array
     return np.stack([waves.at(x_X - beta * t) for t in t_T], axis=1)
 
 
+@contextmanager
+def new_solutions(
+    path: Path, samples: int, x_X: Array, t_T: Array, names: Sequence[str] = ("tensor",)
+) -> Iterator[list[Any]]:
+    """A file in the layout of PDEBench's 1D solutions: the grids, and arrays (samples, T, X) float32 to be filled."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        yield [file.create_dataset(name, (samples, len(t_T), len(x_X)), np.float32) for name in names]
+        file["x-coordinate"] = x_X.astype(np.float32)
+        file["t-coordinate"] = t_T.astype(np.float32)
+
+
+def write_group(
+    file: Any, index: int, fields: npt.NDArray[Any], grids: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """One sample in PDEBench's layout of a group each: `fields` as data, and its grids, all float32."""
+    group = file.create_group(f"{index:04d}")
+    group["data"] = fields.astype(np.float32)
+    for axis, positions in grids.items():
+        group[f"grid/{axis}"] = positions.astype(np.float32)
+
+
 def write_solutions(
     root: Path, seed: int, *, samples: int = SAMPLES, points: int = POINTS, times: int = TIMES
 ) -> None:
@@ -96,15 +115,9 @@ def write_solutions(
 
     PDEBench's own has 10000 samples of 201 times at 1024 points.
     """
-    import h5py
-
     waves = Waves.draw(np.random.default_rng([seed, 0x414456]), samples)
     x_X = (np.arange(points) + 0.5) / points  # cell centres, as PDEBench's
     t_T = np.linspace(0.0, END_TIME, times)
-    root.mkdir(parents=True, exist_ok=True)
-    with h5py.File(root / FILE, "w") as file:
-        tensor = file.create_dataset("tensor", (samples, times, points), np.float32)
+    with new_solutions(root / FILE, samples, x_X, t_T) as (tensor,):
         for low in range(0, samples, _BLOCK):
             tensor[low : low + _BLOCK] = advect(waves.rows(low, low + _BLOCK), x_X=x_X, t_T=t_T)
-        file["x-coordinate"] = x_X.astype(np.float32)
-        file["t-coordinate"] = t_T.astype(np.float32)

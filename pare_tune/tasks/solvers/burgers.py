@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from pare_tune.tasks.samples.waves1d import Array
-from pare_tune.tasks.solvers.initial_waves import cell_centres, draw_waves
+from pare_tune.tasks.solvers.initial_waves import write_waves
 
 FILE: Final = "1D_Burgers_Sols_Nu1.0.hdf5"
 NU: Final = 1.0
@@ -27,7 +27,6 @@ POINTS: Final = 256
 TIMES: Final = 11
 
 _SLOTS, _WINDOWED = 4, 0.1
-_BLOCK = 64  # samples solved at once
 _LARGEST_EXPONENT = 12.0  # φ spans e²⁴ then, and keeps five digits where it is smallest
 
 
@@ -61,15 +60,7 @@ def write_solutions(
 
     PDEBench's own has 10000 samples of 201 times at 1024 points.
     """
-    import h5py
-
-    x_X, t_T = cell_centres(points), np.linspace(0.0, END_TIME, times)
-    rng = np.random.default_rng([seed, 0x425552])
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        tensor = file.create_dataset("tensor", (samples, times, points), np.float32)
-        for low in range(0, samples, _BLOCK):
-            waves = draw_waves(rng, min(_BLOCK, samples - low), slots=_SLOTS, windowed=_WINDOWED)
-            tensor[low : low + _BLOCK] = solve(waves.at(x_X), t_T)
-        file["x-coordinate"] = x_X.astype(np.float32)
-        file["t-coordinate"] = t_T.astype(np.float32)
+    write_waves(
+        folder / FILE, solve, np.random.default_rng([seed, 0x425552]),
+        samples=samples, points=points, t_T=np.linspace(0.0, END_TIME, times), slots=_SLOTS, windowed=_WINDOWED,
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.tasks.samples.waves1d import Array
+from pare_tune.tasks.samples.waves1d import Array, new_solutions
 from pare_tune.tasks.solvers.initial_waves import cell_centres, draw_waves, to_unit_range
 
 FILE: Final = "1D_CFD_Rand_Eta0.1_Zeta0.1_periodic_Train.hdf5"
@@ -229,18 +229,12 @@ def write_solutions(
 
     PDEBench's own has 10000 samples of 101 times at 1024 points.
     """
-    import h5py
-
     x_X, t_T = cell_centres(points, DOMAIN), np.linspace(0.0, END_TIME, times)
     initial_VBX = draw_fields(np.random.default_rng([seed, 0x434644]), samples, x_X)
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        arrays = [file.create_dataset(name, (samples, times, points), np.float32) for name in FIELDS]
+    with new_solutions(folder / FILE, samples, x_X, t_T, FIELDS) as arrays:
         for rows in _blocks(initial_VBX):
             for array, solved_BTX in zip(arrays, solve(initial_VBX[:, rows], t_T), strict=True):
                 array[rows] = solved_BTX
-        file["x-coordinate"] = x_X.astype(np.float32)
-        file["t-coordinate"] = t_T.astype(np.float32)
 
 
 def _blocks(initial_VBX: Array) -> Iterator[npt.NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from pare_tune.tasks.samples.waves1d import Array
+from pare_tune.tasks.samples.waves1d import Array, write_group
 from pare_tune.tasks.solvers.initial_waves import cell_centres
 
 FILE: Final = "1D_diff-sorp_NA_NA.h5"
@@ -142,8 +142,5 @@ def write_solutions(
     with h5py.File(folder / FILE, "w") as file:
         for low in range(0, samples, _BLOCK):
             solved_BTX = solve(start_B[low : low + _BLOCK], t_T, points=points)
-            for index, solution_TX in enumerate(solved_BTX.astype(np.float32), start=low):
-                group = file.create_group(f"{index:04}")
-                group["data"] = solution_TX[..., None]
-                group["grid/x"] = x_X.astype(np.float32)
-                group["grid/t"] = t_T.astype(np.float32)
+            for index, solution_TX in enumerate(solved_BTX, start=low):
+                write_group(file, index, solution_TX[..., None], {"x": x_X, "t": t_T})

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from pare_tune.tasks.samples.waves1d import Array
-from pare_tune.tasks.solvers.initial_waves import cell_centres, draw_waves, to_unit_range
+from pare_tune.tasks.solvers.initial_waves import to_unit_range, write_waves
 
 FILE: Final = "ReacDiff_Nu0.5_Rho1.0.hdf5"
 NU: Final = 0.5
@@ -31,7 +31,6 @@ STEPS: Final = 400
 """Over the whole time, beside the saved times; the splitting error is 3e-7 then."""
 _GRADING = 4  # the mesh is t = (j / steps)⁴ · end
 _SLOTS, _WINDOWED = 4, 0.1
-_BLOCK = 64  # samples solved at once
 
 
 def solve(u0_BX: Array, t_T: Array, *, nu: float = NU, rho: float = RHO, steps: int = STEPS) -> Array:
@@ -62,15 +61,7 @@ def write_solutions(
 
     PDEBench's own has 10000 samples of 101 times at 1024 points.
     """
-    import h5py
-
-    x_X, t_T = cell_centres(points), np.linspace(0.0, END_TIME, times)
-    rng = np.random.default_rng([seed, 0x5244])
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        tensor = file.create_dataset("tensor", (samples, times, points), np.float32)
-        for low in range(0, samples, _BLOCK):
-            waves = draw_waves(rng, min(_BLOCK, samples - low), slots=_SLOTS, windowed=_WINDOWED)
-            tensor[low : low + _BLOCK] = solve(to_unit_range(waves.at(x_X)), t_T)
-        file["x-coordinate"] = x_X.astype(np.float32)
-        file["t-coordinate"] = t_T.astype(np.float32)
+    write_waves(
+        folder / FILE, lambda u0_BX, t_T: solve(to_unit_range(u0_BX), t_T), np.random.default_rng([seed, 0x5244]),
+        samples=samples, points=points, t_T=np.linspace(0.0, END_TIME, times), slots=_SLOTS, windowed=_WINDOWED,
+    )  # fmt: skip

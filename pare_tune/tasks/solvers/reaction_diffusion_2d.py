@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from pare_tune.tasks.samples.waves1d import Array, write_group
 
 FILE: Final = "2D_diff-react_NA_NA.h5"
 WIDTH: Final = 2.0
@@ -103,7 +102,6 @@ def write_solutions(folder: Path, seed: int, *, samples: int = 250, points: int 
         for index in range(samples):
             noise_FYX = np.random.default_rng([seed, 0x524432, index]).standard_normal((2, points, points))
             fields_TFYX = solve(noise_FYX, times_T, spacing=spacing)
-            group = file.create_group(f"{index:04d}")
-            group["data"] = fields_TFYX.transpose(0, 2, 3, 1).astype(np.float32)
-            group["grid/x"] = group["grid/y"] = centres
-            group["grid/t"] = times_T.astype(np.float32)
+            write_group(
+                file, index, fields_TFYX.transpose(0, 2, 3, 1), {"x": centres, "y": centres, "t": times_T}
+            )

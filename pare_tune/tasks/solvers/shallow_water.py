@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from pare_tune.tasks.samples.waves1d import Array, write_group
+
 Side = Literal["outflow", "wall"]
 """What lies beyond the domain. outflow: the edge goes on (Neumann). wall: the mirror image."""
 
@@ -120,10 +120,7 @@ def write_solutions(folder: Path, seed: int, *, samples: int = 250, points: int 
         for start in range(0, samples, _AT_ONCE):
             h_BTYX = radial_dam_break(radius_B[start : start + _AT_ONCE], times_T, points=points)
             for index, h_TYX in enumerate(h_BTYX, start=start):
-                group = file.create_group(f"{index:04d}")
-                group["data"] = h_TYX[..., None].astype(np.float32)
-                group["grid/x"] = group["grid/y"] = centres
-                group["grid/t"] = times_T.astype(np.float32)
+                write_group(file, index, h_TYX[..., None], {"x": centres, "y": centres, "t": times_T})
 
 
 def _disc_shares(radius_B: Array, cells: int, spacing: float) -> Array:
