@@ -2,68 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
-from rich.markup import escape
 
-from pare_tune.check import data_lines, paper_line
-from pare_tune.config import (
-    Budget,
-    RunConfig,
-    SearchConfig,
-    TrialConfig,
-    default_trial,
-    load_run,
-    load_trial,
-    own_of,
-    parse_size,
-    task_of,
-    validate,
-)
-from pare_tune.data.files import plain_json, write_text
-from pare_tune.errors import ConfigError, RunBusy, StorageError
-from pare_tune.method import METHODS
-from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, write_report
+from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_trial, own_of, parse_size
+from pare_tune.data.files import refused
+from pare_tune.errors import ConfigError, StorageError
+from pare_tune.final import ObserveEpoch, train_final
+from pare_tune.plan import plan_run
+from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
-from pare_tune.tasks.load import TaskData, provenance_of
-from pare_tune.tasks.own.spec import OwnData
-from pare_tune.tasks.own.survey import survey
+from pare_tune.tasks.load import TaskData
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
-from pare_tune.train.export import ModelFolder
-from pare_tune.train.final import CURVE
-from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
-from pare_tune.train.outputs import Predictions, require_writable, write_predictions
-from pare_tune.train.patches import PATCHES
-from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.train.opened import open_trial
-from pare_tune.tune.cluster import connect
+from pare_tune.train.outputs import Predictions, require_writable, write_predictions
+from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.run import snapshot
 from pare_tune.tune.snapshot import Snapshot
-from pare_tune.tune.space import available_sources
 
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
 """Takes one-line notes and warnings."""
 
 _TENSORBOARD_EVERY_S = 5.0
-_SEARCH = "search."
-"""Of dotted settings that are the search's."""
 
 
 def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int | None = None) -> TaskData:
@@ -97,7 +71,6 @@ def tune(
     seed: int | None = None,
     runs: Path | str = "runs",
     settings: Mapping[str, Any] | None = None,
-    rank_sources: bool = False,
     observe: Observe | None = None,
     **search: Any,
 ) -> Result:
@@ -109,8 +82,8 @@ def tune(
         target: your own targets: a file, or a column of the inputs' table.
         kind: of your own task: point, multilabel, regression or dense.
         budget: trials (50), wall time ("2h") or epochs ("600ep").
-        settings: dotted settings of trial 0, {"train.epochs": 5}.
-        rank_sources: try the proxy data sets in the order of their promise (`pare-tune rank-sources`).
+        seed: of the search and its trials.
+        settings: dotted settings of trial 0, {"train.epochs": 5}; of your own task, {"own.channels": "last"}.
         observe: called with a `Snapshot` a few times a second.
         search: fields of `SearchConfig` (max_concurrent, warm_start, max_disk, …).
 
@@ -118,21 +91,20 @@ def tune(
         PareTuneError: what is wrong and what to do.
         KeyboardInterrupt: after everything was saved.
     """
+    given = {"budget": str(budget), "seed": seed, **search}
+    seeded = {} if seed is None else {"seed": seed}
     plan = plan_run(
         task=task,
-        budget=str(budget),
         data=None if data is None else Path(data),
         target=None if target is None else str(target),
         kind=kind,
         preset=preset,
         backbone=backbone,
         method=method,
-        seed=seed,
+        settings={**(settings or {}), **seeded, **{f"search.{key}": value for key, value in given.items()}},
         runs=Path(runs),
-        settings=settings or {},
-        search=search,
     )
-    return run_search(rank_sources_of(plan) if rank_sources else plan, observe=observe)
+    return run_search(plan, observe=observe)
 
 
 def train(
@@ -144,7 +116,7 @@ def train(
     with_val: bool = False,
     epochs: int | None = None,
     accept_changed_data: bool = False,
-    observe: Callable[[dict[str, Any]], None] | None = None,
+    observe: ObserveEpoch | None = None,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
     """Train one configuration in full through Ray Train, score the test split once, and export the model.
@@ -165,51 +137,26 @@ def train(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
-    trial = config if isinstance(config, TrialConfig) else load_trial(Path(config))
+    trial = config if isinstance(config, TrialConfig) else load_trial(absolute(Path(config)))
     if out is None:
         if isinstance(config, TrialConfig):
             raise ConfigError(
                 "train(config, out=FOLDER): a config that came from no file needs a folder for its model"
             )
-        out = Path(config).absolute().parent / "final"
+        out = absolute(Path(config)).parent / "final"
     if epochs is not None:
         trial = trial.with_values({"train.epochs": epochs})
-    folder = Path(out).absolute()
-    task = task_of(trial)
-    task_data.load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
-    fingerprint = Fingerprint.of(trial, task)
-    tell = notify or (lambda line: None)
-    if not isinstance(config, TrialConfig):
-        _check_found_on(Path(config), fingerprint, accept=accept_changed_data, notify=tell)
-    if ModelFolder(folder).is_complete:
-        raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
-    with (
-        connect(
-            workers=num_workers,
-            gpus_per_worker=gpus_per_worker,
-            several=num_workers > 1,
-            name=f"pare-tune train {task.name}",
-        ) as cluster,
-        _owned(folder),
-        FinalWriter(folder, task.metric.name) as board,
-    ):
-        _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=tell)
-        # Ray Train is slow to import, and predicting needs none of it.
-        from pare_tune.train.worker import launch_final
-
-        with _follow(folder, [board.add] if observe is None else [board.add, observe]):
-            launch_final(
-                trial,
-                folder,
-                with_val=with_val,
-                num_workers=num_workers,
-                cpus_per_worker=cluster.cpus_for(num_workers),
-                gpus_per_worker=cluster.gpus_for(gpus_per_worker),
-            )
-        metrics: dict[str, Any] = ModelFolder(folder).metrics()
-        board.end(metrics)
-        shutil.rmtree(folder / PATCHES, ignore_errors=True)
-    return {**metrics, "folder": str(folder)}
+    return train_final(
+        trial,
+        absolute(Path(out)),
+        found_in=None if isinstance(config, TrialConfig) else absolute(Path(config)),
+        num_workers=num_workers,
+        gpus_per_worker=gpus_per_worker,
+        with_val=with_val,
+        accept_changed_data=accept_changed_data,
+        observe=observe,
+        notify=notify or (lambda line: None),
+    )
 
 
 def predict(
@@ -263,136 +210,6 @@ def _predict(
         samples=prepared.names,
         meaning="probability" if probabilities else "logit" if has_logits else "value",
         are_classes=shape.output_kind == "point",
-    )
-
-
-def plan_run(
-    *,
-    task: str | None = None,
-    config: Path | None = None,
-    budget: str | None = None,
-    data: Path | None = None,
-    target: str | None = None,
-    kind: str | None = None,
-    modality: str | None = None,
-    channels: str | None = None,
-    preset: str | None = None,
-    backbone: str | None = None,
-    method: str | None = None,
-    source: str | None = None,
-    source_data: Path | None = None,
-    source_samples: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    search: Mapping[str, Any] | None = None,
-    runs: Path | None = None,
-) -> RunConfig:
-    """Options → RunConfig; with `config`, the file's values are kept where no option is given.
-
-    Args:
-        settings: dotted settings of trial 0 and, as "search.judge", of the search.
-
-    Raises:
-        ConfigError, UnknownName: an option, key or value that does not exist.
-        DataError: a task of the user's own cannot be trained on its data.
-    """
-    own = own_of(task, data=data, target=target, kind=kind, modality=modality, channels=channels)
-    if config is not None:
-        release = data if own is None else None
-        fixed = {"--data": release, "--preset": preset, "--backbone": backbone, "--method": method}
-        extra = [name for name, value in fixed.items() if value is not None]
-        if extra:
-            raise ConfigError(
-                f"{extra[0]} says what trial 0 is made of, and {config} says so already; leave it out, change the "
-                f"file, or begin anew with --task"
-            )
-        base = load_run(config)
-        if own != base.trial.own if own is not None else task not in (None, base.trial.task):
-            what = f"--task {task}" if task is not None else "--data"
-            raise ConfigError(
-                f"{what} contradicts {config}, which is for {base.trial.task}; give one of them"
-            )
-        trial, old, folder = base.trial, base.search.model_dump(mode="json"), base.runs
-    elif task is not None or own is not None:
-        trial, old, folder = _default(task, own, data, preset, backbone, method), {}, Path("runs")
-    else:
-        raise ConfigError(
-            "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
-            "and --kind of your own"
-        )
-    said = settings or {}
-    changes = {key: value for key, value in said.items() if not key.startswith(_SEARCH)}
-    for key, value in {
-        "source.name": source,
-        "source.data": None if source_data is None else str(source_data.absolute()),
-        "source.samples": source_samples,
-        "seed": seed,
-    }.items():
-        if value is not None:
-            changes[key] = value
-    given = {key.removeprefix(_SEARCH): value for key, value in said.items() if key.startswith(_SEARCH)}
-    given |= {k: v for k, v in (search or {}).items() if v is not None}
-    if budget is not None:
-        given["budget"] = budget
-    if seed is not None:
-        given["seed"] = seed
-    plan = RunConfig(
-        trial=trial.with_values(changes),
-        search=validate(SearchConfig, {**old, **_plain(given)}, where="options"),
-        runs=runs or folder,
-    )
-    task_of(plan.trial)
-    return plan
-
-
-def rank_sources_of(plan: RunConfig) -> RunConfig:
-    """`plan`, whose search takes the proxy data sets in the order of their promise, found before any training.
-
-    Raises:
-        ConfigError: the method reads no source, or there are not two to choose from.
-        PareTuneError: task, backbone or a source cannot be opened.
-    """
-    trial, names = plan.trial, available_sources(plan.trial)
-    if not METHODS[trial.method].reads_source:
-        raise ConfigError(
-            f"--rank-sources orders what is mixed in, and method {trial.method} reads no source"
-        )
-    if len(names) < 2:
-        raise ConfigError(
-            f"--rank-sources needs two sources or more that {trial.backbone} reads, found "
-            f"{', '.join(names) or 'none'}; give --source-data FOLDER (`pare-tune sources` lists what is looked for)"
-        )
-    # Slow to import, and few searches ask for it.
-    from pare_tune.train.proxy import rank_sources
-
-    with step("ranking the proxy data sets"):
-        order = tuple(source.name for source in rank_sources(trial, names))
-    return plan.model_copy(update={"search": plan.search.model_copy(update={"source_order": order})})
-
-
-def describe_plan(plan: RunConfig) -> str:
-    """What will run and what it costs, in a few lines of rich markup."""
-    trial, task = plan.trial, task_of(plan.trial)
-    provenance = provenance_of(task, trial.data)
-    why = "default with --data" if trial.data is not None else "default without --data"
-    more = ""
-    if trial.own is not None:
-        why = "default for data of your own"
-        seen = survey(trial.own, task_data.default_cache()).survey
-        more = "".join(f"\n  {escape(line)}" for line in data_lines(trial.own, seen))
-        more += "".join(f"\n[yellow]warning: {escape(line)}[/yellow]" for line in seen.warnings)
-        more += f"\nwith --preset paper: {escape(paper_line(task, trial.own))}"
-    effective = trial.train.batch_size * trial.train.accumulation
-    order = ""
-    if plan.search.source_order:
-        order = f"sources, most promising first: {', '.join(plan.search.source_order)}\n"
-    return (
-        f"[bold]{escape(task.name)}[/bold]: {escape(task.title)}\n"
-        f"data: {provenance} · preset: {trial.preset} ({why}) · backbone: {trial.backbone}"
-        f" · source: {trial.source.name}\n"
-        f"{order}"
-        f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
-        f"{more}"
     )
 
 
@@ -497,35 +314,8 @@ def write_sample(task: str, out: Path, *, full: bool = False, notify: Notify = p
     try:
         shutil.copytree(made, out)
     except OSError as error:
-        raise StorageError(f"cannot write {out}: {error}") from error
+        raise refused(out, error) from error
     return out
-
-
-def _default(
-    task: str | None,
-    own: OwnData | None,
-    data: Path | None,
-    preset: str | None,
-    backbone: str | None,
-    method: str | None,
-) -> TrialConfig:
-    chosen = preset or ("paper" if data is not None and own is None else "embedded")
-    if chosen not in ("paper", "embedded"):
-        raise ConfigError(f"--preset is paper or embedded, got {chosen!r}")
-    if method is not None and method not in METHODS:
-        raise ConfigError(f"--method is one of {', '.join(METHODS)}, got {method!r}")
-    return default_trial(
-        get_task(task or "") if own is None else own_task(own),
-        preset=cast("Any", chosen),
-        data=None if data is None or own is not None else data.absolute(),
-        backbone=backbone,
-        method=method or "pare",
-        own=own,
-    )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 @contextmanager
@@ -548,79 +338,3 @@ def _boards(observe: Observe | None) -> Iterator[Observe]:
     finally:
         if writer is not None:
             writer.close()
-
-
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """One process trains into a folder; the lock goes with the process, however it ends."""
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunBusy(
-            f"another process is training into {folder}; wait for it, or give another --out"
-        ) from error
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:
-    """A configuration is trained on the data that it was found on; one that somebody wrote was found on none."""
-    then = read_fingerprint(config)
-    if then is None and not (config.absolute().parent / "run.yaml").is_file():
-        return
-    means = "these settings were chosen by scores on the old data, perhaps on samples that are tested now"
-    check_unchanged(then, now, where=config, accept=accept, accepted_means=means, notify=notify)
-
-
-def _check_continues(
-    folder: Path, trial: TrialConfig, with_val: bool, now: Fingerprint, *, accept: bool, notify: Notify
-) -> None:
-    """A half-trained folder goes on only with the configuration and the data it was begun with."""
-    begun = folder / ".begun.yaml"
-    head = f"{trial.to_yaml()}# with_val: {with_val}\n"
-    if begun.is_file():
-        if not begun.read_text(encoding="utf-8").startswith(head):
-            raise ConfigError(
-                f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
-            )
-        means = "samples that are tested now may have been trained on"
-        check_unchanged(
-            read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
-        )
-    write_text(begun, head + now.to_yaml())
-
-
-@contextmanager
-def _follow(folder: Path, observers: Sequence[Callable[[dict[str, Any]], None]]) -> Iterator[None]:
-    """Tell `observers` every line that the workers add to curve.jsonl."""
-    done = threading.Event()
-    seen = 0
-
-    def tell() -> None:
-        nonlocal seen
-        path = folder / CURVE
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = text.splitlines()[: text.count("\n")]
-        for line in lines[seen:]:
-            for observe in observers:
-                observe(plain_json(json.loads(line)))
-        seen = max(seen, len(lines))
-
-    def loop() -> None:
-        while not done.wait(0.5):
-            tell()
-
-    thread = threading.Thread(target=loop, name="epochs", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        tell()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -43,6 +45,25 @@ FINGERPRINT = "fingerprint"
 """Key of a best.yaml beside the settings: what they were found on."""
 
 T = TypeVar("T")
+
+
+def absolute(path: Path) -> Path:
+    """`path` as every process finds it: each of Ray's has a working directory of its own."""
+    return Path(os.path.expanduser(path)).absolute()
+
+
+def _located(backbone: str) -> str:
+    """A backbone whose folder or file, if it has one, is found from anywhere."""
+    prefix, _, rest = backbone.partition(":")
+    if prefix == "timm":
+        model, _, file = rest.partition("@")
+        return f"timm:{model}@{absolute(Path(file))}" if file else backbone
+    is_folder = prefix == "hf" and (rest.startswith(("/", ".", "~")) or os.path.isdir(rest))
+    return f"hf:{absolute(Path(rest))}" if is_folder else backbone
+
+
+Place = Annotated[Path, AfterValidator(absolute)]
+"""A file or folder that trials read."""
 
 
 def _known_keys(kind: type[Any]) -> BeforeValidator:
@@ -75,7 +96,7 @@ class SourceConfig(_Model):
     """The proxy data set whose patches are mixed in."""
 
     name: str
-    data: Path | None = None
+    data: Place | None = None
     """Folder of the public release; None for embedded sources."""
     samples: int | None = Field(default=None, ge=1)
     """A fixed subset of this size; None for all."""
@@ -163,12 +184,12 @@ class TrialConfig(_Model):
     """One training, whole: `pare-tune train best.yaml` needs nothing else."""
 
     task: str
-    data: Path | None = None
+    data: Place | None = None
     """Folder of the public release; None for the data that the task brings itself."""
     own: OwnData | None = None
     """A task of the user's own, whole; None for a benchmark's."""
     preset: Preset = "embedded"
-    backbone: str = "micro-swin"
+    backbone: Annotated[str, AfterValidator(_located)] = "micro-swin"
     method: str = "pare"
     """A name of `METHODS`."""
     k: Annotated[KSchedule, _known_keys(KSchedule)] = KSchedule()
@@ -204,7 +225,6 @@ class TrialConfig(_Model):
     @field_validator("own")
     @classmethod
     def _own_data_are_found_from_anywhere(cls, value: OwnData | None) -> OwnData | None:
-        # Each process of Ray's has a working directory of its own.
         return None if value is None else value.under(Path.cwd())
 
     @model_validator(mode="after")
@@ -360,14 +380,14 @@ class SearchConfig(_Model):
 
     budget: Budget = Budget(amount=50)
     seed: int = Field(default=0, ge=0, lt=2**31)
-    space: Path | None = None
+    space: Place | None = None
     """A space of your own; None takes the shipped one of the modality."""
     startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
     source_order: tuple[str, ...] = ()
     """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the trials after those
     that are given take them in turn, before any is drawn. Empty: all are drawn."""
-    warm_start: tuple[Path, ...] = ()
+    warm_start: tuple[Place, ...] = ()
     """Runs, or files of points, whose best configurations are tested first and whose rankings guide the search at its
     beginning. They are copied into the run folder."""
     portfolio: bool = True
@@ -435,7 +455,7 @@ class RunConfig(_Model):
     trial: TrialConfig
     """Trial 0: the paper's configuration, under the preset."""
     search: SearchConfig = SearchConfig()
-    runs: Path = Path("runs")
+    runs: Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))] = Path("runs")
     """Folder of the run folders."""
 
     @model_validator(mode="after")
@@ -576,9 +596,14 @@ def load_run(path: Path) -> RunConfig:
     return validate(RunConfig, load_yaml(path), where=str(path))
 
 
-def load_own(path: Path) -> OwnData:
-    """Read a task file; the paths in it start from its folder. Raises ConfigError with file and line."""
-    return validate(OwnData, load_yaml(path), where=str(path)).under(path.absolute().parent)
+def load_own(path: Path, settings: Mapping[str, Any] | None = None) -> OwnData:
+    """Read a task file; the paths in it start from its folder. Raises ConfigError with file and line.
+
+    Args:
+        settings: dotted keys that replace what the file says: {"split.seed": 3}.
+    """
+    tree = _changed(load_yaml(path), settings or {})
+    return validate(OwnData, tree, where=str(path)).under(absolute(path).parent)
 
 
 def own_of(
@@ -587,31 +612,44 @@ def own_of(
     data: Path | None = None,
     target: str | None = None,
     kind: str | None = None,
-    modality: str | None = None,
-    channels: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> OwnData | None:
     """The user's own task that options name, by a task file or by its data; None where they name a benchmark.
+
+    Args:
+        settings: dotted keys of a task file, beside the options or in place of what the file says.
 
     Raises:
         ConfigError: the file or an option is not valid, or two contradict each other.
     """
-    said = {"target": target, "kind": kind, "modality": modality, "channels": channels}
-    given = [name for name, value in said.items() if value is not None]
+    said = {"target": target, "kind": kind}
+    given = [f"--{name}" for name, value in said.items() if value is not None]
     if task is not None and task.lower().endswith((".yaml", ".yml")):
         if given or data is not None:
-            raise ConfigError(f"{task} says all of its data; leave out --{(given or ['data'])[0]}")
-        return load_own(Path(task))
+            raise ConfigError(f"{task} says all of its data; leave out {(given or ['--data'])[0]}")
+        return load_own(Path(task), settings)
+    given += [f"--set own.{key}" for key in settings or {}]
     if not given:
         return None
     if task is not None:
-        raise ConfigError(
-            f"--{given[0]} is for data of your own, --task {task} has its own; give one of them"
-        )
+        raise ConfigError(f"{given[0]} is for data of your own, --task {task} has its own; give one of them")
     if data is None or kind is None:
         missing = "--data FILE" if data is None else "--kind point, multilabel, regression or dense"
-        raise ConfigError(f"a task of your own needs {missing} beside --{given[0]}")
-    tree = from_options({"data": str(data), **said})
+        raise ConfigError(f"a task of your own needs {missing} beside {given[0]}")
+    tree = _changed(from_options({"data": str(data), **said}), settings or {})
     return validate(OwnData, tree, where="options").under(Path.cwd())
+
+
+def _changed(tree: Any, settings: Mapping[str, Any]) -> Any:
+    for key, value in settings.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise ConfigError(f"no setting named own.{key}: what it would be in is no mapping of settings")
+        node[leaf] = value
+    return tree
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -8,7 +8,7 @@ import pytest
 
 from pare_tune import api
 from pare_tune.config import RunConfig
-from pare_tune.errors import ConfigError
+from pare_tune.plan import plan_run
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]
 
 def test_a_search_that_cannot_mix_says_so_once_and_finetunes(searched: list[RunConfig]) -> None:
     notes: list[str] = []
-    plan = api.plan_run(task="wdbc@official", budget="1")
+    plan = plan_run(task="wdbc@official")
     assert plan.trial.method == "pare"
     api.run_search(plan, notify=notes.append)
     assert [p.trial.method for p in searched] == ["finetune"]
@@ -38,39 +38,10 @@ def test_a_search_that_cannot_mix_says_so_once_and_finetunes(searched: list[RunC
 
 def test_a_search_that_can_mix_goes_on_as_planned(searched: list[RunConfig]) -> None:
     notes: list[str] = []
-    plan = api.plan_run(task="wdbc", budget="1")
+    plan = plan_run(task="wdbc")
     api.run_search(plan, notify=notes.append)
     assert searched == [plan]
     assert notes == []
-
-
-@pytest.mark.parametrize(
-    ("given", "option"),
-    [
-        ({"preset": "paper"}, "--preset"),
-        ({"backbone": "roberta-base"}, "--backbone"),
-        ({"method": "finetune"}, "--method"),
-        ({"data": Path("release")}, "--data"),
-    ],
-)
-def test_what_a_repeated_search_cannot_take_is_refused(
-    tmp_path: Path, given: dict[str, Any], option: str
-) -> None:
-    config = tmp_path / "run.yaml"
-    config.write_text(api.plan_run(task="wdbc").to_yaml())
-    assert api.plan_run(config=config, budget="3").search.budget.amount == 3
-    with pytest.raises(ConfigError, match=f"{option} says what trial 0 is made of"):
-        api.plan_run(config=config, **given)
-
-
-def test_settings_of_the_search_are_told_from_those_of_the_trial(tmp_path: Path) -> None:
-    settings = {"train.epochs": 5, "search.restart": True, "search.confirm": 1}
-    plan = api.plan_run(task="wdbc", settings=settings, search={"confirm": 3})
-    assert (plan.trial.train.epochs, plan.search.restart, plan.search.confirm) == (5, True, 3)
-    config = tmp_path / "run.yaml"
-    config.write_text(plan.to_yaml())
-    again = api.plan_run(config=config, settings={"search.judge": "last"})
-    assert (again.trial, again.search.restart, again.search.judge) == (plan.trial, True, "last")
 
 
 def test_a_seed_among_the_settings_is_kept(searched: list[RunConfig]) -> None:

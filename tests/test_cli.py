@@ -103,14 +103,14 @@ def test_the_folder_and_size_of_a_source_are_settings_of_the_search(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARE_TUNE_SOURCES", str(tmp_path))
-    given = ["--task", "wdbc", "--source", "textfile", "--source-samples", "500"]
+    given = ["--task", "wdbc", "--source", "textfile", "--set", "source.samples=500"]
     plan = json.loads(call(*given, "--dry-run", "--json")[1])
     assert plan["trial"]["source"] == {"name": "textfile", "data": str(tmp_path), "samples": 500}
     (tmp_path / "run.yaml").write_text(json.dumps(plan))
     monkeypatch.setenv("PARE_TUNE_SOURCES", str(tmp_path / "elsewhere"))
     again = json.loads(call("--config", "run.yaml", "--dry-run", "--json")[1])
     assert again == plan, "a search is repeated as it was, whatever the environment says now"
-    call.refused("--task", "wdbc", "--source-samples", "0", parts=["source.samples", "got 0"])
+    call.refused("--task", "wdbc", "--set", "source.samples=0", parts=["source.samples", "got 0"])
 
 
 def test_data_status_says_what_each_task_would_read(call: Call, tmp_path: Path) -> None:
@@ -167,6 +167,12 @@ def test_a_dry_run_prints_a_plan_that_runs(call: Call, tmp_path: Path) -> None:
         (["resume", "absent"], ["absent"]),
         (["status", "absent"], ["absent"]),
         (["--seed", "3"], ["--task"]),
+        (["--task", "wdbc", "--set", "k.start=[1"], ["--set k.start=[1", "YAML"]),
+        (["--task", "wdbc", "--confirm", "0"], ["--confirm is no option", "--set search.confirm=VALUE"]),
+        (["--task", "wdbc", "--no-portfolio"], ["--set search.portfolio=VALUE"]),
+        (["--task", "wdbc", "--source-samples", "9"], ["--set source.samples=VALUE"]),
+        (["--task", "wdbc", "--epochs", "9"], ["--set train.epochs=VALUE"]),
+        (["--task", "wdbc", "--bugdet", "9"], ["No such option: --bugdet"]),
     ],
 )
 def test_bad_input_is_one_message_and_leaves_nothing(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -39,20 +38,11 @@ KIND = typer.Option(
     "every position).",
     rich_help_panel=OWN,
 )
-MODALITY = typer.Option(
-    help="sequence_1d, grid_2d, table, dense_1d or dense_2d; default: seen from the shape.",
-    rich_help_panel=OWN,
-)
-CHANNELS = typer.Option(
-    help="Axis of a sample's channels: first, last or none; default: seen from the shape.",
-    rich_help_panel=OWN,
-)
 
 
-def shown(path: Path) -> Path:
-    """As short as it can be typed from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+def say(text: str = "", style: str | None = None) -> None:
+    """A line for people on standard output, as it is: a path may hold what rich takes for markup."""
+    _print(Console(), text, style)
 
 
 @contextmanager
@@ -71,11 +61,17 @@ def long_steps(*, as_json: bool = False) -> Iterator[Bars | None]:
 
 
 def note(text: str) -> None:
-    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    """A warning, on standard error."""
+    _print(Console(stderr=True), text, "yellow")
 
 
 def fail(message: str) -> None:
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    """Why a command ends, on standard error."""
+    _print(Console(stderr=True), message, "red")
+
+
+def _print(console: Console, text: str, style: str | None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def from_environment(context: typer.Context, parameter: str) -> bool:
@@ -94,7 +90,7 @@ def print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_js
     if as_json:
         from dataclasses import asdict
 
-        print(json.dumps([asdict(row) for row in rows]))
+        print_json([asdict(row) for row in rows])
     else:
         Console().print(draw(rows))
 
@@ -102,11 +98,15 @@ def print_rows(rows: Sequence[Any], draw: Callable[[Any], RenderableType], as_js
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`--set KEY=VALUE` as dotted settings. Raises ConfigError."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set takes KEY=VALUE, e.g. train.epochs=5, got {pair!r}")
-        values[key.strip()] = YAML(typ="safe").load(text)
+        try:
+            values[key.strip()] = YAML(typ="safe").load(text)
+        except YAMLError as error:
+            raise ConfigError(f"--set {pair}: the value is not valid YAML") from error
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,9 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import INTERRUPTED, fail, long_steps, parse_settings, print_json, shown
+from pare_tune.cli.common import long_steps, parse_settings, print_json, say
 from pare_tune.errors import ConfigError
+from pare_tune.shell import shown
 
 if TYPE_CHECKING:
     from pare_tune.compare.cell import CellResult
@@ -125,8 +125,9 @@ def compare(
         with long_steps(as_json=as_json):
             results = run_plan(plan, tell=_tell(as_json), retry=retry)
     except KeyboardInterrupt:
-        fail("interrupted; finished cells are kept, and the same command goes on from there")
-        sys.exit(INTERRUPTED)
+        raise KeyboardInterrupt(
+            "interrupted; finished cells are kept, and the same command goes on from there"
+        ) from None
     _show(plan, results, out or runs, as_json)
 
 
@@ -135,14 +136,14 @@ def _show(plan: Plan, results: list[CellResult], out: Path, as_json: bool) -> No
     from pare_tune.compare.summary import summarise
     from pare_tune.compare.terminal import comparison_view
 
-    found = summarise(plan, results)
-    files = write_files(found, out)
+    summary = summarise(plan, results)
+    files = write_files(summary, out)
     if as_json:
         print_json({"event": "compared", "files": [str(path) for path in files]})
         return
     console = Console()
-    console.print(comparison_view(found, console))
-    console.print(f"\nfiles: {shown(out)}, of which {PAGE} holds all", highlight=False, soft_wrap=True)
+    console.print(comparison_view(summary, console))
+    say(f"\nfiles: {shown(out)}, of which {PAGE} holds all")
 
 
 def _tell(as_json: bool) -> Any:
@@ -166,12 +167,12 @@ def _names(text: str) -> list[str]:
 
 
 def _data(entries: list[str], tasks: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for entry in entries:
         name, equals, folder = entry.partition("=")
         if len(tasks) == 1 and not (equals and name == tasks[0]):
             name, folder = tasks[0], entry  # a path, which may hold a = of its own
         elif not equals:
             raise ConfigError(f"with several tasks, --data says whose: TASK=FOLDER, got {entry!r}")
-        found[name] = Path(folder)
-    return found
+        folders[name] = Path(folder)
+    return folders

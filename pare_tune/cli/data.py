@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from pare_tune.cli.app import data_app
 from pare_tune.cli.common import (
-    CHANNELS,
     FULL,
     KIND,
-    MODALITY,
     TARGET,
     from_environment,
     long_steps,
     note,
+    parse_settings,
+    print_json,
     print_rows,
+    say,
 )
-from pare_tune.errors import ConfigError
+from pare_tune.errors import ConfigError, PareTuneError
+from pare_tune.shell import command, shown
 
 
 @data_app.command("status")
@@ -38,13 +38,13 @@ def data_status(
 
     pare-tune data status --data /data/nas-bench-360
     """
-    from pare_tune.listing import data_rows
+    from pare_tune.inspect.listing import data_rows
     from pare_tune.report import data_table
 
     print_rows(data_rows(data, wanted), data_table, as_json)
     if not as_json:
-        where = f"below {data}" if data else "nowhere: give --data or PARE_TUNE_DATA"
-        Console().print(f"\nreleases looked for {where}", style="dim", highlight=False, soft_wrap=True)
+        where = f"below {shown(data)}" if data else "nowhere: give --data or PARE_TUNE_DATA"
+        say(f"\nreleases looked for {where}", "dim")
 
 
 @data_app.command("clean")
@@ -56,7 +56,7 @@ def data_clean(
 
     pare-tune data clean --dry-run
     """
-    from pare_tune.housekeeping import find_stale, remove
+    from pare_tune.inspect.clean import find_stale, remove
     from pare_tune.report import stale_lines
     from pare_tune.tasks.stores import default_cache
 
@@ -64,12 +64,10 @@ def data_clean(
     gone = [stale for stale in find_stale(cache) if dry_run or remove(stale)]
     if as_json:
         removed = [{"path": str(s.path), "bytes": s.num_bytes, "why": s.why} for s in gone]
-        print(
-            json.dumps({"removed": not dry_run, "bytes": sum(s.num_bytes for s in gone), "folders": removed})
-        )
+        print_json({"removed": not dry_run, "bytes": sum(s.num_bytes for s in gone), "folders": removed})
         return
     for line in stale_lines(cache, [(s.path, s.num_bytes, s.why) for s in gone], dry_run=dry_run):
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
 
 
 @data_app.command("check")
@@ -78,8 +76,12 @@ def data_check(
     data: Annotated[Path | None, typer.Option(help="Or: the file or folder of your inputs.")] = None,
     target: Annotated[str | None, TARGET] = None,
     kind: Annotated[str | None, KIND] = None,
-    modality: Annotated[str | None, MODALITY] = None,
-    channels: Annotated[str | None, CHANNELS] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="own.KEY=VALUE", help="Anything that a task file says: own.channels=last."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Data of your own: what they are, what is wrong with them, and what would be trained; nothing is.
@@ -88,10 +90,33 @@ def data_check(
 
     pare-tune data check --data inputs.npy --target labels.npy --kind point
     """
-    from pare_tune.check import print_check
+    from pare_tune.config import own_of
+    from pare_tune.inspect.check import check_data, check_lines
 
-    options = {"data": data, "target": target, "kind": kind, "modality": modality, "channels": channels}
-    if not print_check(Console(), task_file, options, as_json=as_json):
+    given = _own(parse_settings(settings or []))
+    try:
+        spec = own_of(task_file, data=data, target=target, kind=kind, settings=given)
+        if spec is None:
+            raise ConfigError(
+                "data check looks at data of your own: give a task file (.yaml), or --data, --target and --kind"
+            )
+        check = check_data(spec)
+    except PareTuneError as error:
+        if not as_json:
+            raise
+        print_json({"ok": False, "problems": str(error).splitlines()})
+        raise typer.Exit(2) from None
+    if as_json:
+        print_json(check.to_json())
+    else:
+        for line in check_lines(check):
+            say(line)
+        if check.training is not None:
+            options = {"--task": task_file, "--data": data, "--target": target, "--kind": kind}
+            words = [word for name, value in options.items() if value is not None for word in (name, value)]
+            words += [word for pair in settings or [] for word in ("--set", pair)]
+            say(f"\nnext: {command(*words, '--budget', '20')}")
+    if check.training is None:
         raise typer.Exit(2)
 
 
@@ -118,8 +143,8 @@ def data_prepare(
         f"{task}: data: {opened.provenance}, {len(opened.train)} train, {len(opened.val)} val, "
         f"input {opened.input_shape}, output {opened.output}"
     )
-    if full:
-        typer.echo(f"next: pare-tune --task {task} --data {data}")
+    if full and data is not None:
+        say(f"next: {command('--task', task, '--data', data)}")
 
 
 @data_app.command("sample")
@@ -134,3 +159,10 @@ def data_sample(
     with long_steps():
         written = write_sample(task, out, full=full, notify=note)
     typer.echo(str(written))
+
+
+def _own(settings: dict[str, Any]) -> dict[str, Any]:
+    other = next((key for key in settings if not key.startswith("own.")), None)
+    if other is not None:
+        raise ConfigError(f"data check takes what a task file says, --set own.KEY=VALUE; got {other!r}")
+    return {key.removeprefix("own."): value for key, value in settings.items()}

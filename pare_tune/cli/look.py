@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,9 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import SOURCES_ENV, long_steps, print_rows
+from pare_tune.cli.common import SOURCES_ENV, long_steps, print_json, print_rows, say
 from pare_tune.errors import ConfigError
+from pare_tune.shell import shown
 
 
 @app.command()
@@ -24,13 +24,13 @@ def status(
     from pare_tune.report import resume_command, snapshot_json, status_text
     from pare_tune.tune.run import snapshot
 
-    found = snapshot(run)
+    state = snapshot(run)
     if as_json:
-        print(json.dumps(snapshot_json(found), allow_nan=False))
+        print_json(snapshot_json(state))
     else:
-        Console().print(status_text(found))
-        if (command := resume_command(found)) is not None:
-            typer.echo(f" Go on with: {command}")
+        Console().print(status_text(state))
+        if (go_on := resume_command(state)) is not None:
+            say(f" Go on with: {go_on}")
 
 
 @app.command()
@@ -51,7 +51,7 @@ def report(
 
     if len(runs) == 1 and out is not None:
         raise ConfigError(
-            f"--out is for the page that compares several runs; the report of one is {runs[0] / 'report.html'}"
+            f"--out is for the page that compares several runs; the report of one is {shown(runs[0] / 'report.html')}"
         )
     with long_steps():
         written = write_reports(runs[0]) if len(runs) == 1 else compare_runs(runs, out)
@@ -69,7 +69,7 @@ def tasks(
 
     pare-tune tasks openml
     """
-    from pare_tune.listing import task_rows
+    from pare_tune.inspect.listing import task_rows
     from pare_tune.report import task_table
 
     print_rows(task_rows(wanted), partial(task_table, fold=wanted is None), as_json)
@@ -87,10 +87,14 @@ def sources(
 
     pare-tune sources --source-data /data/proxies
     """
-    from pare_tune.listing import source_rows
+    from pare_tune.inspect.listing import source_rows
     from pare_tune.report import source_table
 
     print_rows(source_rows(source_data), source_table, as_json)
     if not as_json:
-        where = f"below {source_data}" if source_data else "nowhere: give --source-data or PARE_TUNE_SOURCES"
-        Console().print(f"\nlooked {where}", style="dim", highlight=False, soft_wrap=True)
+        where = (
+            f"below {shown(source_data)}"
+            if source_data
+            else "nowhere: give --source-data or PARE_TUNE_SOURCES"
+        )
+        say(f"\nlooked {where}", "dim")

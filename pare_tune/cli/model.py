@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import ACCEPT, long_steps, note, print_json, shown
+from pare_tune.cli.common import ACCEPT, long_steps, note, print_json, say
 from pare_tune.errors import ConfigError
+from pare_tune.shell import command, shown
 
 
 @app.command()
@@ -58,17 +59,22 @@ def train(
 
     with long_steps(as_json=as_json) as bars, ExitStack() as shown_while:
         tell = _tell_json if bars is None else shown_while.enter_context(bars.training(console)).epoch
-        metrics = train_final(
-            config,
-            out=out,
-            num_workers=num_workers,
-            gpus_per_worker=gpus_per_worker,
-            with_val=with_val,
-            epochs=epochs,
-            accept_changed_data=accept_changed_data,
-            observe=tell,
-            notify=note,
-        )
+        try:
+            metrics = train_final(
+                config,
+                out=out,
+                num_workers=num_workers,
+                gpus_per_worker=gpus_per_worker,
+                with_val=with_val,
+                epochs=epochs,
+                accept_changed_data=accept_changed_data,
+                observe=tell,
+                notify=note,
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "interrupted; the same command goes on from the last epoch that was saved"
+            ) from None
     if as_json:
         print_json({"event": "trained", **metrics})
         return
@@ -78,7 +84,7 @@ def train(
         f"weights of epoch {metrics['epoch']} of {metrics['epochs']}, trained on {metrics['trained_on']}",
         highlight=False,
     )
-    _print_next(console, Path(metrics["folder"]))
+    _print_next(Path(metrics["folder"]))
 
 
 @app.command()
@@ -106,9 +112,9 @@ def predict(
     from pare_tune.api import predict_file
 
     shape, names = predict_file(model, inputs, out, probabilities=probabilities, batch_size=batch_size)
-    typer.echo(f"{out}: {shape}")
+    say(f"{shown(out)}: {shape}")
     if names:
-        typer.echo(f"columns: {', '.join(names)}")
+        say(f"columns: {', '.join(names)}")
 
 
 def _soup(
@@ -138,7 +144,7 @@ def _soup(
         f"the best trial alone {_score(metrics['validation_alone'], unit)}",
         highlight=False,
     )
-    _print_next(console, folder)
+    _print_next(folder)
 
 
 def _score(value: float | None, unit: str) -> str:
@@ -147,10 +153,9 @@ def _score(value: float | None, unit: str) -> str:
     return f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"
 
 
-def _print_next(console: Console, folder: Path) -> None:
-    folder = shown(folder)
-    console.print(f"model: {folder}", highlight=False, soft_wrap=True)
-    console.print(f"next:  pare-tune predict {folder} inputs.npy -o out.npy", highlight=False, soft_wrap=True)
+def _print_next(folder: Path) -> None:
+    say(f"model: {shown(folder)}")
+    say(f"next:  {command('predict', folder, 'inputs.npy', '-o', 'out.npy')}")
 
 
 def _tell_json(epoch: dict[str, Any]) -> None:

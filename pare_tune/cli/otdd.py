@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import SOURCES_ENV, from_environment, print_json
+from pare_tune.cli.common import SOURCES_ENV, from_environment, print_json, say
 from pare_tune.errors import ConfigError
+from pare_tune.shell import command
 
 if TYPE_CHECKING:
     from pare_tune.train.proxy import RankedSource
@@ -45,22 +46,19 @@ def otdd(
     """
     from pare_tune.train.proxy import data_distance
 
-    found = data_distance(a, b, inner=_inner(inner), samples=samples, seed=seed, sources=source_data)
+    distance = data_distance(a, b, inner=_inner(inner), samples=samples, seed=seed, sources=source_data)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(distance))
         return
-    console = Console()
-    console.print(
-        f"[bold]OTDD {found.otdd:.4g}[/bold] between {found.a} and {found.b} "
-        f"(inner: {found.inner}, features: {found.backbone})",
-        highlight=False,
+    say(
+        f"OTDD {distance.otdd:.4g} between {distance.a} and {distance.b} "
+        f"(inner: {distance.inner}, features: {distance.backbone})",
+        "bold",
     )
     for name, count, labels, provenance in zip(
-        (found.a, found.b), found.samples, found.labels, found.provenance, strict=True
+        (distance.a, distance.b), distance.samples, distance.labels, distance.provenance, strict=True
     ):
-        console.print(
-            f"  {name}: {count} samples, {labels}; data: {provenance}", highlight=False, markup=False
-        )
+        say(f"  {name}: {count} samples, {labels}; data: {provenance}")
 
 
 @app.command("rank-sources")
@@ -84,21 +82,25 @@ def rank_sources(
 
     pare-tune rank-sources ninapro
     """
-    from pare_tune.api import plan_run
+    from pare_tune.plan import plan_run
     from pare_tune.train.proxy import rank_sources as rank
     from pare_tune.tune.space import available_sources
 
     if from_environment(context, "data") and task.lower().endswith((".yaml", ".yml")):
         data = None  # a folder of releases, none of which is meant
-    plan = plan_run(task=task, data=data, preset="embedded", backbone=backbone, source_data=source_data)
+    plan = plan_run(
+        task=task, data=data, preset="embedded", backbone=backbone, settings={"source.data": source_data}
+    )
     names = available_sources(plan.trial)
     if not names:
         raise ConfigError(f"no source that {plan.trial.backbone} reads is here; give --source-data FOLDER")
-    found = rank(plan.trial, names, inner=_inner(inner), samples=samples, seed=seed)
+    ranked = rank(plan.trial, names, inner=_inner(inner), samples=samples, seed=seed)
     if as_json:
-        print_json([asdict(source) for source in found])
-    else:
-        Console().print(_table(found))
+        print_json([asdict(source) for source in ranked])
+        return
+    Console().print(_table(ranked))
+    order = ",".join(source.name for source in ranked)
+    say(f"next: {command('--task', task, '--set', f'search.source_order=[{order}]')}")
 
 
 def _inner(text: str) -> Literal["exact", "gaussian"]:
@@ -107,9 +109,9 @@ def _inner(text: str) -> Literal["exact", "gaussian"]:
     return cast("Literal['exact', 'gaussian']", text)
 
 
-def _table(found: list[RankedSource]) -> Table:
+def _table(ranked: list[RankedSource]) -> Table:
     table = Table("rank", "source", "kind", "OTDD", "transfer", "target", "source labels", "samples")
-    for row in found:
+    for row in ranked:
         table.add_row(
             str(row.rank), row.name, row.kind, f"{row.otdd:.4g}", f"{row.transfer:.4f}",
             f"{row.target_gain:.4f}", f"{row.source_gain:.4f}", str(row.samples),

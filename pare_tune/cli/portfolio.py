@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pare_tune.cli.app import app
-from pare_tune.cli.common import print_json, shown
+from pare_tune.cli.common import print_json, say
+from pare_tune.shell import command
 
 
 @app.command()
@@ -41,24 +41,21 @@ def portfolio(
     sources = runs or [tables_folder() / f"{name}.parquet" for name in recorded_tasks()]
     tables = [path for path in sources if path.suffix == ".parquet"]
     searches = [path for path in sources if path not in tables]
-    found = build_portfolio(
+    portfolios = build_portfolio(
         [*(tried_of_table(read_table(path)) for path in tables), *tried_in(searches)], size
     )
-    write_portfolio(found, out)
+    write_portfolio(portfolios, out)
     if as_json:
-        print_json({"file": str(out), "regret": {m: p.regret for m, p in found.items()}})
+        print_json({"file": str(out), "regret": {m: p.regret for m, p in portfolios.items()}})
         return
-    console = Console()
 
     def size_of(part: Portfolio) -> str:
         return f"{len(part.points)} configuration{'' if len(part.points) == 1 else 's'}"
 
-    for modality, part in found.items():
+    for modality, part in portfolios.items():
         tasks = ", ".join(part.regret)
-        console.print(
+        say(
             f"{modality}: {size_of(part)} for {tasks}; mean regret {part.mean_regret:.3f}, "
-            f"of the default alone {part.default_regret:.3f}",
-            highlight=False,
-            soft_wrap=True,
+            f"of the default alone {part.default_regret:.3f}"
         )
-    console.print(f"next: pare-tune --task TASK --warm-start {shown(out)}", highlight=False, soft_wrap=True)
+    say(f"next: {command('--task', 'TASK', '--warm-start', out)}")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,19 +13,18 @@ from rich.console import Console
 from pare_tune.cli.app import app
 from pare_tune.cli.common import (
     ACCEPT,
-    CHANNELS,
-    INTERRUPTED,
     KIND,
-    MODALITY,
     SOURCES_ENV,
     TARGET,
-    fail,
     from_environment,
     long_steps,
     note,
     parse_settings,
-    shown,
+    print_json,
+    say,
 )
+from pare_tune.cli.streams import refusal
+from pare_tune.shell import command, shown
 
 if TYPE_CHECKING:
     from pare_tune.config import RunConfig
@@ -84,8 +80,6 @@ def search(
     ] = None,
     target: Annotated[str | None, TARGET] = None,
     kind: Annotated[str | None, KIND] = None,
-    modality: Annotated[str | None, MODALITY] = None,
-    channels: Annotated[str | None, CHANNELS] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -117,33 +111,14 @@ def search(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    source_samples: Annotated[
-        int | None,
-        typer.Option(help="A fixed subset of the proxy data set; default: all.", rich_help_panel=_MODEL),
-    ] = None,
-    rank_sources: Annotated[
-        bool,
-        typer.Option(
-            "--rank-sources",
-            help="Rank the proxy data sets first (`pare-tune rank-sources`), and begin with the most promising.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting of trial 0, or of the search: train.epochs=5, search.judge=last. --dry-run prints all.",
+            help="Anything else: of trial 0 (train.epochs=5, source.samples=500), of the search (search.confirm=0, "
+            "search.portfolio=false), of a task of your own (own.channels=last). --dry-run prints them all.",
             rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    confirm: Annotated[
-        int | None,
-        typer.Option(
-            help="Fresh seeds that the best two and the paper's default are trained again with; 0 for none. "
-            "Default: 2, inside the budget.",
-            rich_help_panel=_SEARCH,
         ),
     ] = None,
     warm_start: Annotated[
@@ -156,24 +131,12 @@ def search(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
-    portfolio: Annotated[
-        bool | None,
-        typer.Option(
-            "--portfolio/--no-portfolio",
-            help="Test first the few configurations that cover best the other tasks whose curves come with the "
-            "package, with a fifth of the budget at most. On unless --warm-start says what to begin with.",
-            rich_help_panel=_SEARCH,
-        ),
-    ] = None,
     max_disk: Annotated[str | None, MAX_DISK] = None,
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials at a time; default: all that fit.", rich_help_panel=_CLUSTER)
     ] = None,
     workers_per_trial: Annotated[
         int | None, typer.Option(help="Data-parallel workers in each trial.", rich_help_panel=_CLUSTER)
-    ] = None,
-    cpus_per_worker: Annotated[
-        float | None, typer.Option(help="CPUs of a worker.", rich_help_panel=_CLUSTER)
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
@@ -211,48 +174,39 @@ def search(
         raise typer.Exit
     if context.invoked_subcommand is not None:
         return
-    from pare_tune.api import plan_run
+    from pare_tune.plan import plan_run
 
     if config is not None and from_environment(context, "source_data"):
         source_data = None  # the file says where, and a search is repeated as it was
-    own = _is_own(task, target, kind, modality, channels)
-    if from_environment(context, "data") and (own or config is not None):
+    if from_environment(context, "data") and (config is not None or _is_own(task, target, kind)):
         data = None  # a folder of releases, none of which is meant
     plan = plan_run(
         task=task,
         config=config,
-        budget=budget,
         data=data,
         target=target,
         kind=kind,
-        modality=modality,
-        channels=channels,
         preset=preset,
         backbone=backbone,
         method=method,
-        source=source,
-        source_data=source_data,
-        source_samples=source_samples,
-        settings=parse_settings(settings or []),
-        seed=seed,
-        search={
-            "space": space,
-            "confirm": confirm,
-            "warm_start": warm_start or None,
-            "portfolio": portfolio,
-            "max_disk": max_disk,
-            "max_concurrent": max_concurrent,
-            "workers_per_trial": workers_per_trial,
-            "cpus_per_worker": cpus_per_worker,
-            "gpus_per_worker": gpus_per_worker,
-        },
         runs=runs,
+        settings=parse_settings(settings or [])
+        | _said(
+            {
+                "seed": seed,
+                "source.name": source,
+                "source.data": source_data,
+                "search.seed": seed,
+                "search.budget": budget,
+                "search.space": space,
+                "search.warm_start": warm_start or None,
+                "search.max_disk": max_disk,
+                "search.max_concurrent": max_concurrent,
+                "search.workers_per_trial": workers_per_trial,
+                "search.gpus_per_worker": gpus_per_worker,
+            }
+        ),
     )
-    if rank_sources:
-        from pare_tune.api import rank_sources_of
-
-        with long_steps(as_json=as_json):
-            plan = rank_sources_of(plan)
     if dry_run:
         _print_plan(plan, as_json)
         return
@@ -292,23 +246,26 @@ def _is_own(task: str | None, *options: str | None) -> bool:
     return is_file or any(option is not None for option in options)
 
 
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
 def _print_plan(plan: RunConfig, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(plan.model_dump(mode="json")))
+        print_json(plan.model_dump(mode="json"))
         return
-    from pare_tune.api import describe_plan
+    from pare_tune.plan import describe_plan
 
-    console = Console()
-    console.print(describe_plan(plan), highlight=False, emoji=False)
-    console.print(plan.to_yaml(), highlight=False, markup=False, emoji=False)
+    Console().print(describe_plan(plan), highlight=False, emoji=False)
+    say(plan.to_yaml())
 
 
 def _watch(
     go: Callable[..., Result], *, as_json: bool, intro: RunConfig | None = None, run: Path | None = None
 ) -> None:
     """Run a search under the live view and end with what to do next."""
-    from pare_tune.api import describe_plan
     from pare_tune.errors import StudyFailed
+    from pare_tune.plan import describe_plan
     from pare_tune.report import LiveView, summary
     from pare_tune.tune.run import SearchInterrupted, snapshot
 
@@ -320,21 +277,30 @@ def _watch(
         with suppress(StudyFailed):  # killed before its first trial, it begins
             before = snapshot(run)
     view = LiveView(console, mode="json" if as_json else "auto", before=before)
+    told_unread = False
 
     def observe(seen: Snapshot) -> None:
+        nonlocal run, told_unread
+        run = seen.run
         # What comes after the search (its report) shows itself below the view.
         (view.close if seen.finished else view.update)(seen)
+        if not told_unread and refusal() is not None:
+            note(f"nobody reads standard output any more; the search goes on: {command('status', run)}")
+            told_unread = True
 
     try:
         with long_steps(as_json=as_json), view:
             result = go(observe=observe, notify=note)
             last = snapshot(result.path)
             view.close(last)
-    except SearchInterrupted as interrupted:
-        saved = shlex.quote(str(shown(interrupted.run)))
-        fail(f"interrupted; everything is saved. Go on with:\n  pare-tune resume {saved}")
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as interrupted:
+        if run is None:  # it has not begun
+            raise
+        why = interrupted.why if isinstance(interrupted, SearchInterrupted) else str(interrupted)
+        raise KeyboardInterrupt(
+            f"{why or 'interrupted'}; everything is saved. Go on with:\n  {command('resume', run)}"
+        ) from None
     if not as_json:
-        best = shown(result.path / "best.yaml")
-        console.print(summary(last, best_yaml=best, next_command=f"pare-tune train {best}"))
-        console.print(f"report: {best.parent / 'report.html'}", highlight=False, soft_wrap=True)
+        best = result.path / "best.yaml"
+        console.print(summary(last, best_yaml=best, next_command=command("train", best)))
+        say(f"report: {shown(result.path / 'report.html')}")

@@ -12,6 +12,7 @@ from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.figures import clusters, initial_k, landscape, profiles, selection, transport
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.figures.subject import Subject, names_of, open_subject
+from pare_tune.shell import command
 from pare_tune.steps import step
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.snapshot import Snapshot
@@ -119,7 +120,7 @@ def write_figures(
         for name, entry in FIGURES.items():
             if entry.how:
                 notify(
-                    f"{name}, {entry.title}: takes minutes, so by name: pare-tune figures {run} {entry.how}"
+                    f"{name}, {entry.title}: takes minutes, so by name: {command('figures', run, *entry.how.split())}"
                 )
     return files
 

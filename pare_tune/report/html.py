@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pare_tune.report.pairs import pair_charts, pairs_caption, parallel_chart
 from pare_tune.report.render import render_page, write_page
 from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
 from pare_tune.report.summary import cost, settings
+from pare_tune.shell import command
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 LOG_LINES = 20
@@ -279,18 +279,14 @@ def _counts(s: Snapshot) -> str:
 
 
 def _commands(run: Path, s: Snapshot) -> list[tuple[str, str]]:
-    folder = shlex.quote(str(run))
+    # As strings, whole: the page is read from anywhere.
     commands = [
-        ("Search again from the start, same seed and space", f"pare-tune --config {folder}/run.yaml"),
-        ("Go on with this search", f"pare-tune resume {folder}"),
+        ("Search again from the start, same seed and space", command("--config", str(run / "run.yaml"))),
+        ("Go on with this search", command("resume", str(run))),
     ]
     if s.best is not None:
-        commands.append(
-            (
-                "Train the best configuration and score it on the test split",
-                f"pare-tune train {folder}/best.yaml",
-            )
-        )
+        train = command("train", str(run / "best.yaml"))
+        commands.append(("Train the best configuration and score it on the test split", train))
     return commands
 
 

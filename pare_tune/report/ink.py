@@ -16,7 +16,7 @@ yellow is invisible on white, its blue on black."""
 _USED = "─·–−…×→↓↑✓✂✗●▁▂▃▄▅▆▇█Åλβτµ"
 """Every non-ASCII character of the views; an encoding that lacks one gets the stand-ins."""
 
-_STAND_INS = str.maketrans(
+STAND_INS = str.maketrans(
     {
         "─": "-", "·": "|", "–": "-", "−": "-", "…": "...", "×": "x", "→": "->", "↓": "", "↑": "", "✓": "+",
         "✂": "~", "✗": "x", "●": "*", "Å": "A", "λ": "lambda", "β": "beta", "τ": "tau", "µ": "u",
@@ -42,7 +42,7 @@ class Ink:
     def clean(self, text: str) -> str:
         """One line without control characters (an error message may hold escape codes), encodable."""
         if not self.unicode:
-            text = text.translate(_STAND_INS)
+            text = text.translate(STAND_INS)
         line = "".join(c if c.isprintable() else " " for c in text)
         encoding = self._encoding if self.unicode else "ascii"
         return line.encode(encoding, "replace").decode(encoding)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.text import Text
 from pare_tune.report import words
 from pare_tune.report.ink import GOOD, Ink
 from pare_tune.report.view import SearchView, counts_line, header, score_lines
+from pare_tune.shell import command
 from pare_tune.tune.snapshot import Snapshot
 
 MAX_WIDTH = 100
@@ -39,7 +39,7 @@ def resume_command(snapshot: Snapshot) -> str | None:
     """How to go on with a search that stopped before its budget was spent; None while it runs, and once it ended."""
     if snapshot.is_running or snapshot.finished:
         return None
-    return f"pare-tune resume {shlex.quote(str(snapshot.run))}"
+    return command("resume", snapshot.run)
 
 
 @dataclass(frozen=True, slots=True)

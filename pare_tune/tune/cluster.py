@@ -21,7 +21,9 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ClusterError
+from pare_tune.signals import HANG_UP, handlers_kept, on_ending_signals
 from pare_tune.steps import step
+from pare_tune.tune.places import check_reachable, writable_places
 
 # Read by Ray in this process and in those it starts. A value that the user set wins.
 _ENVIRONMENT = {
@@ -145,13 +147,15 @@ def _connected(
         cluster.require(workers, 1.0, gpus_per_worker or 0.0)
         yield cluster
         return
-    address = os.environ.get("RAY_ADDRESS")
-    local = address in (None, "", "local")
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    local = address == "local"
     try:
         with step("starting Ray" if local else f"joining the Ray cluster at {address}"):
-            context = _init(
-                "local" if local else str(address), several=several, dashboard=dashboard, name=name
-            )
+            if not local:
+                check_reachable(address)
+            context = _init(address, several=several, dashboard=dashboard, name=name)
+    except ClusterError:
+        raise
     except Exception as error:  # Ray raises plain ones too, as for a node that was not up within 30 s
         where = "start a local Ray cluster" if local else f"join the Ray cluster at {address} (RAY_ADDRESS)"
         raise ClusterError(f"cannot {where}: {error}") from error
@@ -160,7 +164,7 @@ def _connected(
         url = str(context.dashboard_url or "")
         cluster = Cluster(f"http://{url}" if url else None, local=local)
         cluster.require(workers, 1.0, gpus_per_worker or 0.0)
-        with _terminated_as_interrupted():
+        with on_ending_signals():
             yield cluster
     finally:
         with warnings.catch_warnings():
@@ -184,10 +188,12 @@ def _init(address: str, *, several: bool, dashboard: bool, name: str) -> Any:
         environment["env_vars"] = _ENVIRONMENT
     if several:
         environment["worker_process_setup_hook"] = know_own_cluster
-    with suppress(OSError):
-        # Ray's token goes there, and is made before `_protect_token` can change its mode.
-        (Path.home() / ".ray").mkdir(mode=0o700, exist_ok=True)
-    with warnings.catch_warnings(), _loopback() if address == "local" else nullcontext():
+    with (
+        warnings.catch_warnings(),
+        _loopback() if address == "local" else nullcontext(),
+        writable_places() if address == "local" else nullcontext(),
+        _hang_up_ignored(),
+    ):
         warnings.simplefilter("ignore")
         context = ray.init(**options)
     _quiet()
@@ -195,16 +201,18 @@ def _init(address: str, *, several: bool, dashboard: bool, name: str) -> Any:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which job schedulers send, end what runs as Ctrl-C does; Ray's own handler prints a stack."""
+def _hang_up_ignored() -> Iterator[None]:
+    """Let Ray's processes ignore that the terminal is gone, so that they live until everything is saved.
+
+    Ray's own handler of SIGTERM, which prints a stack, goes as well.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with handlers_kept():
+        if HANG_UP is not None:
+            signal.signal(HANG_UP, signal.SIG_IGN)  # which processes that are started inherit
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not one of Python's
 
 
 def know_own_cluster() -> None:
@@ -242,7 +250,7 @@ def free_lost_groups() -> None:
 
 def _protect_token() -> None:
     # Ray makes it readable by everybody (0644 under the usual umask).
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # there may be no home
         (Path.home() / ".ray" / "auth_token").chmod(0o600)
 
 

@@ -9,7 +9,6 @@ whatever a running trial has are never touched.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -18,6 +17,7 @@ from pathlib import Path
 from pare_tune.config import show_size
 from pare_tune.data.files import PARTIAL
 from pare_tune.errors import StorageError
+from pare_tune.shell import command
 from pare_tune.train.checkpoint import BEST
 from pare_tune.train.patches import PATCHES
 from pare_tune.tune.folder import RunFolder
@@ -91,7 +91,7 @@ class DiskCap:
         return (
             f"--max-disk {show_size(self._cap)} cannot be held: with nothing left to drop, {self._folder.path} needs "
             f"{needed}, of which a running trial takes {_rounded_up(self._trial)}; go on with: "
-            f"pare-tune resume {shlex.quote(str(self._folder.path))} --max-disk '{needed}'"
+            f"{command('resume', self._folder.path, '--max-disk', needed)}"
         )
 
     def _make_room(

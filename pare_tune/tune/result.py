@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pare_tune.config import TrialConfig, load_trial
 from pare_tune.errors import StorageError, StudyFailed
+from pare_tune.shell import command
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.snapshot import Snapshot, TrialView
 from pare_tune.tune.summary import curves_table, trials_table
@@ -32,7 +33,8 @@ class Result:
         best = self.snapshot.best
         if best is None:
             raise StudyFailed(
-                f"no trial of {self.path} is complete; give it more: pare-tune resume {self.path} --budget N"
+                f"no trial of {self.path} is complete; give it more: "
+                f"{command('resume', self.path, '--budget', 'N')}"
             )
         return best
 

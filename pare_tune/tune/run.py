@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +14,8 @@ from ray import tune
 from pare_tune.config import Budget, RunConfig, load_run, task_of
 from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StorageError, StudyFailed
+from pare_tune.shell import command
+from pare_tune.signals import interrupt, on_ending_signals
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
@@ -60,9 +59,9 @@ _TABLES_SHARE = 0.02
 class SearchInterrupted(KeyboardInterrupt):
     """The search was asked to stop; everything is saved in `run` and `resume(run)` goes on."""
 
-    def __init__(self, run: Path) -> None:
-        super().__init__(f"interrupted; go on with: pare-tune resume {shlex.quote(str(run))}")
-        self.run = run
+    def __init__(self, run: Path, why: str = "interrupted") -> None:
+        super().__init__(f"{why}; go on with: {command('resume', run)}")
+        self.run, self.why = run, why
 
 
 def search(
@@ -91,7 +90,6 @@ def search(
         SearchInterrupted: after SIGINT or SIGTERM.
     """
     task = task or task_of(config.trial, cache)
-    config = _absolute(config)
     space = open_space(config, task)
     start = _start(config, space, task)
     check_writable(config.runs)
@@ -172,7 +170,7 @@ def snapshot(run: Path) -> Snapshot:
     study = load_study(folder.journal)
     about, alive = study.user_attrs.get("about"), is_owned(folder.path)
     if about is None:
-        what = "look again in a moment" if alive else f"go on with: pare-tune resume {shlex.quote(str(run))}"
+        what = "look again in a moment" if alive else f"go on with: {command('resume', run)}"
         raise StudyFailed(f"{run} is only being begun; {what}")
     trials = [view(t, config.trial.train.epochs, alive=alive) for t in study.get_trials(deepcopy=False)]
     elapsed = elapsed_before(study)
@@ -197,19 +195,6 @@ def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
         return gather(search.warm_start, space, task.modality, search.budget)
     start = recorded_start(task.name, most_first(search.budget, config.trial.train.epochs))
     return start if start is not None and start.ranked(space, search.seed) else None
-
-
-def _absolute(config: RunConfig) -> RunConfig:
-    """Data folders as every worker finds them: each process of Ray's has a working directory of its own."""
-    folders = {"data": config.trial.data, "source.data": config.trial.source.data}
-    paths = {key: str(path.absolute()) for key, path in folders.items() if path is not None}
-    warm = tuple(path.absolute() for path in config.search.warm_start)
-    return config.model_copy(
-        update={
-            "trial": config.trial.with_values(paths),
-            "search": config.search.model_copy(update={"warm_start": warm}),
-        }
-    )
 
 
 def _cluster(config: RunConfig, dashboard: bool) -> AbstractContextManager[Cluster]:
@@ -287,14 +272,14 @@ class _Session:
         self._tidy()
         self._show(self._snapshot())
         try:
-            with _stop_on_signal(self._desk):
+            with _stop_on_signal(self._desk) as came:
                 self._fit(job)
         finally:
             self._leave()
         if self._desk.error is not None:
             raise self._desk.error
         if self._desk.interrupted:
-            raise SearchInterrupted(folder.path)
+            raise SearchInterrupted(folder.path, *map(str, came))
         result = Result(folder.path, self._snapshot())
         self._metrics.update(result.snapshot)
         self._show(result.snapshot)
@@ -446,23 +431,21 @@ def _trainable(job: Job) -> Callable[[dict[str, Any]], None]:
 
 
 @contextmanager
-def _stop_on_signal(desk: Desk) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the session in order, the second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stop_on_signal(desk: Desk) -> Iterator[list[KeyboardInterrupt]]:
+    """The first signal ends the session in order, the second one at once; yields what came."""
+    came: list[KeyboardInterrupt] = []
 
     def handle(number: int, frame: Any) -> None:
-        if desk.interrupted:
-            raise KeyboardInterrupt
-        desk.interrupted = True
+        try:
+            interrupt(number, frame)
+        except KeyboardInterrupt as interrupted:
+            if desk.interrupted:
+                raise
+            came.append(interrupted)
+            desk.interrupted = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with on_ending_signals(handle):
+        yield came
 
 
 def _about(task: Task, config: RunConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import numpy as np
 from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
+from pare_tune.shell import command
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.prior import Ranked, draw_uniform
@@ -175,7 +176,9 @@ def tried_of_run(run: Path) -> list[Tried]:
     trials = [view(t, config.trial.train.epochs, alive=False) for t in study.get_trials(deepcopy=False)]
     ordered = ranking(trials, minimize=about.get("direction") == "min")
     if not any(t.state == "complete" for t in ordered):
-        raise ConfigError(f"{run} has no finished trial to start from; let it run on: pare-tune resume {run}")
+        raise ConfigError(
+            f"{run} has no finished trial to start from; let it run on: {command('resume', run)}"
+        )
     modality = str(about.get("modality") or task_of(config.trial).modality)
     sign = 1.0 if about.get("direction") == "min" else -1.0
     found = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
-from pare_tune.check import print_check
-from pare_tune.config import default_trial, validate
+from pare_tune.config import default_trial, load_own, validate
 from pare_tune.errors import ConfigError, DataError
-from pare_tune.listing import _output
+from pare_tune.inspect.check import check_data, check_lines
+from pare_tune.inspect.listing import _output
 from pare_tune.method import TargetScale
 from pare_tune.tasks.base import Dense, Modality, Numbers, Task
 from pare_tune.tasks.load import TaskData, load_task, open_test
@@ -322,14 +319,15 @@ def test_one_score_of_several_can_be_left_to_options() -> None:
 
 
 def test_the_check_tells_range_mean_spread_and_what_would_be_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, x=inputs(), y=np.stack([np.arange(N), 100.0 - np.arange(N)], axis=1))
     (tmp_path / "task.yaml").write_text("name: mine\nkind: regression\ninput: x.npy\ntarget: y.npy\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PARE_TUNE_CACHE", str(tmp_path / "cache"))
-    out = io.StringIO()
-    assert print_check(Console(file=out, width=80), "task.yaml", {}, as_json=False)
+    check = check_data(load_own(Path("task.yaml")))
+    assert check.training is not None
+    lines = "\n".join(check_lines(check))
     for part in (
         "mine: series of 40 steps, 2 channels → 2 numbers",
         "y.npy: 60 × 2 float64, 0 to 100, no NaN, 2 numbers a sample",
@@ -337,23 +335,20 @@ def test_the_check_tells_range_mean_spread_and_what_would_be_trained(
         "70/15/15 %, seed 0)",
         "loss scaled_mse, metric scaled_rmse in spreads of y, lower is better",
     ):
-        assert part in out.getvalue(), part
-    assert print_check(Console(), "task.yaml", {}, as_json=True)
-    told = json.loads(capsys.readouterr().out)
+        assert part in lines, part
+    told = check.to_json()
     expected = {"low": 41, "high": 100, "mean": 70.5, "spread": 17.318}
     assert told["values"]["y 1"] == pytest.approx(expected, rel=1e-4)
     assert told["class_counts"] == {}
 
 
-def test_the_check_shows_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_check_shows_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, x=inputs(), y=spoiled(3))
     (tmp_path / "task.yaml").write_text("name: mine\nkind: regression\ninput: x.npy\ntarget: y.npy\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PARE_TUNE_CACHE", str(tmp_path / "cache"))
-    assert not print_check(Console(), "task.yaml", {}, as_json=True)
-    told = json.loads(capsys.readouterr().out)
+    told = check_data(load_own(Path("task.yaml"))).to_json()
+    assert told["training"] is None
     assert told["targets"]["nan"] == 1
     assert np.isfinite(told["targets"]["high"])
     assert len(told["problems"]) == 1

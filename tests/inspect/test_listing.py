@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from pare_tune.errors import UnknownName
-from pare_tune.listing import BENCHMARKS, NAS_BENCH, OPENML, PDE_BENCH, data_rows, source_rows, task_rows
+from pare_tune.inspect.listing import (
+    BENCHMARKS,
+    NAS_BENCH,
+    OPENML,
+    PDE_BENCH,
+    data_rows,
+    source_rows,
+    task_rows,
+)
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.load import load_task, sample_folder

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from rich.console import Console
-
-from pare_tune.config import default_trial, own_of
-from pare_tune.errors import ConfigError, PareTuneError
+from pare_tune.config import default_trial
+from pare_tune.errors import PareTuneError
 from pare_tune.tasks.base import Modality, Task
 from pare_tune.tasks.own.scan import Column
 from pare_tune.tasks.own.spec import OwnData
@@ -248,50 +244,3 @@ def _training_lines(training: Training) -> Iterator[str]:
         f"loss {training.loss}, metric {training.metric}{unit}, {better} is better"
     )
     yield f"with --preset paper: {training.paper}"
-
-
-def print_check(
-    console: Console, task_file: str | None, options: Mapping[str, Any], *, as_json: bool
-) -> bool:
-    """What `pare-tune data check` prints; whether the data can be trained on.
-
-    Args:
-        options: data, target, kind, modality and channels, None where not given.
-
-    Raises:
-        PareTuneError: there is nothing to look at (with `as_json` that is printed as well).
-    """
-    try:
-        spec = own_of(task_file, **options)
-        if spec is None:
-            raise ConfigError(
-                "data check looks at data of your own: give a task file (.yaml), or --data, --target and --kind"
-            )
-        check = check_data(spec)
-    except PareTuneError as error:
-        if not as_json:
-            raise
-        print(json.dumps({"ok": False, "problems": str(error).splitlines()}))
-        return False
-    if as_json:
-        print(json.dumps(check.to_json()))
-        return check.training is not None
-    for line in check_lines(check):
-        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    if check.training is not None:
-        console.print(
-            f"\nnext: pare-tune {_again(task_file, options)} --budget 20",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    return check.training is not None
-
-
-def _again(task_file: str | None, options: Mapping[str, Any]) -> str:
-    """The options of a search of the same data."""
-    if task_file is not None:
-        return f"--task {shlex.quote(task_file)}"
-    return " ".join(
-        f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None
-    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pare_tune.errors import PareTuneError, StorageError
-from pare_tune.listing import folder_bytes
+from pare_tune.inspect.listing import folder_bytes
 from pare_tune.sources import SOURCES
 from pare_tune.sources.stored import FOLDER as SOURCE_STORES
 from pare_tune.sources.stored import code_of

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from pare_tune.errors import StorageError
-from pare_tune.housekeeping import Stale, find_stale, remove
+from pare_tune.inspect.clean import Stale, find_stale, remove
 from pare_tune.sources import SOURCES
 from pare_tune.sources.stored import code_of
 from pare_tune.tasks import get_task
@@ -103,6 +103,6 @@ def test_what_cannot_be_removed_is_named(cache: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pare_tune.housekeeping.shutil.rmtree", refuse)
+    monkeypatch.setattr("pare_tune.inspect.clean.shutil.rmtree", refuse)
     with pytest.raises(StorageError, match=r"cannot remove .* \(Permission denied\)"):
         remove(stale)

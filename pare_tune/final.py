@@ -1,0 +1,151 @@
+"""The final training of one configuration: who may write where, following it, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pare_tune.config import TrialConfig, task_of
+from pare_tune.data.files import owned, plain_json, write_text
+from pare_tune.errors import ConfigError, RunBusy
+from pare_tune.report import FinalWriter
+from pare_tune.tasks.load import load_task
+from pare_tune.train.export import ModelFolder
+from pare_tune.train.final import CURVE
+from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.patches import PATCHES
+from pare_tune.tune.cluster import connect
+
+Notify = Callable[[str], None]
+"""Takes one-line notes and warnings."""
+ObserveEpoch = Callable[[dict[str, Any]], None]
+"""Takes one epoch's numbers."""
+
+
+def train_final(
+    trial: TrialConfig,
+    folder: Path,
+    *,
+    found_in: Path | None,
+    num_workers: int,
+    gpus_per_worker: float | None,
+    with_val: bool,
+    accept_changed_data: bool,
+    observe: ObserveEpoch | None,
+    notify: Notify,
+) -> dict[str, Any]:
+    """Train `trial` into `folder` through Ray Train; what metrics.json holds, and "folder".
+
+    Args:
+        found_in: the file that `trial` was read from, which may hold the fingerprint of what it was found on.
+
+    Raises:
+        PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
+    """
+    task = task_of(trial)
+    load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
+    fingerprint = Fingerprint.of(trial, task)
+    if found_in is not None:
+        _check_found_on(found_in, fingerprint, accept=accept_changed_data, notify=notify)
+    if ModelFolder(folder).is_complete:
+        raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
+    with (
+        connect(
+            workers=num_workers,
+            gpus_per_worker=gpus_per_worker,
+            several=num_workers > 1,
+            name=f"pare-tune train {task.name}",
+        ) as cluster,
+        owned(folder, otherwise="wait for it, or give another --out"),
+        FinalWriter(folder, task.metric.name) as board,
+    ):
+        _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=notify)
+        # Ray Train is slow to import, and predicting needs none of it.
+        from pare_tune.train.worker import launch_final
+
+        with _following(folder, [board.add] if observe is None else [board.add, observe]):
+            launch_final(
+                trial,
+                folder,
+                with_val=with_val,
+                num_workers=num_workers,
+                cpus_per_worker=cluster.cpus_for(num_workers),
+                gpus_per_worker=cluster.gpus_for(gpus_per_worker),
+            )
+        metrics: dict[str, Any] = ModelFolder(folder).metrics()
+        board.end(metrics)
+        shutil.rmtree(folder / PATCHES, ignore_errors=True)
+    return {**metrics, "folder": str(folder)}
+
+
+def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:
+    """A configuration is trained on the data that it was found on; one that somebody wrote was found on none."""
+    then = read_fingerprint(config)
+    if then is None and not (config.absolute().parent / "run.yaml").is_file():
+        return
+    means = "these settings were chosen by scores on the old data, perhaps on samples that are tested now"
+    check_unchanged(then, now, where=config, accept=accept, accepted_means=means, notify=notify)
+
+
+def _check_continues(
+    folder: Path, trial: TrialConfig, with_val: bool, now: Fingerprint, *, accept: bool, notify: Notify
+) -> None:
+    """A half-trained folder goes on only with the configuration and the data it was begun with."""
+    begun = folder / ".begun.yaml"
+    head = f"{trial.to_yaml()}# with_val: {with_val}\n"
+    if begun.is_file():
+        if not begun.read_text(encoding="utf-8").startswith(head):
+            raise ConfigError(
+                f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
+            )
+        means = "samples that are tested now may have been trained on"
+        check_unchanged(
+            read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
+        )
+    write_text(begun, head + now.to_yaml())
+
+
+@contextmanager
+def _following(folder: Path, observers: Sequence[ObserveEpoch]) -> Iterator[None]:
+    """Tell `observers` every line that the workers add to curve.jsonl, once.
+
+    An observer that raises is told no more, and its error is raised once the training has ended: the others, and
+    hours of training, have nothing to do with it.
+    """
+    listening = list(observers)
+    errors: list[Exception] = []
+    told = 0
+    ended = threading.Event()
+
+    def tell() -> None:
+        nonlocal told
+        path = folder / CURVE
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        for line in text.splitlines()[told : text.count("\n")]:
+            told += 1
+            for observe in list(listening):
+                try:
+                    observe(plain_json(json.loads(line)))
+                except Exception as error:
+                    listening.remove(observe)
+                    errors.append(error)
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            tell()
+
+    thread = threading.Thread(target=watch, name="epochs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        tell()
+    if errors:
+        raise errors[0]

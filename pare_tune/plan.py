@@ -1,0 +1,166 @@
+"""Options → a resolved plan: what will be searched, on what data, and what it costs; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from rich.markup import escape
+
+from pare_tune.config import (
+    RunConfig,
+    SearchConfig,
+    TrialConfig,
+    default_trial,
+    load_run,
+    own_of,
+    task_of,
+    validate,
+)
+from pare_tune.errors import ConfigError
+from pare_tune.inspect.check import data_lines, paper_line
+from pare_tune.method import METHODS
+from pare_tune.tasks import get_task
+from pare_tune.tasks.base import Preset
+from pare_tune.tasks.load import default_cache, provenance_of
+from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.survey import survey
+from pare_tune.tasks.own.task import own_task
+
+_SEARCH, _OWN = "search.", "own."
+"""What dotted settings of the search, and of a task of the user's own, begin with."""
+
+
+def plan_run(
+    *,
+    task: str | None = None,
+    config: Path | None = None,
+    data: Path | None = None,
+    target: str | None = None,
+    kind: str | None = None,
+    preset: str | None = None,
+    backbone: str | None = None,
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    runs: Path | None = None,
+) -> RunConfig:
+    """The search that options ask for; with `config`, that file's values are kept where no option is given.
+
+    Args:
+        data: folder of a benchmark's release or, with `kind`, the file or folder of the user's own inputs.
+        settings: dotted settings of trial 0 ("train.epochs"), of the search ("search.budget") and of a task of the
+            user's own ("own.channels"), as in its task file. None leaves a setting as it is.
+
+    Raises:
+        ConfigError, UnknownName: an option, key or value that does not exist.
+        DataError: a task of the user's own cannot be trained on its data.
+    """
+    given = {key: value for key, value in (settings or {}).items() if value is not None}
+    own_settings = _taken(given, _OWN) if config is None else {}
+    own = own_of(task, data=data, target=target, kind=kind, settings=own_settings)
+    search_settings = _taken(given, _SEARCH)
+    if config is not None:
+        base = load_run(config)
+        release = data if own is None else None
+        fixed = {"--data": release, "--preset": preset, "--backbone": backbone, "--method": method}
+        _check_repeats(base, config, task, own, fixed)
+    elif task is not None or own is not None:
+        base = RunConfig(trial=_default(task, own, data, preset, backbone, method))
+    else:
+        raise ConfigError(
+            "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
+            "and --kind of your own"
+        )
+    search = {**base.search.model_dump(mode="json"), **search_settings}
+    plan = RunConfig(
+        trial=base.trial.with_values(given),
+        search=validate(SearchConfig, search, where="options"),
+        runs=runs or base.runs,
+    )
+    task_of(plan.trial)
+    return plan
+
+
+def describe_plan(plan: RunConfig) -> str:
+    """What will run and what it costs, in a few lines of rich markup."""
+    trial, task = plan.trial, task_of(plan.trial)
+    effective = trial.train.batch_size * trial.train.accumulation
+    why = "default with --data" if trial.data is not None else "default without --data"
+    if trial.own is not None:
+        why = "default for data of your own"
+    lines = [
+        f"[bold]{escape(task.name)}[/bold]: {escape(task.title)}",
+        escape(
+            f"data: {provenance_of(task, trial.data)} · preset: {trial.preset} ({why}) · "
+            f"backbone: {trial.backbone} · source: {trial.source.name}"
+        ),
+    ]
+    if plan.search.source_order:
+        lines.append(f"sources, most promising first: {escape(', '.join(plan.search.source_order))}")
+    lines.append(
+        f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
+    )
+    if trial.own is not None:
+        seen = survey(trial.own, default_cache()).survey
+        lines += [f"  {escape(line)}" for line in data_lines(trial.own, seen)]
+        lines += [f"[yellow]warning: {escape(line)}[/yellow]" for line in seen.warnings]
+        lines.append(f"with --preset paper: {escape(paper_line(task, trial.own))}")
+    return "\n".join(lines)
+
+
+def setting_keys() -> list[str]:
+    """Every key that `--set` takes, those of the search last; of tasks of one's own, README tells the keys."""
+    trial = default_trial(get_task("psicov"), preset="embedded").to_dict()
+    return [*_dotted(trial), *(f"{_SEARCH}{name}" for name in SearchConfig.model_fields)]
+
+
+def _dotted(tree: Mapping[str, Any], parent: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{parent}{name}.")
+        else:
+            yield f"{parent}{name}"
+
+
+def _taken(settings: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take the settings that begin with `prefix` out; they come without it."""
+    return {key.removeprefix(prefix): settings.pop(key) for key in list(settings) if key.startswith(prefix)}
+
+
+def _check_repeats(
+    base: RunConfig, config: Path, task: str | None, own: OwnData | None, fixed: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError where an option says something else than the run.yaml that it stands beside."""
+    extra = next((name for name, value in fixed.items() if value is not None), None)
+    if extra is not None:
+        raise ConfigError(
+            f"{extra} says what trial 0 is made of, and {config} says so already; leave it out, change the "
+            f"file, or begin anew with --task"
+        )
+    if own != base.trial.own if own is not None else task not in (None, base.trial.task):
+        what = f"--task {task}" if task is not None else "--data"
+        raise ConfigError(f"{what} contradicts {config}, which is for {base.trial.task}; give one of them")
+
+
+def _default(
+    task: str | None,
+    own: OwnData | None,
+    data: Path | None,
+    preset: str | None,
+    backbone: str | None,
+    method: str | None,
+) -> TrialConfig:
+    chosen = preset or ("paper" if data is not None and own is None else "embedded")
+    presets = get_args(Preset)
+    for option, value, names in (("preset", chosen, presets), ("method", method or "pare", METHODS)):
+        if value not in names:
+            raise ConfigError(f"--{option} is one of {', '.join(names)}, got {value!r}")
+    return default_trial(
+        get_task(task or "") if own is None else own_task(own),
+        preset=cast("Preset", chosen),
+        data=None if own is not None else data,
+        backbone=backbone,
+        method=method or "pare",
+        own=own,
+    )
