@@ -209,7 +209,9 @@ def test_solved_data_come_at_the_size_of_the_release(
     assert "data: solved, 567 train, 63 val, input (1, 256)" in shown
     folder = Path(shown.split("--data ")[1].strip())
     plan = json.loads(call("--task", "advection", "--data", folder, "--dry-run", "--json")[1])
-    assert plan["trial"]["data"] == str(folder)
+    assert plan["trial"]["data"] == str(tmp_path / folder), (
+        "told from here, kept as it is found from anywhere"
+    )
     assert call("data", "sample", "advection", "copy", "--full")[0] == 0
     assert "data: solved, 567 train" in call("data", "prepare", "advection", "--data", "copy")[1]
     assert json.loads(call("data", "clean", "--json")[1])["bytes"] == 0

@@ -43,7 +43,7 @@ def data_status(
 
     print_rows(data_rows(data, wanted), data_table, as_json)
     if not as_json:
-        where = f"below {shown(data)}" if data else "nowhere: give --data or PARE_TUNE_DATA"
+        where = f"below {data}" if data else "nowhere: give --data or PARE_TUNE_DATA"
         say(f"\nreleases looked for {where}", "dim")
 
 
