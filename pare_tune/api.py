@@ -260,12 +260,18 @@ def resume_search(
 
 
 def write_reports(run: Path) -> Path:
-    """Bring the TensorBoard files of a run up to date and write its report.html; returns the report's path."""
+    """Bring the TensorBoard files of a run up to date and write its report.html; returns the report's path.
+
+    Raises:
+        ConfigError, StudyFailed: there is no search in `run`.
+        StorageError: the run cannot be written.
+    """
     with step("writing the report"):
-        found = snapshot(run)
-        with TensorBoardWriter(run) as writer:
-            writer.update(found)
-        return write_report(run, found)
+        state = snapshot(run)
+        with _told(run), TensorBoardWriter(run) as writer:
+            writer.update(state)
+        with _told(run):
+            return write_report(run, state)
 
 
 def compare_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -281,11 +287,11 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
     if twice is not None:
         raise ConfigError(f"{twice} is given twice; name each run once")
     with step("reading the runs, runs", len(folders)) as count:
-        found = []
+        states = []
         for run in folders:
-            found.append(snapshot(run))
+            states.append(snapshot(run))
             count()
-    return write_comparison(found, out or folders[0].parent / "compare.html")
+    return write_comparison(states, out or folders[0].parent / "compare.html")
 
 
 def solve_in_full(task: str, notify: Notify) -> Path:
@@ -329,8 +335,9 @@ def _boards(observe: Observe | None) -> Iterator[Observe]:
         if observe is not None:
             observe(seen)
         if time.monotonic() - last >= _TENSORBOARD_EVERY_S:
-            writer = writer or TensorBoardWriter(seen.run)
-            writer.update(seen)
+            with _told(seen.run):
+                writer = writer or TensorBoardWriter(seen.run)
+                writer.update(seen)
             last = time.monotonic()
 
     try:
@@ -338,3 +345,12 @@ def _boards(observe: Observe | None) -> Iterator[Observe]:
     finally:
         if writer is not None:
             writer.close()
+
+
+@contextmanager
+def _told(run: Path) -> Iterator[None]:
+    """What a disk refuses to the writer of TensorBoard's files, which is no code of ours, as a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(Path(error.filename or run), error) from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
 from collections.abc import Iterator
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,3 +87,47 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def in_this_process() -> Iterator[None]:
+    """The command line without Ray: trials, final trainings and cells of comparisons run here, one after the other."""
+    import torch
+
+    from pare_tune import api, final
+    from pare_tune.compare import run as compare_run
+    from pare_tune.compare import work
+    from pare_tune.train import worker
+    from pare_tune.train.final import run_final
+    from pare_tune.train.loop import Context
+    from pare_tune.train.trial import run_trial
+    from pare_tune.tune import run as tune_run
+
+    spec = importlib.util.spec_from_file_location("lone", Path(__file__).parent / "tune" / "lone.py")
+    assert spec is not None
+    assert spec.loader is not None
+    lone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lone)
+
+    @contextmanager
+    def no_cluster(**_: object) -> Iterator[Any]:
+        yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0)
+
+    def launch_final(config: Any, folder: Path, *, with_val: bool, **_: object) -> None:
+        context = Context(report=lambda epoch: None, folder=folder, device=torch.device("cpu"))
+        run_final(config, context, with_val=with_val)
+
+    search, resume = (partial(f, runner=run_trial) for f in (tune_run.search, tune_run.resume))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lone.STAND_INS.items():
+            patch.setattr(tune_run, name, value)
+        for module, names in ((api, ("_search", "_resume")), (work, ("search", "resume"))):
+            for name, value in zip(names, (search, resume), strict=True):
+                patch.setattr(module, name, value)
+        patch.setattr(compare_run, "run_plan", partial(compare_run.run_plan, on_ray=False))
+        patch.setattr(final, "connect", no_cluster)
+        patch.setattr(worker, "launch_final", launch_final)
+        yield
+    torch.set_num_threads(threads)

@@ -21,7 +21,7 @@ from pare_tune.cli.common import (
     say,
 )
 from pare_tune.errors import ConfigError, PareTuneError
-from pare_tune.shell import command, shown
+from pare_tune.shell import command
 
 
 @data_app.command("status")

@@ -9,7 +9,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
 _PLAIN = "pare-tune-plain"
@@ -43,17 +43,22 @@ def lasting_streams() -> Iterator[None]:
     Streams that are closed are opened on nothing, since the next file would get their numbers. What an encoding lacks
     is written as plain characters. Streams that are no files, such as a test's, are left alone.
     """
-    _open_closed_ones()
     codecs.register_error(_PLAIN, _in_plain_characters)
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        sys.stdout, sys.stderr = before
+    before = sys.stdin, sys.stdout, sys.stderr
+    with ExitStack() as opened:
+        # In this order, so that each is given the lowest free number, which is its own.
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                nothing = opened.enter_context(open(os.devnull, mode, encoding="utf-8"))
+                setattr(sys, name, nothing)
+        sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            sys.stdin, sys.stdout, sys.stderr = before
 
 
 def is_lost(error: OSError) -> bool:
@@ -68,13 +73,6 @@ def refusal() -> OSError | None:
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return raw.refused if isinstance(raw, _Lasting) else None
-
-
-def _open_closed_ones() -> None:
-    # In this order, so that each is given the lowest free number, which is its own.
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _lasting(stream: TextIO) -> TextIO:
