@@ -27,7 +27,7 @@ from pare_tune.errors import RunBusy, StorageError
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.bridge import Desk
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
 from pare_tune.tune.study import repair
 
@@ -110,6 +110,31 @@ def test_a_killed_trial_process_repeats_one_epoch_at_most(
     with without_ray():
         undisturbed = search(config, runner=fakes.train)
     assert essence(result.snapshot) == essence(undisturbed.snapshot)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "interrupted by SIGTERM"),
+        (signal.SIGHUP, "interrupted by SIGHUP"),
+    ],
+)
+def test_a_signal_saves_everything_and_says_how_to_go_on(
+    number: int, why: str, make_config: MakeConfig, fakes: ModuleType, without_ray: WithoutRay
+) -> None:
+    def observe(seen: Snapshot) -> None:
+        if len(seen.trials) > 1:
+            os.kill(os.getpid(), number)
+
+    config = make_config("6", epochs=4, confirm=0)
+    with without_ray():
+        with pytest.raises(SearchInterrupted, match=f"^{why}; go on with: pare-tune resume ") as caught:
+            search(config, runner=partial(fakes.train, pause_s=0.1), observe=observe)
+        assert not snapshot(caught.value.run).finished
+        after = resume(caught.value.run, runner=fakes.train)
+    assert after.snapshot.finished
+    assert len(after.trials) == 6
 
 
 @pytest.mark.parametrize("budget", ["8", "8ep"])
