@@ -81,18 +81,18 @@ def check_data(spec: OwnData) -> Check:
         StorageError: the cache cannot be written.
     """
     cache = default_cache()
-    known = survey(spec, cache)
-    problems = list(known.survey.problems)
+    surveyed = survey(spec, cache)
+    problems = list(surveyed.survey.problems)
     training, title = None, spec.title
     if not problems:
         try:
-            task = build_task(spec, known, cache)
-            training, title = _training(spec, task, known.survey), task.title
+            task = build_task(spec, surveyed, cache)
+            training, title = _training(spec, task, surveyed.survey), task.title
         except PareTuneError as error:
             problems.append(str(error))
     return Check(
-        spec=spec, survey=known.survey, title=title, training=training, problems=tuple(problems),
-        warnings=known.survey.warnings,
+        spec=spec, survey=surveyed.survey, title=title, training=training, problems=tuple(problems),
+        warnings=surveyed.survey.warnings,
     )  # fmt: skip
 
 

@@ -7,15 +7,15 @@ process left half made. Stores of a user's own tasks stay, and so does a folder 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from pare_tune.data.files import locked
 from pare_tune.errors import PareTuneError, StorageError
 from pare_tune.inspect.listing import folder_bytes
 from pare_tune.sources import SOURCES
@@ -25,6 +25,7 @@ from pare_tune.tasks import get_task
 from pare_tune.tasks.stores import PREPARED, SAMPLES, opened_by_this_code, task_of
 
 _SOURCE = re.compile(r"(?P<name>.+?)(-[0-9a-f]{16})+")
+_UNFINISHED = re.compile(r"^\.(.+?)(\.[0-9a-f]{12})?\.partial$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,14 @@ def remove(stale: Stale) -> bool:
     Raises:
         StorageError: it cannot be removed.
     """
-    lock = FileLock(_lock(stale.path))
     try:
-        with lock.acquire(timeout=0):
-            # Renamed first: a removal that is cut short leaves an unfinished folder, never half a store.
-            partial = stale.path.parent / f".{_key(stale.path)}.partial"
-            if stale.path != partial:
+        with locked(_lock(stale.path), wait_s=0):
+            partial = stale.path
+            if not partial.name.startswith("."):
+                # Renamed first: a removal that is cut short leaves an unfinished folder, never half a store.
+                partial = stale.path.parent / f".{_key(stale.path)}.partial"
                 shutil.rmtree(partial, ignore_errors=True)
-                os.replace(stale.path, partial)
+                stale.path.rename(partial)
             shutil.rmtree(partial)
             _lock(stale.path).unlink(missing_ok=True)
     except Timeout:
@@ -84,11 +85,11 @@ def _why(place: str, name: str) -> str | None:
 
 def _task_is_current(place: str, name: str) -> bool | None:
     """None where it is of no registered task."""
-    known = task_of(place, name)
-    if known is None:
+    task = task_of(place, name)
+    if task is None:
         return None
     try:
-        return opened_by_this_code(get_task(known), place, name)
+        return opened_by_this_code(get_task(task), place, name)
     except PareTuneError:
         return None
 
@@ -105,14 +106,15 @@ def _is_busy(path: Path) -> bool:
     if not lock.exists():
         return False
     try:
-        with FileLock(lock).acquire(timeout=0):
+        with locked(lock, wait_s=0):
             return False
-    except (Timeout, OSError):
+    except (Timeout, StorageError):
         return True
 
 
 def _key(path: Path) -> str:
-    return path.name.removeprefix(".").removesuffix(".partial") if path.name.startswith(".") else path.name
+    """The store that a folder is, or was to become: `KEY`, `.KEY.partial`, `.KEY.0123456789ab.partial`."""
+    return _UNFINISHED.sub(r"\1", path.name)
 
 
 def _lock(path: Path) -> Path:

@@ -68,10 +68,10 @@ def _chosen(wanted: str | None) -> Iterable[Task]:
     tasks = sorted(TASKS.values(), key=lambda task: BENCHMARKS.index(benchmark_of(task)))
     if wanted is None:
         return tasks
-    found = [t for t in tasks if wanted.lower() in f"{t.name} {benchmark_of(t)}".lower()]
-    if not found:
+    chosen = [t for t in tasks if wanted.lower() in f"{t.name} {benchmark_of(t)}".lower()]
+    if not chosen:
         raise UnknownName("task or benchmark", wanted, {*TASKS, *map(benchmark_of, tasks)})
-    return found
+    return chosen
 
 
 def _task_row(task: Task) -> TaskRow:
@@ -102,20 +102,20 @@ def _output(output: Output) -> str:
 
 
 def _source_row(source: Source, root: Path | None) -> SourceRow:
-    found = None if source.embedded or root is None else source.find(root)
+    release = None if source.embedded or root is None else source.find(root)
     if source.embedded:
         data = "embedded"
     elif not source.releases:
-        data, found = "your own", None  # any folder would do, so whether this one does is not known
+        data, release = "your own", None  # any folder would do, so whether this one does is not known
     else:
-        data = "missing" if found is None else "found"
+        data = "missing" if release is None else "found"
     return SourceRow(
         name=source.name,
         title=source.title,
         kind=source.kind.value,
         classes=source.classes,
         data=data,
-        path=None if found is None else str(found),
+        path=None if release is None else str(release),
         looks_for=source.releases,
         homepage=source.homepage,
     )

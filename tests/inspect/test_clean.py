@@ -39,6 +39,7 @@ def cache(tmp_path: Path) -> Path:
         "sources/digits-0123456789abcdef",
         "sources/digits-0123456789abcdef-0123456789abcdef",
         f"prepared/.{store_key(TASK, None)}.partial",
+        f"prepared/.{store_key(TASK, None)}.0123456789ab.partial",
     ]
     for name in (*keep, *go):
         folder = tmp_path / "cache" / name
@@ -77,14 +78,15 @@ def test_what_is_stale_is_removed_with_its_lock_and_nothing_else(cache: Path) ->
     assert f".{sample_key(TASK)}.lock" in left
 
 
-def test_what_another_process_is_making_stays(cache: Path) -> None:
-    key = store_key(TASK, None)
-    with FileLock(cache / "prepared" / f".{key}.lock"):
-        assert f"prepared/.{key}.partial" not in names(find_stale(cache), cache)
-        begun = Stale(cache / "prepared" / f".{key}.partial", 7, "unfinished")
+@pytest.mark.parametrize("suffix", [".partial", ".0123456789ab.partial"])
+def test_what_another_process_is_making_stays(cache: Path, suffix: str) -> None:
+    name = f".{store_key(TASK, None)}{suffix}"
+    with FileLock(cache / "prepared" / f".{store_key(TASK, None)}.lock"):
+        assert f"prepared/{name}" not in names(find_stale(cache), cache)
+        begun = Stale(cache / "prepared" / name, 7, "unfinished")
         assert not remove(begun)
         assert begun.path.is_dir()
-    assert f"prepared/.{key}.partial" in names(find_stale(cache), cache)
+    assert f"prepared/{name}" in names(find_stale(cache), cache)
 
 
 def test_there_may_be_no_cache(tmp_path: Path) -> None:
