@@ -17,11 +17,12 @@ from pare_tune.signals import on_ending_signals
         (signal.SIGHUP, "interrupted by SIGHUP"),
     ],
 )
-def test_every_signal_that_ends_interrupts_and_has_its_handler_back(number: int, told: str) -> None:
+def test_every_signal_that_ends_interrupts_and_has_its_handler_back(
+    number: signal.Signals, told: str
+) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt, match=f"^{told}$"), on_ending_signals():
-        os.kill(os.getpid(), number)
-        signal.pause()
+    with on_ending_signals(), pytest.raises(KeyboardInterrupt, match=f"^{told}$"):
+        signal.raise_signal(number)
     assert signal.getsignal(number) is before
 
 

@@ -92,9 +92,5 @@ def sources(
 
     print_rows(source_rows(source_data), source_table, as_json)
     if not as_json:
-        where = (
-            f"below {shown(source_data)}"
-            if source_data
-            else "nowhere: give --source-data or PARE_TUNE_SOURCES"
-        )
+        where = f"below {source_data}" if source_data else "nowhere: give --source-data or PARE_TUNE_SOURCES"
         say(f"\nlooked {where}", "dim")
