@@ -7,14 +7,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from pare_tune.config import Budget, RunConfig, load_run, task_of
+from pare_tune.config import Budget, RunConfig, TrialConfig, load_run, task_of
 from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StorageError, StudyFailed
 from pare_tune.tasks import Task
@@ -32,12 +32,13 @@ from pare_tune.tune.bridge import (
 from pare_tune.tune.cluster import DRIVER, Cluster, connect
 from pare_tune.tune.disk import DiskCap
 from pare_tune.tune.folder import RunFolder, check_writable
+from pare_tune.tune.journal import load_study
 from pare_tune.tune.metrics import SearchMetrics
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
-from pare_tune.tune.snapshot import Snapshot
+from pare_tune.tune.snapshot import Snapshot, TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space
-from pare_tune.tune.study import Study, elapsed_before, load_study, view
+from pare_tune.tune.study import Study, elapsed_before, view
 from pare_tune.tune.summary import make_snapshot, write_tables
 from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
 from pare_tune.tune.warm import Start, gather, most_first, ranking
@@ -105,8 +106,17 @@ def search(
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
+            session = _Session(
+                folder,
+                config,
+                space,
+                cluster,
+                facts=_facts(task, config.trial),
+                fingerprint=fingerprint,
+                observe=observe,
+                notify=notify or _unheard,
+            )
+            return session.run(_job(config, cluster, folder, runner, cache))
 
 
 def resume(
@@ -147,7 +157,7 @@ def resume(
         where=folder.path,
         accept=accept_changed_data,
         accepted_means=_MIXED,
-        notify=notify or (lambda line: None),
+        notify=notify or _unheard,
     )
     with folder.owned():
         write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
@@ -156,8 +166,17 @@ def resume(
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, dashboard) as cluster:
-            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
+            session = _Session(
+                folder,
+                config,
+                space,
+                cluster,
+                facts=_facts(task, config.trial),
+                fingerprint=fingerprint,
+                observe=observe,
+                notify=notify or _unheard,
+            )
+            return session.run(_job(config, cluster, folder, runner, cache))
 
 
 def snapshot(run: Path) -> Snapshot:
@@ -181,13 +200,17 @@ def snapshot(run: Path) -> Snapshot:
         elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
     return make_snapshot(
         folder.path,
-        about,
+        TaskFacts.read(about),
         config.search,
         trials,
         elapsed=elapsed,
         is_running=alive,
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
+
+
+def _unheard(line: str) -> None:
+    """Notes that nobody asked for."""
 
 
 def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
@@ -233,57 +256,56 @@ def _job(
 
 
 class _Session:
-    """One sitting of a search: from opening the study to leaving the folder in order."""
+    """One sitting of a search: from opening the study to leaving the folder in order. The caller owns the folder."""
 
     def __init__(
         self,
         folder: RunFolder,
         config: RunConfig,
         space: BoundSpace,
-        fingerprint: Fingerprint,
         cluster: Cluster,
+        *,
+        facts: TaskFacts,
+        fingerprint: Fingerprint,
         observe: Observe | None,
-        notify: Notify | None,
+        notify: Notify,
     ) -> None:
-        self._folder, self._config, self._space, self._cluster = folder, config, space, cluster
-        self._fingerprint = fingerprint
-        self._observe, self._notify = observe, notify or (lambda line: None)
+        self._folder, self._config, self._cluster = folder, config, cluster
+        self._facts, self._fingerprint = facts, fingerprint
+        self._observe, self._notify = observe, notify
         self._last_best: int | None = None
         self._kept: set[int] = set()
         self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
         self._metrics_due, self._disk_due = Throttle(_METRICS_S), Throttle(_DISK_S)
-        max_disk = config.search.max_disk
-        self._cap = None if max_disk is None else DiskCap(folder, max_disk)
+        search, start = config.search, Start.load(folder.warm_start_yaml)
+        self._cap = None if search.max_disk is None else DiskCap(folder, search.max_disk)
         self._told_full = False
-
-    def run(self, about: Mapping[str, Any], job: Job) -> Result:
-        folder, config = self._folder, self._config
-        start = Start.load(folder.warm_start_yaml)
-        for line in (*self._space.warnings, *self._space.notes, *([] if start is None else [str(start)])):
-            self._notify(line)
-        self._about = about
-        self._concurrency = self._cluster.capacity(config.search)
+        for line in (*space.warnings, *space.notes, *([] if start is None else [str(start)])):
+            notify(line)
+        self._concurrency = cluster.capacity(search)
         self._study = Study(
             folder.journal,
-            self._space,
-            config.search,
+            space,
+            search,
             epochs=config.trial.train.epochs,
-            direction=about["direction"],
-            about=about,
-            start=start,
+            facts=facts,
+            first=[] if start is None else start.tested(space),
+            earlier=[] if start is None else start.ranked(space, search.seed),
         )
-        self._study.optuna.set_user_attr("dashboard", self._cluster.dashboard_url)
-        self._metrics = SearchMetrics(folder.path.name, about["task"])
+        self._study.optuna.set_user_attr("dashboard", cluster.dashboard_url)
+        self._metrics = SearchMetrics(folder.path.name, facts.task)
         self._desk = Desk(
             self._study,
             folder,
-            config.search.budget,
+            search.budget,
             ended=self._ended,
             tick=self._tick,
             room=None if self._cap is None else self._make_room,
-            confirm=config.search.confirm,
+            confirm=search.confirm,
             concurrency=self._concurrency,
         )
+
+    def run(self, job: Job) -> Result:
         self._tidy()
         self._show(self._snapshot())
         try:
@@ -294,8 +316,8 @@ class _Session:
         if self._desk.error is not None:
             raise self._desk.error
         if self._desk.interrupted:
-            raise SearchInterrupted(folder.path)
-        result = Result(folder.path, self._snapshot())
+            raise SearchInterrupted(self._folder.path)
+        result = Result(self._folder.path, self._snapshot())
         self._metrics.update(result.snapshot)
         self._show(result.snapshot)
         return result
@@ -309,8 +331,8 @@ class _Session:
             trainable,
             tune_config=tune.TuneConfig(
                 metric=METRIC,
-                mode=self._about["direction"],
-                search_alg=StudySearcher(self._desk, self._about["direction"]),
+                mode=self._facts.direction,
+                search_alg=StudySearcher(self._desk, self._facts.direction),
                 scheduler=StudyScheduler(self._desk),
                 num_samples=-1,
                 max_concurrent_trials=self._concurrency,
@@ -355,7 +377,7 @@ class _Session:
 
     def _least_wanted(self) -> list[int]:
         """Trials that ended, the worst first."""
-        ended = ranking(self._study.views(), minimize=self._about["direction"] == "min", repeats=True)
+        ended = ranking(self._study.views(), minimize=self._facts.direction == "min", repeats=True)
         return [t.number for t in reversed(ended)]
 
     def _ended(self, number: int) -> None:
@@ -385,13 +407,13 @@ class _Session:
         state = self._snapshot()
         trial, default, confirmed = state.trials[best], state.trials[0], state.confirmed(best)
         metrics: dict[str, object] = {
-            "metric": self._about["metric"],
-            "unit": self._about["unit"],
-            "direction": self._about["direction"],
+            "metric": self._facts.metric,
+            "unit": self._facts.unit,
+            "direction": self._facts.direction,
             "score": trial.best_score,
             "epoch": trial.best_epoch,
             "default_score": default.best_score if default.state == "complete" else None,
-            "data": self._about["provenance"],
+            "data": self._facts.provenance,
         }
         if confirmed is not None:
             metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.fresh)}
@@ -428,7 +450,7 @@ class _Session:
     def _snapshot(self) -> Snapshot:
         return make_snapshot(
             self._folder.path,
-            self._about,
+            self._facts,
             self._config.search,
             self._study.views(),
             elapsed=self._study.elapsed,
@@ -465,17 +487,16 @@ def _stop_on_signal(desk: Desk) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _about(task: Task, config: RunConfig) -> dict[str, Any]:
-    trial = config.trial
-    return {
-        "task": task.name,
-        "title": task.title,
-        "modality": task.modality.value,
-        "metric": task.metric.name,
-        "unit": task.metric.unit,
-        "direction": task.metric.direction,
-        "provenance": provenance_of(task, trial.data),
-        "preset": trial.preset,
-        "backbone": trial.backbone,
-        "method": trial.method,
-    }
+def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
+    return TaskFacts(
+        task=task.name,
+        direction=task.metric.direction,
+        title=task.title,
+        modality=task.modality.value,
+        metric=task.metric.name,
+        unit=task.metric.unit,
+        provenance=provenance_of(task, trial.data),
+        preset=trial.preset,
+        backbone=trial.backbone,
+        method=trial.method,
+    )

@@ -27,10 +27,11 @@ from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.journal import load_study
 from pare_tune.tune.prior import Ranked, draw_uniform
-from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.space import BoundSpace, Parameter, Space, distribution_of
-from pare_tune.tune.study import load_study, view
+from pare_tune.tune.study import view
 
 SHARE = 0.2
 """Most of the budget that earlier points are tested with."""
@@ -171,13 +172,15 @@ def tried_of_run(run: Path) -> list[Tried]:
         study = load_study(folder.journal)
     except PareTuneError as error:
         raise ConfigError(f"{run} has no finished trial to start from: {error}") from error
-    about = study.user_attrs.get("about", {})
+    facts = TaskFacts.read(
+        {"task": config.trial.task, "direction": "max", **study.user_attrs.get("about", {})}
+    )
     trials = [view(t, config.trial.train.epochs, alive=False) for t in study.get_trials(deepcopy=False)]
-    ordered = ranking(trials, minimize=about.get("direction") == "min")
+    ordered = ranking(trials, minimize=facts.direction == "min")
     if not any(t.state == "complete" for t in ordered):
         raise ConfigError(f"{run} has no finished trial to start from; let it run on: pare-tune resume {run}")
-    modality = str(about.get("modality") or task_of(config.trial).modality)
-    sign = 1.0 if about.get("direction") == "min" else -1.0
+    modality = facts.modality or task_of(config.trial).modality.value
+    sign = 1.0 if facts.direction == "min" else -1.0
     found = []
     for place, trial in enumerate(ordered):
         point = Point.around(
