@@ -93,9 +93,9 @@ def runner(
         if cause == "diverged":
             hot = {
                 "optimizer.name": "sgd",
-                "optimizer.lr": 1e9,
+                "optimizer.lr": 10.0,
                 "optimizer.clip": None,
-                "train.batch_size": 4,
+                "train.epochs": 30,
             }
             return run_trial, config.with_values(hot)
         monkeypatch.setattr(loop, "pare_loss", no_memory if cause == "out_of_memory" else no_luck)
