@@ -18,7 +18,7 @@ from pare_tune.tune.folder import RunFolder, check_writable
 from pare_tune.tune.journal import load_study
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
-from pare_tune.tune.session import Notify, Observe, Session
+from pare_tune.tune.session import Notify, Observe, SearchInterrupted, Session
 from pare_tune.tune.snapshot import Snapshot, TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space
 from pare_tune.tune.study import elapsed_before, view

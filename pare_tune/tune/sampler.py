@@ -84,9 +84,9 @@ class RepeatableTPE(BaseSampler):
     ) -> Any:
         """A value of one parameter: random at first, later TPE's."""
         if isinstance(param_distribution, CategoricalDistribution) and trial.number >= self._first_trial:
-            known = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
-            if known[trial.number - self._first_trial :]:
-                return known[trial.number - self._first_trial]
+            in_turn = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
+            if in_turn[trial.number - self._first_trial :]:
+                return in_turn[trial.number - self._first_trial]
         if trial.number < self._startup_trials:
             return self._startup(study, trial, param_name, param_distribution)
         if self._tpe is None:

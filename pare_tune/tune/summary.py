@@ -66,38 +66,21 @@ def make_snapshot(
 def trials_table(trials: Sequence[TrialView]) -> pa.Table:
     """One row a trial; a column for every setting that any trial searched, null where it was not active."""
     keys = list(dict.fromkeys(key for t in trials for key in t.params))
-    fixed = [
-        "number",
-        "state",
-        "best_score",
-        "best_epoch",
-        "epochs_run",
-        "epochs",
-        "seconds",
-        "cause",
-        "message",
-    ]
-    rows = [
-        [
-            t.number,
-            t.state,
-            t.best_score,
-            t.best_epoch,
-            t.epoch,
-            t.epochs,
-            t.seconds,
-            t.cause,
-            t.message,
-            t.retries,
-            t.repeats,
-        ]
-        for t in trials
-    ]
     columns: dict[str, Any] = {
-        name: _column([row[i] for row in rows]) for i, name in enumerate([*fixed, "retries", "repeats"])
+        "number": [t.number for t in trials],
+        "state": [t.state for t in trials],
+        "best_score": [t.best_score for t in trials],
+        "best_epoch": [t.best_epoch for t in trials],
+        "epochs_run": [t.epoch for t in trials],
+        "epochs": [t.epochs for t in trials],
+        "seconds": [t.seconds for t in trials],
+        "cause": [t.cause for t in trials],
+        "message": [t.message for t in trials],
+        "retries": [t.retries for t in trials],
+        "repeats": [t.repeats for t in trials],
+        **{key: [t.params.get(key) for t in trials] for key in keys},
     }
-    columns |= {key: _column([t.params.get(key) for t in trials]) for key in keys}
-    return pa.table(columns)
+    return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 def curves_table(trials: Sequence[TrialView]) -> pa.Table:
