@@ -622,7 +622,7 @@ def validate(model: type[M], tree: Any, *, where: str) -> M:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where}: expected a mapping of settings, found {type(tree).__name__}")
     try:
-        return model.model_validate(_plain(tree))
+        return model.model_validate(as_builtins(tree))
     except ValidationError as error:
         lines = [f"{where}{_line(tree, e['loc'])}: {_sentence(e)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
@@ -657,12 +657,12 @@ def _sentence(error: Any) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _plain(node: Any) -> Any:
+def as_builtins(node: Any) -> Any:
     """ruamel's nodes as builtins, so that what is validated holds no file positions."""
     if isinstance(node, Mapping):
-        return {str(k): _plain(v) for k, v in node.items()}
+        return {str(k): as_builtins(v) for k, v in node.items()}
     if isinstance(node, list | tuple):
-        return [_plain(v) for v in node]
+        return [as_builtins(v) for v in node]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)

@@ -126,14 +126,11 @@ def _domain(values: list[Any], recorded: BaseDistribution | None) -> Domain:
 def _recorded(journal: Path) -> dict[str, BaseDistribution]:
     if not journal.exists():
         return {}
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from pare_tune.tune.journal import load_study
 
-    storage = JournalStorage(JournalFileBackend(str(journal)))
     found: dict[str, BaseDistribution] = {}
-    for study in storage.get_all_studies():
-        for trial in storage.get_all_trials(study._study_id, deepcopy=False):
-            found.update(trial.distributions)
+    for trial in load_study(journal).get_trials(deepcopy=False):
+        found.update(trial.distributions)
     return found
 
 

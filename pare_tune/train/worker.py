@@ -106,8 +106,8 @@ def launch_final(
 
 def _ours(error: Exception) -> PareTuneError:
     """The first error of ours that a worker raised; Ray wraps them in its own."""
-    found: Iterable[BaseException] = getattr(error, "worker_failures", {}).values()
-    for failure in found:
+    failures: Iterable[BaseException] = getattr(error, "worker_failures", {}).values()
+    for failure in failures:
         inner: BaseException | None = failure
         while inner is not None:
             if isinstance(inner, PareTuneError):

@@ -17,6 +17,7 @@ from pare_tune.train.predict import load_model
 from pare_tune.train.trial import open_trial, run_trial
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import snapshot
+from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import open_space
 from pare_tune.tune.study import Study
 
@@ -98,11 +99,11 @@ def run(config: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = RunFolder.create(whole.runs, config.task)
     folder.space_yaml.write_text(space.to_yaml())
     folder.run_yaml.write_text(whole.to_yaml())
-    about = {
-        "task": task.name, "metric": task.metric.name, "unit": "1", "direction": "min", "provenance": "real",
-        "preset": "embedded", "backbone": config.backbone,
-    }  # fmt: skip
-    study = Study(folder.journal, space, whole.search, epochs=1, direction="min", about=about)
+    facts = TaskFacts(
+        task=task.name, metric=task.metric.name, unit="1", direction="min", provenance="real",
+        preset="embedded", backbone=config.backbone,
+    )  # fmt: skip
+    study = Study(folder.journal, space, whole.search, epochs=1, facts=facts)
     for number in range(3):
         asked = study.ask()
         trial = space.config(asked.settings).with_values({"seed": number % 2})

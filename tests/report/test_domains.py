@@ -35,7 +35,7 @@ def test_the_journal_knows_scales_and_bounds(tmp_path: Path, make_search, make_t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optuna.logging.get_logger("optuna.study"), "disabled", True)
         study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="any"
+            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="pare-tune"
         )
     distributions = {
         "n": IntDistribution(16, 256, log=True),

@@ -19,6 +19,7 @@ from pare_tune.config import (
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.tasks import get_task
 from pare_tune.tune.sampler import RepeatableTPE
+from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, available_sources, open_space, spaces_folder
 from pare_tune.tune.study import Study
 
@@ -169,7 +170,9 @@ def test_a_study_learns_over_methods(tmp_path: Path) -> None:
     """Define-by-run through the real study: conditions hold for TPE's trials too, and it finds the better method."""
     bound = space(tmp_path)
     search = SearchConfig(startup_trials=8, pruning=False)
-    study = Study(tmp_path / "journal", bound, search, epochs=1, direction="min", about={})
+    study = Study(
+        tmp_path / "journal", bound, search, epochs=1, facts=TaskFacts(task="wdbc", direction="min")
+    )
     for _ in range(40):
         asked = study.ask()
         config = bound.config(asked.settings)

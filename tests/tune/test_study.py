@@ -12,12 +12,13 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.journal import load_study, repair
+from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.space import Space
-from pare_tune.tune.study import Study, load_study, repair
+from pare_tune.tune.study import Study
 
 EPOCHS = 4
-ABOUT = {"task": "wdbc", "direction": "min"}
+FACTS = TaskFacts(task="wdbc", direction="min")
 
 Open = Callable[..., Study]
 
@@ -28,7 +29,7 @@ def open_study(make_config: Callable[..., RunConfig]) -> Open:
         config = make_config(epochs=EPOCHS, **{"startup_trials": 3, **search})
         assert config.search.space is not None
         space = Space.load(config.search.space).bind(config.trial)
-        return Study(journal, space, config.search, epochs=EPOCHS, direction="min", about=ABOUT)
+        return Study(journal, space, config.search, epochs=EPOCHS, facts=FACTS)
 
     return open_one
 

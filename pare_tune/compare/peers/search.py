@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.compare.peers.base import Array, Examples, Fitted, Peer, Problem
 from pare_tune.errors import PareTuneError, TrialFailed
-from pare_tune.tune.study import repair
+from pare_tune.tune.journal import reopened, repair
 
 JOURNAL = "study.journal"
 _NAME = "peer"
@@ -127,7 +127,7 @@ class _Search:
         number = running[0].number if running else len(self._study.get_trials(deepcopy=False))
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         self._study.sampler = TPESampler(seed=seed, n_startup_trials=_STARTUP)
-        return Trial(self._study, running[0]._trial_id) if running else self._study.ask()
+        return reopened(self._study, number) if running else self._study.ask()
 
     def _one(self, trial: Trial) -> None:
         started = time.perf_counter()
