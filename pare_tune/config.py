@@ -636,7 +636,7 @@ def validate(model: type[M], tree: Any, *, where: str) -> M:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where}: expected a mapping of settings, found {type(tree).__name__}")
     try:
-        return model.model_validate(_plain(tree))
+        return model.model_validate(builtin(tree))
     except ValidationError as error:
         lines = [f"{where}{_line(tree, e['loc'])}: {_sentence(e)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
@@ -671,13 +671,26 @@ def _sentence(error: Any) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _plain(node: Any) -> Any:
+def builtin(node: Any) -> Any:
     """ruamel's nodes as builtins, so that what is validated holds no file positions."""
     if isinstance(node, Mapping):
-        return {str(k): _plain(v) for k, v in node.items()}
+        return {str(k): builtin(v) for k, v in node.items()}
     if isinstance(node, list | tuple):
-        return [_plain(v) for v in node]
+        return [builtin(v) for v in node]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def dotted(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of nested mappings by dotted key: {"k": {"start": 0.5}} is {"k.start": 0.5}."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = (
+            {f"{key}.{k}": v for k, v in dotted(value).items()}
+            if isinstance(value, Mapping)
+            else {key: value}
+        )
+        leaves |= inside
+    return leaves

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pare_tune.config import TrialConfig, validate
+from pare_tune.config import TrialConfig, dotted, validate
 from pare_tune.data.files import replacing
 from pare_tune.errors import DataError
 from pare_tune.recorded.names import check_recorded, tables_folder
@@ -202,16 +202,9 @@ def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _alike(bases: Sequence[Mapping[str, Any]]) -> bool:
     """Whether trial 0s agree in what all of them say; settings that came later have other names."""
-    flat = [_flat(base) for base in bases]
+    flat = [dotted(base) for base in bases]
     shared = set(flat[0]).intersection(*flat)
     return all(len({json.dumps(f[key]) for f in flat}) == 1 for key in shared)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
 
 
 def _configuration(record: Mapping[str, Any]) -> Configuration:

@@ -51,7 +51,7 @@ def columns_of(run: Path) -> tuple[Column, ...] | None:
     try:
         space, base = Space.load(run / "space.yaml"), load_run(run / "run.yaml").trial
         return tuple(
-            Column(p.key, _choices([*p.choices, base.value_of(p.key)]) if p.kind == "choice" else None)
+            Column(p.key, _choices([*p.extremes, base.value_of(p.key)]) if p.kind == "choice" else None)
             for p in space.parameters
         )
     except (PareTuneError, OSError):

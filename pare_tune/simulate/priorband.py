@@ -17,7 +17,7 @@ import torch
 
 from pare_tune.simulate.replay import Outcome, Report, Run
 from pare_tune.simulate.surrogate import World
-from pare_tune.tune.space import Parameter
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 
 _FIDELITY = "epochs"
 
@@ -72,7 +72,7 @@ class PriorBand:
 
 def _element(parameter: Parameter, default: Any) -> Any:
     confidence = {"prior": default, "prior_confidence": "medium"}
-    if parameter.kind == "choice":
+    if isinstance(parameter, ChoiceParameter):
         if len(parameter.choices) == 1:
             return neps.HPOConstant(parameter.choices[0])
         return neps.HPOCategorical(list(parameter.choices), **confidence)
@@ -82,7 +82,7 @@ def _element(parameter: Parameter, default: Any) -> Any:
 
 def _clipped(parameter: Parameter, value: Any) -> Any:
     """Back inside the bounds, which a change of scale may miss by a rounding."""
-    if parameter.kind == "choice":
+    if isinstance(parameter, ChoiceParameter):
         return value
     inside = min(max(value, parameter.low), parameter.high)
     return int(inside) if parameter.kind == "int" else float(inside)

@@ -30,8 +30,9 @@ import numpy.typing as npt
 
 from pare_tune.errors import DataError
 from pare_tune.recorded.table import Configuration, Table
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 from pare_tune.tune.recorded import space_of
-from pare_tune.tune.space import BoundSpace, Parameter
+from pare_tune.tune.space import BoundSpace
 
 Floats = npt.NDArray[np.float64]
 
@@ -290,25 +291,24 @@ class _Forest:
         return mean
 
 
-def _encoded(parameter: Parameter, values: Mapping[str, Any]) -> list[float]:
-    value = values[parameter.key]
-    if parameter.kind == "choice":
-        if all(isinstance(c, int | float) for c in parameter.choices):
-            ladder = sorted(parameter.choices)
+def _encoded(p: Parameter, values: Mapping[str, Any]) -> list[float]:
+    value = values[p.key]
+    if isinstance(p, ChoiceParameter):
+        if p.is_ladder:
+            ladder = sorted(float(c) for c in p.choices)
             return [float(np.interp(value, ladder, np.linspace(0.0, 1.0, len(ladder))))]
-        return [float(value == c) for c in parameter.choices]
-    if parameter.times is not None:
-        whole = values[parameter.times]
+        return [float(value == c) for c in p.choices]
+    if p.times is not None:
+        whole = values[p.times]
         value = value / whole if whole else 0.0
-    low, high = parameter.low, parameter.high
-    if parameter.log:
-        return [float(np.log(value / low) / np.log(high / low))] if value > 0 else [0.0]
-    return [float((value - low) / (high - low))]
+    if p.log:
+        return [float(np.log(value / p.low) / np.log(p.high / p.low))] if value > 0 else [0.0]
+    return [float((value - p.low) / (p.high - p.low))]
 
 
-def _not_asked(parameter: Parameter) -> list[float]:
-    words = parameter.kind == "choice" and not all(isinstance(c, int | float) for c in parameter.choices)
-    return [_ABSENT] * (len(parameter.choices) if words else 1)
+def _not_asked(p: Parameter) -> list[float]:
+    one_hot = isinstance(p, ChoiceParameter) and not p.is_ladder
+    return [_ABSENT] * (len(p.extremes) if one_hot else 1)
 
 
 def _cut(curve: Curve, failed: Configuration, epochs: int) -> Curve:

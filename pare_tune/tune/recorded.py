@@ -15,8 +15,9 @@ from pare_tune.errors import DataError
 from pare_tune.recorded.names import recorded_tasks
 from pare_tune.recorded.table import Configuration, Table, load_table
 from pare_tune.tasks import get_task
+from pare_tune.tune.available import source_problem
 from pare_tune.tune.portfolio import cover
-from pare_tune.tune.space import BoundSpace, Space, source_problem
+from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.warm import Point, Start, Tried, in_turn
 
 _POINTS = 2

@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.config import Budget, TrialConfig, builtin, dump_yaml, load_run, load_yaml, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 from pare_tune.tune.prior import Ranked, draw_uniform
 from pare_tune.tune.snapshot import TrialView
-from pare_tune.tune.space import BoundSpace, Parameter, Space, distribution_of
+from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.study import load_study, view
 
 SHARE = 0.2
@@ -259,7 +260,7 @@ def _absolute(point: Point, key: str, space: BoundSpace) -> Any:
 
 def _within(p: Parameter, value: Any) -> Any:
     """A number that rounding alone put outside of its range, or off whole numbers, is taken back."""
-    if p.kind == "choice" or isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(p, ChoiceParameter) or isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if p.kind == "int" and abs(value - round(value)) < 1e-9:
         value = round(value)
@@ -330,7 +331,7 @@ def _point(row: Any, where: str) -> Point:
     if not isinstance(complete, bool):
         raise ConfigError(f"{where}: complete must be true or false, got {complete!r}")
     return Point(
-        settings={str(k): _builtin(v) for k, v in settings.items()},
+        settings=builtin(settings),
         relative={str(k): float(v) for k, v in relative.items()},
         task=str(row["task"]),
         modality=str(row["modality"]),
@@ -340,14 +341,5 @@ def _point(row: Any, where: str) -> Point:
     )
 
 
-def _builtin(value: Any) -> Any:
-    """ruamel's scalars as builtins."""
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
 def _draw(p: Parameter, rng: np.random.Generator) -> Any:
-    distribution = distribution_of(p)
-    return distribution.to_external_repr(draw_uniform(distribution, rng))
+    return p.distribution.to_external_repr(draw_uniform(p.distribution, rng))

@@ -22,9 +22,10 @@ from scipy.stats import kendalltau
 from pare_tune.errors import PareTuneError
 from pare_tune.recorded.names import recorded_tasks
 from pare_tune.recorded.table import Table, load_table
+from pare_tune.tune.parameter import Parameter
 from pare_tune.tune.prior import to_unit
 from pare_tune.tune.recorded import space_of
-from pare_tune.tune.space import BoundSpace, Parameter, distribution_of
+from pare_tune.tune.space import BoundSpace
 
 _FEWEST = 30
 """Configurations that a τ is worth showing of."""
@@ -63,7 +64,7 @@ def distance(parameter: Parameter, space: BoundSpace, settings: dict[str, object
     own, base = value_of(parameter, space, settings), value_of(parameter, space, {})
     if parameter.kind == "choice":
         return float(own != base)
-    distribution = distribution_of(parameter)
+    distribution = parameter.distribution
     inside = (min(max(v, parameter.low), parameter.high) for v in (own, base))
     here, there = (to_unit(distribution, v) for v in inside)
     return abs(here - there)
