@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,7 @@ from pare_tune.data.files import replacing
 from pare_tune.errors import DataError
 from pare_tune.recorded.names import check_recorded, tables_folder
 from pare_tune.tasks import get_task
+from pare_tune.tasks.base import Direction, best_of, loss_sign
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Table:
     task: str
     metric: str
     unit: str
-    direction: Literal["min", "max"]
+    direction: Direction
     provenance: str
     """real, solved or sample."""
     version: str
@@ -86,9 +87,14 @@ class Table:
         """Configurations that reached the last epoch."""
         return tuple(c for c in self.configurations if c.is_complete)
 
+    @property
+    def sign(self) -> float:
+        """What a score is multiplied by, so that less is better."""
+        return loss_sign(self.direction)
+
     def best(self, scores: Sequence[float]) -> float:
         """The best of some scores."""
-        return min(scores) if self.direction == "min" else max(scores)
+        return best_of(scores, self.direction)
 
 
 def pack(records: Path, tables: Path) -> tuple[Table, Path]:

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from pare_tune.simulate.names import check_names
 from pare_tune.simulate.replay import Trace, replay
 from pare_tune.simulate.strategies import keep_journals_in, make_strategy, quick_folder
 from pare_tune.simulate.surrogate import HeldOut, World, wrong_space_of
+from pare_tune.tasks.base import Direction, best_of, loss_sign
 
 BASELINE = "random"
 """Sets the goal, so it always runs."""
@@ -57,7 +57,7 @@ class TaskResult:
     """All searches on one task."""
 
     task: str
-    direction: Literal["min", "max"]
+    direction: Direction
     epochs: int
     """Of a whole trial."""
     trials: int
@@ -87,8 +87,7 @@ class TaskResult:
         from scipy.stats import rankdata
 
         names = list(self.traces)
-        sign = 1.0 if self.direction == "min" else -1.0
-        table = np.array([sign * self.scores(name, trials) for name in names])
+        table = np.array([self._sign * self.scores(name, trials) for name in names])
         mean = rankdata(table, axis=0).mean(axis=1)
         return dict(zip(names, mean.tolist(), strict=True))
 
@@ -99,7 +98,7 @@ class TaskResult:
         """
         found = np.array([_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]])
         every = [t.best[-1] for traces in self.traces.values() for t in traces if len(t.best)]
-        best = min(every) if self.direction == "min" else max(every)
+        best = best_of(every, self.direction)
         typical = float(np.median(self.scores(BASELINE, 1)))
         regret: npt.NDArray[np.float64] = np.abs(found - best) / (abs(typical - best) or 1.0)
         return regret
@@ -107,13 +106,16 @@ class TaskResult:
     def below_default(self, strategy: str) -> float:
         """Share of the searches that end worse than the paper's configuration."""
         final = self.scores(strategy, self.trials)
-        worse = final > self.default if self.direction == "min" else final < self.default
-        return float(worse.mean())
+        return float((self._sign * final > self._sign * self.default).mean())
+
+    @property
+    def _sign(self) -> float:
+        return loss_sign(self.direction)
 
     @property
     def _worst(self) -> float:
         """What a search has found whose trials all failed in their first epoch."""
-        return math.inf if self.direction == "min" else -math.inf
+        return self._sign * math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class PriorBand:
 
     def __init__(self, world: World, seed: int) -> None:
         self._space, self._epochs, self._seed = world.space, world.epochs, seed
-        self._sign = 1.0 if world.table.direction == "min" else -1.0
+        self._sign = world.table.sign
         default = world.space.base_params()
         elements = {p.name: _element(p, default.get(p.name)) for p in world.space.parameters}
         elements[_FIDELITY] = neps.HPOInteger(1, world.epochs, is_fidelity=True)

@@ -57,11 +57,10 @@ def tried_of_table(table: Table) -> list[Tried]:
             f"no configuration of the table of {table.task} reached its last epoch; record more with "
             f"jobs/record_curves.py, or leave it out"
         )
-    sign = 1.0 if table.direction == "min" else -1.0
     relative = {p.key for p in space_of(table).parameters if p.relative}
 
     def cost(c: Configuration) -> float:
-        return sign * table.best(c.scores) if c.is_complete else math.inf
+        return table.sign * table.best(c.scores) if c.is_complete else math.inf
 
     ordered = sorted(table.configurations, key=lambda c: (cost(c), c.number))
     last = max(1, len(ordered) - 1)

@@ -49,13 +49,12 @@ def main() -> None:
 def taus(table: Table) -> Iterator[tuple[str, float]]:
     """Setting → τ."""
     space = space_of(table)
-    sign = 1.0 if table.direction == "min" else -1.0
     for parameter in space.parameters:
         having = [c for c in table.complete if parameter.key in c.settings]
         if len(having) < _FEWEST:
             continue
         distances = [distance(parameter, space, c.settings) for c in having]
-        losses = [sign * table.best(c.scores) for c in having]
+        losses = [table.sign * table.best(c.scores) for c in having]
         yield parameter.key, float(kendalltau(distances, losses).statistic)
 
 

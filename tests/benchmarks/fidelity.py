@@ -143,8 +143,7 @@ def search(losses: Floats, order: Sequence[int], pruner: RungPruner | None, budg
 
 def losses_of(configurations: Sequence[Configuration], table: Table) -> Floats:
     """(C, E), less is better."""
-    sign = 1.0 if table.direction == "min" else -1.0
-    return sign * np.array([c.scores for c in configurations])
+    return table.sign * np.array([c.scores for c in configurations])
 
 
 def rung(table: Table, share: float) -> int:
