@@ -79,8 +79,8 @@ class TaskResult:
 
     def scores(self, strategy: str, trials: float) -> npt.NDArray[np.float64]:
         """(seeds,) best scores after the epochs of so many whole trials; infinitely bad where no epoch ended."""
-        found = [t.at(round(trials * self.epochs)) for t in self.traces[strategy]]
-        return np.array([self._worst if math.isnan(score) else score for score in found])
+        scores = [t.at(round(trials * self.epochs)) for t in self.traces[strategy]]
+        return np.array([self._worst if math.isnan(score) else score for score in scores])
 
     def ranks(self, trials: float) -> Mapping[str, float]:
         """Strategy → its rank at that budget, 1 is best; ties share theirs; mean over seeds."""
@@ -96,11 +96,13 @@ class TaskResult:
 
         Infinity where a search found nothing.
         """
-        found = np.array([_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]])
+        reached = np.array(
+            [_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]]
+        )
         every = [t.best[-1] for traces in self.traces.values() for t in traces if len(t.best)]
         best = best_of(every, self.direction)
         typical = float(np.median(self.scores(BASELINE, 1)))
-        regret: npt.NDArray[np.float64] = np.abs(found - best) / (abs(typical - best) or 1.0)
+        regret: npt.NDArray[np.float64] = np.abs(reached - best) / (abs(typical - best) or 1.0)
         return regret
 
     def below_default(self, strategy: str) -> float:
@@ -145,17 +147,19 @@ def compare(
     cells = [
         _Cell(plan, task, name, seed) for task in plan.tasks for name in names for seed in range(plan.seeds)
     ]
-    found: dict[tuple[str, str], list[Trace]] = {}
+    traces_of: dict[tuple[str, str], list[Trace]] = {}
     # Journals outlive the processes that are interrupted, so these end first, and the folder of all goes after them.
     with (
         tempfile.TemporaryDirectory(prefix="pare-tune-simulate-", dir=quick_folder()) as journals,
         closing(_run_all(cells, jobs, Path(journals))) as traces,
     ):
         for done, (cell, trace) in enumerate(traces, start=1):
-            found.setdefault((cell.task, cell.strategy), []).append(trace)
+            traces_of.setdefault((cell.task, cell.strategy), []).append(trace)
             if progress is not None:
                 progress(done, len(cells))
-    return [_result(plan, task, {name: tuple(found[task, name]) for name in names}) for task in plan.tasks]
+    return [
+        _result(plan, task, {name: tuple(traces_of[task, name]) for name in names}) for task in plan.tasks
+    ]
 
 
 def mean_ranks(results: Sequence[TaskResult], trials: float) -> Mapping[str, float]:

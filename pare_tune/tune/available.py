@@ -78,11 +78,11 @@ def source_problem(name: str, base: TrialConfig) -> str | None:
             return "data of your own are chosen by --source and --source-data together"
         if source.find(root) is None:
             return f"{source.releases[0]} is not in {root}"
-    known = SOURCES.get(base.source.name)
-    if known is None or known.kind == source.kind:
+    own = SOURCES.get(base.source.name)
+    if own is None or own.kind == source.kind:
         return None
     pictures = {SourceKind.IMAGES, SourceKind.MASKED_IMAGES}
-    if (known.kind in pictures) != (source.kind in pictures):
+    if (own.kind in pictures) != (source.kind in pictures):
         return f"{base.backbone} cannot read {source.kind.value}"
     if source.kind is SourceKind.WAVES and base.backbone != "micro-roberta":
         return f"{base.backbone} was not pretrained on waves"

@@ -69,11 +69,11 @@ class RungPruner(BasePruner):
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:
     """Epochs after which trials are compared: 21 and 42 of 60 with 0.34 and 2, 18 and 54 with 0.3 and 3."""
     rung = max(1, math.ceil(first_rung * epochs - 1e-9))
-    found: list[int] = []
+    epochs_of_rungs: list[int] = []
     while rung < epochs:
-        found.append(rung)
+        epochs_of_rungs.append(rung)
         rung *= reduction
-    return tuple(found)
+    return tuple(epochs_of_rungs)
 
 
 def _is_among_best(judged: Floats, reduction: int) -> bool:
