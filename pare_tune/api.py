@@ -45,17 +45,17 @@ from pare_tune.train.build import pick_device
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.opened import open_trial
 from pare_tune.train.outputs import Predictions, require_writable, write_predictions
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
-from pare_tune.train.opened import open_trial
+from pare_tune.tune.available import available_sources
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.run import snapshot
 from pare_tune.tune.snapshot import Snapshot
-from pare_tune.tune.space import available_sources
 
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]

@@ -64,13 +64,13 @@ def test_what_a_repeated_search_cannot_take_is_refused(
 
 
 def test_settings_of_the_search_are_told_from_those_of_the_trial(tmp_path: Path) -> None:
-    settings = {"train.epochs": 5, "search.restart": True, "search.confirm": 1}
+    settings = {"train.epochs": 5, "search.pruning": False, "search.confirm": 1}
     plan = api.plan_run(task="wdbc", settings=settings, search={"confirm": 3})
-    assert (plan.trial.train.epochs, plan.search.restart, plan.search.confirm) == (5, True, 3)
+    assert (plan.trial.train.epochs, plan.search.pruning, plan.search.confirm) == (5, False, 3)
     config = tmp_path / "run.yaml"
     config.write_text(plan.to_yaml())
-    again = api.plan_run(config=config, settings={"search.judge": "last"})
-    assert (again.trial, again.search.restart, again.search.judge) == (plan.trial, True, "last")
+    again = api.plan_run(config=config, settings={"search.judge": "learned"})
+    assert (again.trial, again.search.pruning, again.search.judge) == (plan.trial, False, "learned")
 
 
 def test_a_seed_among_the_settings_is_kept(searched: list[RunConfig]) -> None:

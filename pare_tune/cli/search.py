@@ -134,7 +134,7 @@ def search(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting of trial 0, or of the search: train.epochs=5, search.judge=last. --dry-run prints all.",
+            help="Any setting of trial 0 or of the search: train.epochs=5, search.judge=learned. --dry-run prints all.",
             rich_help_panel=_MODEL,
         ),
     ] = None,

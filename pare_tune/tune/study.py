@@ -35,7 +35,7 @@ from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
 from pare_tune.tune.journal import NAME, open_storage, reopened, repair, trial_of
 from pare_tune.tune.prior import Ranked
-from pare_tune.tune.pruner import RungPruner, rungs
+from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
 from pare_tune.tune.snapshot import TaskFacts, TrialView, choose
 from pare_tune.tune.space import BoundSpace
@@ -102,15 +102,12 @@ class Study:
                 epochs=epochs,
                 first_rung=search.first_rung,
                 reduction=search.reduction,
-                judge=search.judge,
-                curve=_scores,
+                curve=_scores if search.judge == "learned" else None,
             )
             if search.pruning
             else optuna.pruners.NopPruner(),
         )
         self._minimize = facts.direction == "min"
-        at = rungs(epochs, search.first_rung, search.reduction)
-        self._restart = {"train.restart": at[0]} if search.restart and at else {}
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
         self._begin(facts)
@@ -137,9 +134,7 @@ class Study:
         if settings is None:
             # Also an orphan that died between two parameters: the sampler repeats what it drew.
             is_base = 0 in (trial.number, trial.user_attrs.get("repeats"))
-            settings = (
-                self.space.suggest_base(trial) if is_base else {**self.space.suggest(trial), **self._restart}
-            )
+            settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
         return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))

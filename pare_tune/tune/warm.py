@@ -28,9 +28,10 @@ from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.journal import load_study
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 from pare_tune.tune.prior import Ranked, draw_uniform
 from pare_tune.tune.snapshot import TaskFacts, TrialView
-from pare_tune.tune.space import BoundSpace, Parameter, Space, distribution_of
+from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.study import view
 
 SHARE = 0.2
@@ -262,7 +263,7 @@ def _absolute(point: Point, key: str, space: BoundSpace) -> Any:
 
 def _within(p: Parameter, value: Any) -> Any:
     """A number that rounding alone put outside of its range, or off whole numbers, is taken back."""
-    if p.kind == "choice" or isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(p, ChoiceParameter) or isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if p.kind == "int" and abs(value - round(value)) < 1e-9:
         value = round(value)
@@ -344,5 +345,4 @@ def _point(row: Any, where: str) -> Point:
 
 
 def _draw(p: Parameter, rng: np.random.Generator) -> Any:
-    distribution = distribution_of(p)
-    return distribution.to_external_repr(draw_uniform(distribution, rng))
+    return p.distribution.to_external_repr(draw_uniform(p.distribution, rng))

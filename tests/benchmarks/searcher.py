@@ -30,6 +30,7 @@ from optuna.samplers import RandomSampler
 
 from pare_tune.config import RunConfig, SearchConfig, default_trial
 from pare_tune.tasks import get_task
+from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace, open_space
 from pare_tune.tune.study import Study
 from pare_tune.tune.summary import make_snapshot

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers import TPESampler
 
 from pare_tune.compare.peers.base import Array, Fitted, Peer, Problem, Settings
 from pare_tune.compare.peers.search import JOURNAL, Found, search_peer
+from pare_tune.config import SearchConfig
 from pare_tune.errors import StorageError, TrialFailed
 
 ProblemOf = Callable[..., Problem]
@@ -130,7 +132,7 @@ def test_failed_trials_cost_a_trial_and_nothing_more(
         shift = settings.get("shift", 4.0)
         if shift < -2:
             raise ZeroDivisionError("too low")
-        if shift < 0:
+        if shift < 1:
             return Fitted(lambda x: np.full((len(x), 40), np.nan, np.float32))
         return shifted().fit(problem, settings, seed)
 
@@ -139,7 +141,7 @@ def test_failed_trials_cost_a_trial_and_nothing_more(
     messages = {t.user_attrs.get("message") for t in record if t.state.name == "FAIL"}
     assert messages == {"ZeroDivisionError: too low", "the validation score is nan"}
     assert found.trials == 12
-    assert found.settings["shift"] >= 0
+    assert found.settings.get("shift", 4.0) >= 1
     assert "too low" in capsys.readouterr().err
 
 
@@ -230,3 +232,18 @@ def test_the_direction_of_the_metric_counts(problem_of: ProblemOf, tmp_path: Pat
     upward = replace(problem, data=replace(problem.data, task=replace(problem.data.task, metric=metric)))
     found = run(upward, tmp_path, 8)
     assert found.validation == max(t.value for t in trials(tmp_path))
+
+
+def test_as_many_trials_are_random_as_in_our_own_search(
+    problem_of: ProblemOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modelled: list[int] = []
+    sample = TPESampler._sample
+
+    def note(self: TPESampler, study: Any, trial: optuna.trial.FrozenTrial, space: Any) -> dict[str, Any]:
+        modelled.append(trial.number)
+        return sample(self, study, trial, space)
+
+    monkeypatch.setattr(TPESampler, "_sample", note)
+    run(problem_of("toy-line"), tmp_path / "a", 8)
+    assert modelled == list(range(SearchConfig().startup_trials, 8))

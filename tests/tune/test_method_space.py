@@ -18,9 +18,10 @@ from pare_tune.config import (
 )
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.tasks import get_task
+from pare_tune.tune.available import available_sources
 from pare_tune.tune.sampler import RepeatableTPE
 from pare_tune.tune.snapshot import TaskFacts
-from pare_tune.tune.space import BoundSpace, Space, available_sources, open_space, spaces_folder
+from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 from pare_tune.tune.study import Study
 
 TEXT = """
@@ -156,8 +157,8 @@ gate.noise:
 def test_the_space_as_searched_can_be_read_again(tmp_path: Path) -> None:
     bound = space(tmp_path)
     again = space(tmp_path, bound.to_yaml())
-    assert [(p.key, p.choices, dict(p.when)) for p in again.parameters] == [
-        (p.key, p.choices, dict(p.when)) for p in bound.parameters
+    assert [(p.key, p.extremes, dict(p.when)) for p in again.parameters] == [
+        (p.key, p.extremes, dict(p.when)) for p in bound.parameters
     ]
 
 

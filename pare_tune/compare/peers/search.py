@@ -20,13 +20,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.compare.peers.base import Array, Examples, Fitted, Peer, Problem
+from pare_tune.config import STARTUP_TRIALS
 from pare_tune.errors import PareTuneError, TrialFailed
 from pare_tune.tune.journal import reopened, repair
 
 JOURNAL = "study.journal"
 _NAME = "peer"
-_STARTUP = 10
-"""Random trials before the model-based ones, as in our own search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +125,7 @@ class _Search:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         number = running[0].number if running else len(self._study.get_trials(deepcopy=False))
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self._study.sampler = TPESampler(seed=seed, n_startup_trials=_STARTUP)
+        self._study.sampler = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
         return reopened(self._study, number) if running else self._study.ask()
 
     def _one(self, trial: Trial) -> None:
