@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pare_tune.data.files import plain_json, write_text
+from pare_tune.data.files import write_json
 from pare_tune.errors import StorageError
 
 CELLS = "cells"
@@ -55,7 +55,7 @@ class CellResult:
 
     def save(self, folder: Path) -> None:
         """Write result.json, whole or not at all. Raises StorageError."""
-        write_text(folder / RESULT, json.dumps(plain_json(asdict(self)), indent=2) + "\n")
+        write_json(folder / RESULT, asdict(self))
 
 
 def load_result(folder: Path) -> CellResult | None:

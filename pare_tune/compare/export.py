@@ -13,7 +13,7 @@ from typing import Any
 from pare_tune.compare.plan import TaskFacts
 from pare_tune.compare.plots import drawings
 from pare_tune.compare.summary import PUBLISHED, Comparison
-from pare_tune.data.files import refused, write_text
+from pare_tune.data.files import write_text
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.report.words import duration, number
 
@@ -28,10 +28,6 @@ def write_files(found: Comparison, folder: Path) -> list[Path]:
     Raises:
         StorageError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise refused(folder, error) from error
     with style():
         made = drawings(found)
         pictures = [path for drawing in made for path in write(folder, drawing)]

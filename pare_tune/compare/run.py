@@ -7,14 +7,12 @@ of a default configuration, final trainings. Finished cells are on the disk and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from pare_tune.compare.cell import CellResult, load_result
 from pare_tune.compare.plan import Cell, Plan
 from pare_tune.compare.work import begin, failure, finish, forget, is_searched, save, search_for
+from pare_tune.data.files import owned
 from pare_tune.errors import ClusterError, DataError, PareTuneError, RunBusy, StorageError
 from pare_tune.steps import step
 from pare_tune.train.build import open_data
@@ -48,7 +46,7 @@ def run_plan(
         KeyboardInterrupt: what is finished is kept, and the same plan goes on from there.
     """
     check_writable(plan.folder)
-    with _owned(plan.folder):
+    with owned(plan.folder, otherwise="wait for it, or give another --runs"):
         if retry:
             _forget_failures(plan.cells)
         missing = [cell for cell in plan.cells if load_result(cell.folder) is None]
@@ -158,21 +156,3 @@ def _forget_failures(cells: Sequence[Cell]) -> None:
         found = load_result(cell.folder)
         if found is not None and found.state == "failed":
             forget(cell)
-
-
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """One process compares in a folder; the lock goes with the process, however it ends."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunBusy(
-            f"another process is comparing in {folder}; wait for it, or give another --runs"
-        ) from None
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -36,10 +36,6 @@ FINAL = "final"
 
 def begin(cell: Cell) -> None:
     """Note what is asked for. Raises StorageError."""
-    try:
-        cell.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {cell.folder}: {error.strerror or error}") from error
     write_text(cell.folder / ASKED, cell.asked)
 
 

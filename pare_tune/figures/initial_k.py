@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pare_tune.config import TrialConfig
-from pare_tune.data.files import write_text
+from pare_tune.data.files import write_json
 from pare_tune.errors import ConfigError
 from pare_tune.figures.sheet import BLUE, VERMILION, Drawing, new_figure
 from pare_tune.figures.subject import Subject
@@ -233,7 +233,7 @@ def _train_cell(path: Path, config: TrialConfig, train: Train) -> Cell:
     way = _way(config.method)
     assert way is not None
     cell = Cell(way=way, start=config.k.start, seed=config.seed, score=score)
-    write_text(path, json.dumps(asdict(cell)) + "\n")
+    write_json(path, asdict(cell))
     shutil.rmtree(unfinished, ignore_errors=True)
     return cell
 

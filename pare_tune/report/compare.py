@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pare_tune.data.files import write_text
 from pare_tune.report import words
 from pare_tune.report.facts import Facts, device_time, run_name
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import overlaid_charts
-from pare_tune.report.render import render_page, write_page
+from pare_tune.report.render import render_page
 from pare_tune.tune.snapshot import Snapshot
 
 _PLACES = frozenset({"runs", "trial.data", "trial.source.data"})
@@ -25,7 +26,8 @@ def write_comparison(runs: Sequence[Snapshot], path: Path) -> Path:
     Raises:
         StorageError: the page could not be written.
     """
-    return write_page(path, render_comparison(runs, path))
+    write_text(path, render_comparison(runs, path))
+    return path
 
 
 def render_comparison(runs: Sequence[Snapshot], path: Path) -> str:

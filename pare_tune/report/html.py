@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pare_tune.data.files import write_text
 from pare_tune.report import charts, words
 from pare_tune.report.domains import MIN_TRIALS, Domain, Numeric, domains, importances
 from pare_tune.report.facts import Facts, device_time, measured, uses
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import incumbent_charts
 from pare_tune.report.pairs import pair_charts, pairs_caption, parallel_chart
-from pare_tune.report.render import render_page, write_page
+from pare_tune.report.render import render_page
 from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
 from pare_tune.report.summary import cost, settings
 from pare_tune.tune.snapshot import Snapshot, TrialView
@@ -33,7 +34,9 @@ def write_report(run: Path, snapshot: Snapshot) -> Path:
     Raises:
         StorageError: the page could not be written.
     """
-    return write_page(run / "report.html", render(run, snapshot))
+    path = run / "report.html"
+    write_text(path, render(run, snapshot))
+    return path
 
 
 def render(run: Path, snapshot: Snapshot) -> str:

@@ -1,15 +1,12 @@
-"""Jinja templates → one self-contained page, written whole."""
+"""Jinja templates → the text of one self-contained page."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from pare_tune.errors import StorageError
 from pare_tune.report.figure import Chart
 
 
@@ -35,19 +32,6 @@ def render_page(template: str, charts: Sequence[Chart], **values: Any) -> str:
         plotly=Markup(get_plotlyjs()) if figures else "",
         figures=Markup(_script_json(figures)),
     )
-
-
-def write_page(path: Path, page: str) -> Path:
-    """Replace `path` as a whole. Raises StorageError when the disk refuses."""
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
-        ) from error
-    return path
 
 
 def _page_file(name: str) -> str:

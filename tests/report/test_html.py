@@ -317,6 +317,6 @@ def test_two_hundred_long_trials_are_reported_in_seconds(tmp_path: Path, make_se
 
 
 def test_a_page_that_cannot_be_written_says_where(tmp_path: Path, make_search) -> None:
-    (tmp_path / "report.partial").mkdir()
+    (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError, match=r"cannot write .*report\.html"):
         write_report(tmp_path, make_search(2))
