@@ -8,18 +8,22 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pare_tune.data.files import write_text
 from pare_tune.report import charts, words
-from pare_tune.report.domains import MIN_TRIALS, Domain, Numeric, domains, importances
+from pare_tune.report.domains import MIN_TRIALS, domains, importances, is_number
 from pare_tune.report.facts import Facts, device_time, measured, uses
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import incumbent_charts
-from pare_tune.report.pairs import pair_charts, pairs_caption, parallel_chart
 from pare_tune.report.render import render_page
+from pare_tune.report.searched import importance_chart, pair_charts, slice_charts
 from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
 from pare_tune.report.summary import cost, settings
 from pare_tune.tune.snapshot import Snapshot, TrialView
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 LOG_LINES = 20
 EXCERPTS_PER_CAUSE = 5
@@ -62,7 +66,6 @@ def render(run: Path, snapshot: Snapshot) -> str:
         drawn=drawn,
         stops=stops,
         stopping_lines=stopping_lines(snapshot, stops) if stops is not None else [],
-        pairs_caption=pairs_caption(snapshot),
         min_trials=MIN_TRIALS,
         columns=_columns(known),
         states=_states(snapshot),
@@ -180,15 +183,14 @@ class _Drawn:
     importance: Chart | None
     pairs: list[Chart]
     slices: list[Chart]
-    parallel: Chart | None
 
     @property
     def all(self) -> list[Chart]:
-        single = [c for c in (self.stopping, self.importance, self.parallel) if c is not None]
+        single = [c for c in (self.stopping, self.importance) if c is not None]
         return [*self.overview, *single, *self.pairs, *self.slices]
 
 
-def _charts(s: Snapshot, known: Mapping[str, Domain], stops: Stopping | None) -> _Drawn:
+def _charts(s: Snapshot, known: Mapping[str, BaseDistribution], stops: Stopping | None) -> _Drawn:
     overview = [
         *incumbent_charts(s),
         charts.confirmation_chart(s),
@@ -199,10 +201,9 @@ def _charts(s: Snapshot, known: Mapping[str, Domain], stops: Stopping | None) ->
     return _Drawn(
         overview=[c for c in overview if c is not None],
         stopping=stopping_chart(s, stops) if stops is not None else None,
-        importance=charts.importance_chart(shares) if shares else None,
+        importance=importance_chart(shares) if shares else None,
         pairs=pair_charts(s, known, shares),
-        slices=charts.slice_charts(s, known),
-        parallel=parallel_chart(s, known, shares),
+        slices=slice_charts(s, known),
     )
 
 
@@ -233,12 +234,12 @@ class Row:
     cells: list[Cell]
 
 
-def _columns(known: Mapping[str, Domain]) -> list[Column]:
+def _columns(known: Mapping[str, BaseDistribution]) -> list[Column]:
     fixed = [Column(n, n != "State") for n in ("Trial", "State", "Score", "Best epoch", "Epochs", "Time")]
-    return fixed + [Column(name, isinstance(domain, Numeric)) for name, domain in known.items()]
+    return fixed + [Column(name, is_number(domain)) for name, domain in known.items()]
 
 
-def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> Row:
+def _row(s: Snapshot, trial: TrialView, known: Mapping[str, BaseDistribution]) -> Row:
     state = words.STATES[trial.state] + (f": {words.cause(trial)}" if trial.state == "failed" else "")
     state += f" (repeats {trial.repeats})" if trial.repeats is not None else ""
     cells = [
@@ -252,7 +253,7 @@ def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> Row:
     for name, domain in known.items():
         value = trial.params.get(name)
         shown = words.setting(value) if name in trial.params else words.NONE
-        if isinstance(domain, Numeric):
+        if is_number(domain):
             cells.append(_number_cell(value, shown))
         else:
             cells.append(Cell(shown, shown if name in trial.params else "", numeric=False))
