@@ -30,7 +30,7 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Ours (pare, orca, finetune, ...), METHOD+soup for the mean of its best trials' weights, and peers: "
+            help="Ours (pare, orca, finetune, ...) and peers: "
             "hist-gradient-boosting, xgboost, lightgbm, catboost, tabpfn, autogluon (tables), fno, unet (fields), "
             "minirocket (series), linear, perceiver (anything)."
         ),

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from pare_tune.compare.export import write_files
     from pare_tune.compare.plan import make_plan
     from pare_tune.compare.run import run_plan
-    from pare_tune.compare.soup import soup_of_run
     from pare_tune.compare.summary import summarise
 
-__all__ = ["make_plan", "run_plan", "soup_of_run", "summarise", "write_files"]
+__all__ = ["make_plan", "run_plan", "summarise", "write_files"]
 
 _HOMES = {
-    "make_plan": "plan", "run_plan": "run", "soup_of_run": "soup", "summarise": "summary", "write_files": "export",
+    "make_plan": "plan", "run_plan": "run", "summarise": "summary", "write_files": "export",
 }  # fmt: skip
 
 

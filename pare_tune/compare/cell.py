@@ -4,7 +4,7 @@ cells/TASK/METHOD/seed-0/
   cell.yaml      what was asked for; a cell is never continued with anything else
   search/        the run folder of our own search
   study.journal  the record of a peer's search
-  final/         our own final training, or the soup
+  final/         our own final training
   result.json    written last: a cell that has one is finished and never repeated
 """
 

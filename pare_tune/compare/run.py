@@ -6,7 +6,7 @@ of a default configuration, final trainings. Finished cells are on the disk and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pare_tune.compare.cell import CellResult, load_result
@@ -79,33 +79,24 @@ class _Counter:
             self._tell(result, self._done, self._total)
 
 
-def _run(
-    missing: Sequence[Cell],
-    finish_all: _Finish,
-    count: _Counter,
-    cache: Path | None,
-) -> None:
+def _run(missing: Sequence[Cell], finish_all: _Finish, count: _Counter, cache: Path | None) -> None:
     direct = [cell for cell in missing if not cell.needs_search or is_searched(cell)]
     for result in finish_all(direct):
         count(result)
-    rest = [cell for cell in missing if cell not in direct]
-    for runs in dict.fromkeys(cell.config.runs for cell in rest):
-        # A soup shares the search of the method that it is made of.
-        group = [cell for cell in rest if cell.config.runs == runs]
-        for result in _after_search(group, finish_all, cache):
-            count(result)
+    for cell in missing:
+        if cell not in direct:
+            count(_search_and_finish(cell, finish_all, cache))
 
 
-def _after_search(group: Sequence[Cell], finish_all: _Finish, cache: Path | None) -> Iterable[CellResult]:
-    for cell in group:
-        begin(cell)
+def _search_and_finish(cell: Cell, finish_all: _Finish, cache: Path | None) -> CellResult:
+    begin(cell)
     try:
-        search_for(group[0], cache=cache)
+        search_for(cell, cache=cache)
     except (StorageError, DataError, ClusterError, RunBusy):
         raise
     except PareTuneError as error:
-        return [save(failure(cell, str(error)), cell) for cell in group]
-    return finish_all(group)
+        return save(failure(cell, str(error)), cell)
+    return next(finish_all([cell]))
 
 
 def _on_ray(cells: Sequence[Cell], cache: Path | None, gpus: float) -> Iterator[CellResult]:

@@ -1,4 +1,4 @@
-"""What a cell does: our search, our final training, a soup, or a peer. Nothing here knows how cells are spread over a
+"""What a cell does: our search, our final training, or a peer. Nothing here knows how cells are spread over a
 cluster.
 
 All of it can be killed at any moment and called again: a search resumes from its journal, a training from its last
@@ -18,7 +18,6 @@ from pare_tune.compare.peers import PEERS
 from pare_tune.compare.peers.base import Examples, Problem
 from pare_tune.compare.peers.search import JOURNAL, score_outputs, search_peer
 from pare_tune.compare.plan import Cell
-from pare_tune.compare.soup import soup_of_run
 from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
@@ -72,7 +71,7 @@ def finish(cell: Cell, cache: Path | None = None) -> CellResult:
     if cell.unfit is not None:
         return save(CellResult(**_key(cell), state="unfit", cause=cell.unfit), cell)
     try:
-        found = _DO[cell.kind](cell, cache)
+        found = (_peer if cell.is_peer else _ours)(cell, cache)
     except (StorageError, DataError):
         raise
     except PareTuneError as error:
@@ -132,26 +131,6 @@ def _ours(cell: Cell, cache: Path | None) -> CellResult:
     )
 
 
-def _soup(cell: Cell, cache: Path | None) -> CellResult:
-    run, out = _searched(cell), ModelFolder(cell.folder / FINAL)
-    metrics = out.metrics() if out.is_complete else soup_of_run(run, out.path, cache=cache)
-    spent, members = _Spent.of(snapshot(run)), metrics["soup"]
-    tried = f"of {len(metrics['ingredients'])} trials that were kept"
-    return _done(
-        cell,
-        test=metrics["test"],
-        validation=metrics["validation"],
-        test_samples=metrics["test_samples"],
-        trials=spent.trials,
-        epochs=spent.epochs,
-        seconds=spent.seconds + metrics["seconds"],
-        note=f"{len(members)} {tried}"
-        if len(members) > 1
-        else f"the best trial alone: no other {tried} helped",
-        settings={"soup": members},
-    )
-
-
 def _peer(cell: Cell, cache: Path | None) -> CellResult:
     import torch
 
@@ -178,9 +157,6 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         seconds=found.seconds,
         settings=found.settings,
     )
-
-
-_DO = {"ours": _ours, "soup": _soup, "peer": _peer}
 
 
 class _Spent:

@@ -69,7 +69,7 @@ def render(run: Path, snapshot: Snapshot) -> str:
         min_trials=MIN_TRIALS,
         columns=_columns(known),
         states=_states(snapshot),
-        rows=[_row(snapshot, t, known) for t in snapshot.trials],
+        rows=_rows(snapshot, known),
         failures=failures(run, snapshot),
         uses=uses(snapshot),
         measured=measured(snapshot),
@@ -239,7 +239,12 @@ def _columns(known: Mapping[str, BaseDistribution]) -> list[Column]:
     return fixed + [Column(name, is_number(domain)) for name, domain in known.items()]
 
 
-def _row(s: Snapshot, trial: TrialView, known: Mapping[str, BaseDistribution]) -> Row:
+def _rows(s: Snapshot, known: Mapping[str, BaseDistribution]) -> list[Row]:
+    best = s.best
+    return [_row(s, t, known, is_best=best is not None and best.number == t.number) for t in s.trials]
+
+
+def _row(s: Snapshot, trial: TrialView, known: Mapping[str, BaseDistribution], *, is_best: bool) -> Row:
     state = words.STATES[trial.state] + (f": {words.cause(trial)}" if trial.state == "failed" else "")
     state += f" (repeats {trial.repeats})" if trial.repeats is not None else ""
     cells = [
@@ -257,8 +262,7 @@ def _row(s: Snapshot, trial: TrialView, known: Mapping[str, BaseDistribution]) -
             cells.append(_number_cell(value, shown))
         else:
             cells.append(Cell(shown, shown if name in trial.params else "", numeric=False))
-    best = s.best is not None and s.best.number == trial.number
-    marker = "best" if best else "default" if trial.number == 0 else trial.state
+    marker = "best" if is_best else "default" if trial.number == 0 else trial.state
     return Row(marker, _kind(trial), cells)
 
 

@@ -233,7 +233,7 @@ def _kept_order(epoch: int, finished: Sequence[TrialView]) -> float | None:
     # Kendall's τ_b is the pairs in order less those in reverse, over this root (Kendall, 1945).
     root = math.sqrt(of_all - of_early) * math.sqrt(of_all - of_end)
     in_order_less_reverse = round(kendalltau(early, end, method="asymptotic").statistic * root)
-    return (pairs + in_order_less_reverse) / 2 / pairs
+    return float((pairs + in_order_less_reverse) / 2 / pairs)
 
 
 def _end(trial: TrialView) -> float:
