@@ -31,7 +31,7 @@ def compare(
         str,
         typer.Option(
             help="Ours (pare, orca, finetune, ...) and peers: "
-            "hist-gradient-boosting, xgboost, lightgbm, catboost, tabpfn, autogluon (tables), fno, unet (fields), "
+            "hist-gradient-boosting, xgboost, lightgbm, catboost (tables), fno, unet (fields), "
             "minirocket (series), linear, perceiver (anything)."
         ),
     ] = "pare,finetune,linear",

@@ -145,7 +145,14 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         batch_size=trial.train.batch_size * trial.train.accumulation,
         device=pick_device(),
     )
-    found = search_peer(peer, problem, cell.folder, budget=cell.trials, seed=cell.seed)
+    found = search_peer(
+        peer,
+        problem,
+        cell.folder,
+        budget=cell.trials,
+        startup_trials=cell.config.search.startup_trials,  # as many as our own search
+        seed=cell.seed,
+    )
     test = Examples(open_test(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache))
     return _done(
         cell,

@@ -131,11 +131,8 @@ class Peer:
     """One adapter."""
 
     name: str
-    title: str
-    """What it is and where it was published."""
     module: str
     """What must be importable."""
-    install: str = "pip install 'pare-tune[baselines]'"
     suits: Callable[[Task], str | None]
     """Why it cannot learn a task, as the end of a sentence; None if it can."""
     fit: Callable[[Problem, Settings, int], Fitted] = field(repr=False)
@@ -144,8 +141,6 @@ class Peer:
         default=_no_choices, repr=False
     )
     """Asks for settings; {} where there is nothing to choose. Trial 0 is always the library's defaults."""
-    check: Callable[[], object] = field(default=lambda: None, repr=False)
-    """Raises what it lacks beside its library."""
 
     @property
     def has_choices(self) -> bool:
@@ -157,14 +152,12 @@ class Peer:
 
         Raises:
             ConfigError: its library is not installed.
-            BackboneUnavailable: its weights are not on this machine.
         """
-        if importlib.util.find_spec(self.module.partition(".")[0]) is None:
+        if importlib.util.find_spec(self.module) is None:
             raise ConfigError(
-                f"method {self.name!r} needs the library {self.module}, which is not installed; {self.install}, or "
-                f"leave it out of --methods"
+                f"method {self.name!r} needs the library {self.module}, which is not installed; pip install "
+                f"'pare-tune[baselines]', or leave it out of --methods"
             )
-        self.check()
 
 
 def tables_of_classes(task: Task) -> str | None:

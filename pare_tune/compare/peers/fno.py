@@ -59,9 +59,8 @@ def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     return train_network(build, problem, settings, seed)
 
 
-PEER = Peer(
+FNO = Peer(
     name="fno",
-    title="Fourier neural operator (Li et al., 2021; neuraloperator)",
     module="neuralop",
     suits=fields,
     suggest=_suggest,

@@ -79,9 +79,8 @@ def _ridge(problem: Problem, settings: Settings) -> Fitted:
     return Fitted(predict)
 
 
-PEER = Peer(
+LINEAR = Peer(
     name="linear",
-    title="logistic or ridge regression of the flattened input (scikit-learn)",
     module="sklearn",
     suits=anything,
     suggest=_suggest,

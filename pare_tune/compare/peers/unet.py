@@ -71,9 +71,8 @@ def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     return train_network(build, problem, settings, seed)
 
 
-PEER = Peer(
+UNET = Peer(
     name="unet",
-    title="U-Net (Ronneberger et al., 2015; MONAI)",
     module="monai",
     suits=fields,
     suggest=_suggest,
