@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from pare_tune.report.figure import (
@@ -98,46 +99,47 @@ def incumbent_charts(s: Snapshot) -> list[Chart]:
 def overlaid_charts(runs: Sequence[tuple[str, Snapshot]]) -> list[Chart]:
     """The best score so far of several runs of one task, over epochs and over time."""
     s = runs[0][1]
-    found = [(name, finishes(run)) for name, run in runs]
-    points = [f.score for _, fs in found for f in fs]
-    if not points:
+    drawn = [(name, run, ended) for name, run in runs if (ended := finishes(run))]
+    if not drawn:
         return []
-    y = {**score_axis(s), **window(s, points)}
-    spent = [sum(t.epoch for t in run.trials) for _, run in runs]
-    data = [
-        _line(run, [f.epochs for f in fs], fs, end, name, i)
-        for i, ((name, fs), (_, run), end) in enumerate(zip(found, runs, spent, strict=True))
-        if fs
-    ]
+    y = {**score_axis(s), **window(s, [f.score for _, _, ended in drawn for f in ended])}
+
+    def chart(key: str, title: str, caption: str, x_title: str, lines: list[dict[str, Any]]) -> Chart:
+        figure = draw(lines, x_title, y)
+        figure["layout"]["xaxis"]["rangemode"] = "tozero"
+        return Chart(key, title, caption, figure)
+
     ahead = "lower" if s.direction == "min" else "higher"
     caption = (
         f"The best score of each search's trials up to then ({better(s)}), one seed a trial. The {ahead} curve at the "
         "same number of epochs searched better; differences as small as the seeds' spread mean nothing."
     )
-    figure = draw(data, "epochs trained, all trials", y)
-    figure["layout"]["xaxis"]["rangemode"] = "tozero"
-    charts = [Chart("overlaid", "Best score over the epochs", caption, figure)]
-    if all(f.seconds is not None for _, fs in found for f in fs):
+    by_epochs = [
+        _line(run, [f.epochs for f in ended], ended, sum(t.epoch for t in run.trials), name, i)
+        for i, (name, run, ended) in enumerate(drawn)
+    ]
+    charts = [
+        chart("overlaid", "Best score over the epochs", caption, "epochs trained, all trials", by_epochs)
+    ]
+    if all(f.seconds is not None for _, _, ended in drawn for f in ended):
         scale, unit_name = time_scale(max(run.elapsed_s for _, run in runs))
-        timed = [
-            _line(run, [(f.seconds or 0.0) / scale for f in fs], fs, run.elapsed_s / scale, name, i)
-            for i, ((name, fs), (_, run)) in enumerate(zip(found, runs, strict=True))
-            if fs
-        ]
-        told = (
+        caption = (
             "The same over the wall time: how fast each got there on its machine, with as many trials at a time as it "
             "had."
         )
-        figure = draw(timed, f"wall time, {unit_name}", y)
-        figure["layout"]["xaxis"]["rangemode"] = "tozero"
-        charts.append(Chart("overlaid-time", "Best score over the wall time", told, figure))
+        by_time = [
+            _line(run, [(f.seconds or 0.0) / scale for f in ended], ended, run.elapsed_s / scale, name, i)
+            for i, (name, run, ended) in enumerate(drawn)
+        ]
+        title = "Best score over the wall time"
+        charts.append(chart("overlaid-time", title, caption, f"wall time, {unit_name}", by_time))
     return charts
 
 
 def _line(
-    s: Snapshot, x: Sequence[float], found: Sequence[Finish], end: float, name: str, index: int
+    s: Snapshot, x: Sequence[float], ended: Sequence[Finish], end: float, name: str, index: int
 ) -> dict[str, Any]:
-    best = _so_far(s, found)
+    best = _so_far(s, ended)
     colour = SERIES[index % len(SERIES)]
     return {
         "type": "scatter", "mode": "lines+markers", "name": plain(name),
@@ -149,11 +151,8 @@ def _line(
     }  # fmt: skip
 
 
-def _so_far(s: Snapshot, found: Sequence[Finish]) -> list[float]:
-    best: list[float] = []
-    for f in found:
-        best.append(f.score if not best or s.better(f.score, best[-1]) else best[-1])
-    return best
+def _so_far(s: Snapshot, ended: Sequence[Finish]) -> list[float]:
+    return list(accumulate((f.score for f in ended), min if s.direction == "min" else max))
 
 
 def _chart(
