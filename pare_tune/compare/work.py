@@ -21,6 +21,7 @@ from pare_tune.compare.plan import Cell
 from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
+from pare_tune.report.facts import dotted
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.export import ModelFolder
@@ -235,15 +236,5 @@ def _chosen(cell: Cell, found: Snapshot) -> TrialConfig:
 
 def _changes(default: TrialConfig, used: TrialConfig) -> dict[str, Any]:
     """Dotted settings of `used` that differ from the default."""
-    before, after = _flat(default.to_dict()), _flat(used.to_dict())
+    before, after = dotted(default.to_dict()), dotted(used.to_dict())
     return {key: value for key, value in after.items() if before.get(key) != value}
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        k: v
-        for name, node in tree.items()
-        for k, v in _flat(node, f"{prefix}.{name}" if prefix else name).items()
-    }

@@ -14,10 +14,9 @@ Sinkhorn divergence instead.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -185,11 +184,8 @@ def _transport_cost(cost_AB: Tensor) -> Tensor:
     """Least mean cost of moving one uniform sample onto the other."""
     import ot
 
-    known = cost_AB.detach().double().cpu().numpy()
-    if 1 in known.shape:
-        return cost_AB.mean()  # there is one plan only
-    plan = ot.emd([], [], known, numItermax=_PIVOTS)
-    return (torch.from_numpy(cast("npt.NDArray[np.float64]", plan)).to(cost_AB) * cost_AB).sum()
+    cost: Tensor = ot.emd2([], [], cost_AB.double(), numItermax=_PIVOTS)  # with its gradient into the costs
+    return cost.to(cost_AB.dtype)
 
 
 _Moments = tuple[Tensor, Tensor]
