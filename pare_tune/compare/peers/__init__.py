@@ -13,8 +13,8 @@ _HOMES: Mapping[str, str] = {
     "catboost": "trees.CATBOOST",
     "hist-gradient-boosting": "trees.HISTOGRAM",
     "linear": "linear.LINEAR",
-    "fno": "fno.FNO",
-    "unet": "unet.UNET",
+    "fno": "grids.FNO",
+    "unet": "grids.UNET",
     "minirocket": "minirocket.MINIROCKET",
     "perceiver": "perceiver.PERCEIVER",
 }
