@@ -131,8 +131,8 @@ def compare(
 
 
 def _show(plan: Plan, results: list[CellResult], out: Path, as_json: bool) -> None:
+    from pare_tune.compare.comparison import summarise
     from pare_tune.compare.export import PAGE, write_files
-    from pare_tune.compare.summary import summarise
     from pare_tune.compare.terminal import comparison_view
 
     found = summarise(plan, results)

@@ -67,10 +67,10 @@ def load_result(folder: Path) -> CellResult | None:
     path = folder / RESULT
     if not path.is_file():
         return None
-    known = {f.name for f in fields(CellResult)}
+    names = {f.name for f in fields(CellResult)}
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return CellResult(**{k: v for k, v in tree.items() if k in known})
+        return CellResult(**{k: v for k, v in tree.items() if k in names})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{path} is damaged ({error}); delete its folder, and the cell runs again"
@@ -79,9 +79,9 @@ def load_result(folder: Path) -> CellResult | None:
 
 def cell_folder(root: Path, task: str, method: str, seed: int) -> Path:
     """Where a cell lives."""
-    return root / CELLS / _plain(task) / _plain(method) / f"seed-{seed}"
+    return root / CELLS / _folder_name(task) / _folder_name(method) / f"seed-{seed}"
 
 
-def _plain(name: str) -> str:
+def _folder_name(name: str) -> str:
     # `openml:31` and the like are no folder names everywhere.
     return re.sub(r"[^\w.@+-]", "_", name)

@@ -60,8 +60,8 @@ def run_plan(
                     _run(missing, lambda cells: _on_ray(cells, cache, gpus), counted, cache)
             else:
                 _run(missing, lambda cells: (finish(cell, cache) for cell in cells), counted, cache)
-    found = load_results(plan)
-    return [result for result in found if result is not None]
+    results = load_results(plan)
+    return [result for result in results if result is not None]
 
 
 def load_results(plan: Plan) -> list[CellResult | None]:
@@ -144,6 +144,6 @@ def _prepare(cells: Sequence[Cell], cache: Path | None) -> None:
 
 def _forget_failures(cells: Sequence[Cell]) -> None:
     for cell in cells:
-        found = load_result(cell.folder)
-        if found is not None and found.state == "failed":
+        result = load_result(cell.folder)
+        if result is not None and result.state == "failed":
             forget(cell)

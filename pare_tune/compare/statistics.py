@@ -67,12 +67,12 @@ class Ranking:
         if math.isnan(self.critical):
             return []
         order = sorted(range(len(self.ranks)), key=lambda i: self.ranks[i])
-        found: list[tuple[int, ...]] = []
+        groups: list[tuple[int, ...]] = []
         for start in range(len(order)):
             inside = [i for i in order[start:] if self.ranks[i] - self.ranks[order[start]] < self.critical]
-            if len(inside) > 1 and not any(set(inside) <= set(group) for group in found):
-                found.append(tuple(inside))
-        return found
+            if len(inside) > 1 and not any(set(inside) <= set(group) for group in groups):
+                groups.append(tuple(inside))
+        return groups
 
 
 def relative_difference(a: float, b: float, direction: Direction) -> float:

@@ -46,18 +46,18 @@ def search_for(cell: Cell, *, cache: Path | None = None) -> None:
         SearchInterrupted, StudyFailed, StorageError, ClusterError: as `tune.run.search`.
     """
     runs = cell.config.runs
-    found = _run_in(runs)
-    if found is None:
+    run = _run_in(runs)
+    if run is None:
         shutil.rmtree(runs, ignore_errors=True)  # killed before it was a run
         search(cell.config, cache=cache)
-    elif not _is_searched(found):
-        resume(found, cache=cache)
+    elif not _is_searched(run):
+        resume(run, cache=cache)
 
 
 def is_searched(cell: Cell) -> bool:
     """Whether the search that a cell needs has ended."""
-    found = _run_in(cell.config.runs)
-    return found is not None and _is_searched(found)
+    run = _run_in(cell.config.runs)
+    return run is not None and _is_searched(run)
 
 
 def finish(cell: Cell, cache: Path | None = None) -> CellResult:
@@ -72,15 +72,15 @@ def finish(cell: Cell, cache: Path | None = None) -> CellResult:
     if cell.unfit is not None:
         return save(CellResult(**_key(cell), state="unfit", cause=cell.unfit), cell)
     try:
-        found = (_peer if cell.is_peer else _ours)(cell, cache)
+        result = (_peer if cell.is_peer else _ours)(cell, cache)
     except (StorageError, DataError):
         raise
     except PareTuneError as error:
-        found = failure(cell, str(error))
+        result = failure(cell, str(error))
     except Exception as error:
         traceback.print_exc()
-        found = failure(cell, f"{type(error).__name__}: {error}")
-    return save(found, cell)
+        result = failure(cell, f"{type(error).__name__}: {error}")
+    return save(result, cell)
 
 
 def forget(cell: Cell) -> None:
@@ -89,7 +89,7 @@ def forget(cell: Cell) -> None:
         (cell.folder / name).unlink(missing_ok=True)
     shutil.rmtree(cell.folder / FINAL, ignore_errors=True)
     run = _run_in(cell.config.runs)
-    if run is not None and ((found := _record(run)) is None or found.best is None):
+    if run is not None and ((record := _record(run)) is None or record.best is None):
         shutil.rmtree(cell.config.runs, ignore_errors=True)
 
 
@@ -107,8 +107,8 @@ def save(result: CellResult, cell: Cell) -> CellResult:
 def _ours(cell: Cell, cache: Path | None) -> CellResult:
     config, spent = cell.config.trial, _Spent()
     if cell.needs_search:
-        found = snapshot(_searched(cell))
-        config, spent = _chosen(cell, found), _Spent.of(found)
+        record = snapshot(_searched(cell))
+        config, spent = _chosen(cell, record), _Spent.of(record)
     final = ModelFolder(cell.folder / FINAL)
     if not final.is_complete:
         run_final(
@@ -146,7 +146,7 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         batch_size=trial.train.batch_size * trial.train.accumulation,
         device=pick_device(),
     )
-    found = search_peer(
+    searched = search_peer(
         peer,
         problem,
         cell.folder,
@@ -157,13 +157,13 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
     test = Examples(open_test(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache))
     return _done(
         cell,
-        test=score_outputs(problem, test, found.fitted.predict(test.x)),
-        validation=found.validation,
+        test=score_outputs(problem, test, searched.fitted.predict(test.x)),
+        validation=searched.validation,
         test_samples=len(test),
-        trials=found.trials,
-        epochs=found.epochs,
-        seconds=found.seconds,
-        settings=found.settings,
+        trials=searched.trials,
+        epochs=searched.epochs,
+        seconds=searched.seconds,
+        settings=searched.settings,
     )
 
 
@@ -174,9 +174,9 @@ class _Spent:
         self.trials, self.epochs, self.seconds = trials, epochs, seconds
 
     @classmethod
-    def of(cls, found: Snapshot) -> _Spent:
+    def of(cls, record: Snapshot) -> _Spent:
         return cls(
-            len(found.trials), sum(t.epoch for t in found.trials), sum(t.seconds for t in found.trials)
+            len(record.trials), sum(t.epoch for t in record.trials), sum(t.seconds for t in record.trials)
         )
 
 
@@ -195,10 +195,10 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 
 def _searched(cell: Cell) -> Path:
-    found = _run_in(cell.config.runs)
-    if found is None:
+    run = _run_in(cell.config.runs)
+    if run is None:
         raise ConfigError(f"the search in {cell.config.runs} is missing")
-    return found
+    return run
 
 
 def _run_in(runs: Path) -> Path | None:
@@ -213,10 +213,10 @@ def _run_in(runs: Path) -> Path | None:
 
 def _is_searched(run: Path) -> bool:
     """Whether the search has ended and left its best; killed between the two, it must be resumed."""
-    found = _record(run)
-    if found is None or not found.finished:
+    record = _record(run)
+    if record is None or not record.finished:
         return False
-    return found.best is None or RunFolder(run).best_number() == found.best.number
+    return record.best is None or RunFolder(run).best_number() == record.best.number
 
 
 def _record(run: Path) -> Snapshot | None:
@@ -227,11 +227,11 @@ def _record(run: Path) -> Snapshot | None:
         return None
 
 
-def _chosen(cell: Cell, found: Snapshot) -> TrialConfig:
-    if found.best is None:
-        causes = ", ".join(sorted({t.cause or t.state for t in found.trials}))
+def _chosen(cell: Cell, record: Snapshot) -> TrialConfig:
+    if record.best is None:
+        causes = ", ".join(sorted({t.cause or t.state for t in record.trials}))
         raise TrialFailed(f"no trial of the search is complete ({causes})", cause="crashed")
-    return load_trial(RunFolder(found.run).best_yaml)
+    return load_trial(RunFolder(record.run).best_yaml)
 
 
 def _changes(default: TrialConfig, used: TrialConfig) -> dict[str, Any]:

@@ -119,8 +119,8 @@ def classes_of(y: Tensor, *, seed: int = 0, k: int = PSEUDO_CLASSES) -> Tensor:
     different = len(np.unique(rows, axis=0))
     if different <= k:
         return torch.from_numpy(np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
-    found = KMeans(k, n_init=4, random_state=seed).fit_predict(rows)
-    return torch.from_numpy(found.astype(np.int64))
+    clusters = KMeans(k, n_init=4, random_state=seed).fit_predict(rows)
+    return torch.from_numpy(clusters.astype(np.int64))
 
 
 def _prepared(x: Tensor, y: Tensor | None, max_samples: int, seed: int) -> tuple[Tensor, Tensor | None]:

@@ -94,10 +94,10 @@ def performance_profile(table: pd.DataFrame) -> pd.DataFrame:
     ratios = performance_ratios(table)
     rows = []
     for method in ratios.columns:
-        found = ratios[method].to_numpy()
-        for tau in sorted({1.0, *(r for r in found.tolist() if math.isfinite(r))}):
+        mine = ratios[method].to_numpy()
+        for tau in sorted({1.0, *(r for r in mine.tolist() if math.isfinite(r))}):
             # Scores are rounded before they are divided, so that equal ones may differ in the last bits.
-            rows.append((str(method), tau, float((found <= tau * (1 + 1e-12)).mean())))
+            rows.append((str(method), tau, float((mine <= tau * (1 + 1e-12)).mean())))
     return pd.DataFrame(rows, columns=["method", "tau", "share"])
 
 

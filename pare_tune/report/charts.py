@@ -116,12 +116,12 @@ def confirmation_chart(s: Snapshot) -> Chart | None:
 
 def _repeated(s: Snapshot) -> dict[int, list[float]]:
     """Trial → its scores with fresh seeds, best mean first."""
-    found: dict[int, list[float]] = {}
+    scores: dict[int, list[float]] = {}
     for t in s.trials:
         if t.repeats is not None and t.state == "complete" and t.best_score is not None:
-            found.setdefault(t.repeats, []).append(t.best_score)
+            scores.setdefault(t.repeats, []).append(t.best_score)
     sign = 1 if s.direction == "min" else -1
-    return dict(sorted(found.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
+    return dict(sorted(scores.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
 
 
 def _repeated_name(s: Snapshot, number: int) -> str:

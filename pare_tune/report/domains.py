@@ -49,28 +49,28 @@ def finished_trials(snapshot: Snapshot) -> list[TrialView]:
     return sorted(finished, key=lambda t: (t.number == best, t.number == 0))
 
 
-def study_of(snapshot: Snapshot, trials: Sequence[TrialView], known: Mapping[str, BaseDistribution]) -> Study:
+def study_of(snapshot: Snapshot, trials: Sequence[TrialView], space: Mapping[str, BaseDistribution]) -> Study:
     """Trials as a study in memory: what Optuna's evaluators and charts take."""
     import optuna
 
     with quiet_optuna():
         study = optuna.create_study(direction="minimize" if snapshot.direction == "min" else "maximize")
         for trial in trials:
-            params = {name: value for name, value in trial.params.items() if name in known}
-            distributions = {name: known[name] for name in params}
+            params = {name: value for name, value in trial.params.items() if name in space}
+            distributions = {name: space[name] for name in params}
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=distributions, value=trial.best_score)
             )
     return study
 
 
-def importances(snapshot: Snapshot, known: Mapping[str, BaseDistribution]) -> dict[str, float] | None:
+def importances(snapshot: Snapshot, space: Mapping[str, BaseDistribution]) -> dict[str, float] | None:
     """Share of each setting in how good a finished trial is, by PED-ANOVA (arXiv:2304.10255); largest first.
 
     None where fewer than `MIN_TRIALS` trials finished or nothing was varied.
     """
     trials = finished_trials(snapshot)
-    varied = {name: domain for name, domain in known.items() if not domain.single()}
+    varied = {name: domain for name, domain in space.items() if not domain.single()}
     if len(trials) < MIN_TRIALS or not varied:
         return None
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances

@@ -136,16 +136,16 @@ def _trial_ended(s: Snapshot, trial: TrialView) -> Event:
 
 def _new_best(s: Snapshot, trial: TrialView) -> Event:
     default = s.default
-    known = default is not None and default.state == "complete"
+    finished = default is not None and default.state == "complete"
     fields = {
         **about(s),
         "trial": trial.number,
         "score": trial.best_score,
-        "default_score": default.best_score if default is not None and known else None,
+        "default_score": default.best_score if default is not None and finished else None,
         "params": trial.params,
     }
     note = ", the paper's default" if trial.number == 0 else ""
-    if default is not None and known and trial.number != 0:
+    if default is not None and finished and trial.number != 0:
         note = f" (the paper's default: {words.score(default.best_score, s.unit)})"
     return Event(
         "new_best", fields, f"new best: {words.score(trial.best_score, s.unit)}, trial {trial.number}{note}"

@@ -97,7 +97,7 @@ def measured(s: Snapshot) -> list[Measured]:
         ("Samples a second", "samples_per_s", words.number),
         ("Memory of its process", "memory_mb", lambda mb: words.size(round(mb * 1e6))),
     )
-    found = []
+    rows = []
     for name, field, say in fields:
         values = {
             t.number: v for t in s.trials if (v := _median(t, field, most=field == "memory_mb")) is not None
@@ -105,8 +105,8 @@ def measured(s: Snapshot) -> list[Measured]:
         if values:
             at = max(values, key=lambda n: values[n])
             middle = statistics.median(values.values())
-            found.append(Measured(name, say(min(values.values())), say(middle), say(values[at]), at))
-    return found
+            rows.append(Measured(name, say(min(values.values())), say(middle), say(values[at]), at))
+    return rows
 
 
 def dotted(tree: Mapping[Any, Any], above: str = "") -> dict[str, Any]:

@@ -44,7 +44,7 @@ def finishes(s: Snapshot) -> list[Finish]:
     trials = sorted(s.trials, key=lambda t: t.number)
     timed = all("elapsed" in r for t in trials for r in t.curve)
     reports = sorted(float(r["elapsed"]) for t in trials for r in t.curve) if timed else []
-    found: list[Finish] = []
+    ended: list[Finish] = []
     spent = 0
     for t in trials:
         spent += t.epoch
@@ -52,10 +52,10 @@ def finishes(s: Snapshot) -> list[Finish]:
             continue
         if timed and t.curve:
             end = float(t.curve[-1]["elapsed"])
-            found.append(Finish(t.number, t.best_score, bisect.bisect_right(reports, end), end))
+            ended.append(Finish(t.number, t.best_score, bisect.bisect_right(reports, end), end))
         else:
-            found.append(Finish(t.number, t.best_score, spent, None))
-    return sorted(found, key=lambda f: f.epochs)
+            ended.append(Finish(t.number, t.best_score, spent, None))
+    return sorted(ended, key=lambda f: f.epochs)
 
 
 def confirmation_start(s: Snapshot) -> tuple[int, float | None] | None:
@@ -71,22 +71,22 @@ def confirmation_start(s: Snapshot) -> tuple[int, float | None] | None:
 
 def incumbent_charts(s: Snapshot) -> list[Chart]:
     """Over epochs and, where it is known, over time; none before a trial has finished."""
-    found = finishes(s)
-    if not found:
+    ended = finishes(s)
+    if not ended:
         return []
     spent = sum(t.epoch for t in s.trials)
     starts = confirmation_start(s)
     by_epochs = _chart(
-        s, found, [f.epochs for f in found], spent, "epochs trained, all trials", None if starts is None else starts[0]
+        s, ended, [f.epochs for f in ended], spent, "epochs trained, all trials", None if starts is None else starts[0]
     )  # fmt: skip
     charts = [Chart("incumbent", "Best score over the epochs", _caption(s, starts is not None), by_epochs)]
-    seconds = [f.seconds for f in found if f.seconds is not None]
-    if len(seconds) == len(found):
+    seconds = [f.seconds for f in ended if f.seconds is not None]
+    if len(seconds) == len(ended):
         end = max(s.elapsed_s, seconds[-1])
         scale, name = time_scale(end)
         begin = starts[1] if starts is not None else None
         figure = _chart(
-            s, found, [v / scale for v in seconds], end / scale, f"wall time, {name}", begin and begin / scale
+            s, ended, [v / scale for v in seconds], end / scale, f"wall time, {name}", begin and begin / scale
         )
         caption = (
             "The same over the wall time. Flat stretches that are longer here than above are trials that took longer, "
@@ -157,17 +157,17 @@ def _so_far(s: Snapshot, ended: Sequence[Finish]) -> list[float]:
 
 def _chart(
     s: Snapshot,
-    found: Sequence[Finish],
+    ended: Sequence[Finish],
     x: Sequence[float],
     end: float,
     x_title: str,
     confirmed: float | None,
 ) -> dict[str, Any]:
-    best = _so_far(s, found)
+    best = _so_far(s, ended)
     data: list[dict[str, Any]] = [
         {
             "type": "scatter", "mode": "markers", "name": "finished trial", "x": rounded(x),
-            "y": rounded([f.score for f in found]), "text": [str(f.number) for f in found],
+            "y": rounded([f.score for f in ended]), "text": [str(f.number) for f in ended],
             "marker": {"color": COLOURS["complete"], "size": 6, "opacity": 0.55},
             "hovertemplate": f"trial %{{text}}<br>%{{y}}{unit(s)}<extra></extra>",
         },
@@ -194,7 +194,7 @@ def _chart(
                 "label": {"text": "confirmation", "textposition": "top right", "font": {"size": 11}},
             }
         ]  # fmt: skip
-    return draw(data, x_title, {**score_axis(s), **window(s, [f.score for f in found])}, **layout)
+    return draw(data, x_title, {**score_axis(s), **window(s, [f.score for f in ended])}, **layout)
 
 
 def _caption(s: Snapshot, confirmed: bool) -> str:

@@ -59,12 +59,12 @@ def importance_chart(importances: Mapping[str, float]) -> Chart:
     return Chart("importance", "What mattered", caption, figure, height=90 + 30 * len(names))
 
 
-def slice_charts(s: Snapshot, known: Mapping[str, BaseDistribution]) -> list[Chart]:
+def slice_charts(s: Snapshot, space: Mapping[str, BaseDistribution]) -> list[Chart]:
     """Score against each searched setting, one small chart each."""
     finished = finished_trials(s)
     shown = window(s, [t.best_score for t in finished if t.best_score is not None])
     charts: list[Chart] = []
-    for name, domain in known.items():
+    for name, domain in space.items():
         trials = [t for t in finished if name in t.params]
         if domain.single() or len(trials) < 2:
             continue
@@ -83,7 +83,7 @@ def slice_charts(s: Snapshot, known: Mapping[str, BaseDistribution]) -> list[Cha
 
 
 def pair_charts(
-    s: Snapshot, known: Mapping[str, BaseDistribution], shares: Mapping[str, float] | None
+    s: Snapshot, space: Mapping[str, BaseDistribution], shares: Mapping[str, float] | None
 ) -> list[Chart]:
     """Optuna's rank plots of the pairs of the settings that mattered most; none without importances."""
     finished = finished_trials(s)
@@ -94,17 +94,17 @@ def pair_charts(
     ):
         trials = [t for t in finished if x in t.params and y in t.params]
         if len(trials) >= MIN_TOGETHER and len(charts) < PAIRS:
-            charts.append(_pair(s, trials, x, y, known, f"pair-{len(charts)}"))
+            charts.append(_pair(s, trials, x, y, space, f"pair-{len(charts)}"))
     return charts
 
 
 def _pair(
-    s: Snapshot, trials: Sequence[TrialView], x: str, y: str, known: Mapping[str, BaseDistribution], key: str
+    s: Snapshot, trials: Sequence[TrialView], x: str, y: str, space: Mapping[str, BaseDistribution], key: str
 ) -> Chart:
     from optuna.visualization import plot_rank
 
     with quiet_optuna():
-        ranked = plot_rank(study_of(s, trials, {x: known[x], y: known[y]}), params=[x, y])
+        ranked = plot_rank(study_of(s, trials, {x: space[x], y: space[y]}), params=[x, y])
     points, scale = json.loads(ranked.to_json())["data"]
     look = _markers(s, trials)
     # Coloured by rank as all others, so an open shape would lose its colour.
@@ -118,10 +118,10 @@ def _pair(
         "hovertemplate": "%{hovertext}<br>%{x}, %{y}<extra></extra>",
     }
     for axis, name in (("x", x), ("y", y)):
-        if not is_number(known[name]):
+        if not is_number(space[name]):
             points[axis] = [plain(words.setting(t.params[name])) for t in trials]
-    figure = draw([points, scale], plain(x), {"title": {"text": plain(y)}, **setting_axis(known[y])})
-    figure["layout"]["xaxis"] |= setting_axis(known[x])
+    figure = draw([points, scale], plain(x), {"title": {"text": plain(y)}, **setting_axis(space[y])})
+    figure["layout"]["xaxis"] |= setting_axis(space[x])
     figure["layout"]["showlegend"] = False
     return Chart(key, f"{x} and {y}", "", figure, height=300)
 

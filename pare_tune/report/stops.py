@@ -108,31 +108,31 @@ def stopping(s: Snapshot) -> Stopping | None:
     return Stopping(tuple(rated), rungs, sum(t.stopped == "budget" for t in pruned), margin)
 
 
-def stopping_lines(s: Snapshot, found: Stopping) -> list[str]:
+def stopping_lines(s: Snapshot, stopped: Stopping) -> list[str]:
     """What to say of it: the counts, the rule, and what else ended trials."""
-    counts = found.verdicts
+    counts = stopped.verdicts
     lines = []
-    if found.stops:
+    if stopped.stops:
         told = [f"{counts[v]} {v}" for v in ("right", "doubtful", "not known") if counts[v]]
-        lines.append(f"Of {words.plural(len(found.stops), 'trial')} stopped early: {', '.join(told)}.")
+        lines.append(f"Of {words.plural(len(stopped.stops), 'trial')} stopped early: {', '.join(told)}.")
         lines.append(
             f"The rule: a stop was right if at least {MIN_WITNESSES} finished trials were no better at the same epoch "
-            f"and none of them ended within {words.margin(s, found.margin)} of the best score of the search "
+            f"and none of them ended within {words.margin(s, stopped.margin)} of the best score of the search "
             f"({_margin_source(s)}); doubtful if one did; not known if there are fewer such trials."
         )
-    if found.cut_by_budget:
+    if stopped.cut_by_budget:
         lines.append(
-            f"{words.plural(found.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
+            f"{words.plural(stopped.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
         )
     return lines
 
 
-def stopping_chart(s: Snapshot, found: Stopping) -> Chart | None:
+def stopping_chart(s: Snapshot, stopped: Stopping) -> Chart | None:
     """Score at the rung where most were stopped against the score at the end; None with too few finished trials."""
     finished = _finished(s)
-    if not found.rungs or len(finished) < 3:
+    if not stopped.rungs or len(finished) < 3:
         return None
-    rung = max(found.rungs, key=lambda r: r.stopped)
+    rung = max(stopped.rungs, key=lambda r: r.stopped)
     best = s.best.number if s.best is not None else 0
     plain_ones = [t for t in finished if t.number not in (0, best)]
     groups: list[tuple[str, list[TrialView], dict[str, Any]]] = [
@@ -152,10 +152,10 @@ def stopping_chart(s: Snapshot, found: Stopping) -> Chart | None:
         for name, trials, marker in groups
         if trials
     ]  # fmt: skip
-    here = [stop for stop in found.stops if stop.epoch == rung.epoch and stop.score is not None]
+    here = [stop for stop in stopped.stops if stop.epoch == rung.epoch and stop.score is not None]
     ends = window(s, [t.best_score for t in finished if t.best_score is not None])
-    known = [t.best_score for t in finished if t.best_score is not None]
-    worst = max(known) if s.direction == "min" else min(known)
+    all_ends = [t.best_score for t in finished if t.best_score is not None]
+    worst = max(all_ends) if s.direction == "min" else min(all_ends)
     level = ends["range"][1 if s.direction == "min" else 0] if ends else worst
     data.append(
         {

@@ -223,9 +223,9 @@ def incumbents(snapshot: Snapshot) -> list[tuple[int, float]]:
     for trial in sorted(snapshot.searched, key=lambda t: t.number):
         if trial.state not in _ENDED:
             break
-        found = trial.best_score if trial.state == "complete" else None
-        if found is not None and math.isfinite(found) and (best is None or snapshot.better(found, best)):
-            best = found
+        score = trial.best_score if trial.state == "complete" else None
+        if score is not None and math.isfinite(score) and (best is None or snapshot.better(score, best)):
+            best = score
         if best is not None:
             points.append((trial.number, best))
     return points
@@ -271,8 +271,8 @@ class _EventFile:
 def _leads(s: Snapshot, trial: TrialView) -> bool:
     """Whether a running trial is already better than every finished one."""
     best = s.best.best_score if s.best is not None else None
-    found = trial.best_score
-    return best is not None and found is not None and s.better(found, best)
+    score = trial.best_score
+    return best is not None and score is not None and s.better(score, best)
 
 
 def _file_writer(writer: SummaryWriter) -> Any:

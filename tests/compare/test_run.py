@@ -15,10 +15,10 @@ import torch
 from pare_tune.compare import plan as planning
 from pare_tune.compare import work
 from pare_tune.compare.cell import CellResult, load_result
+from pare_tune.compare.comparison import summarise
 from pare_tune.compare.peers import PEERS
 from pare_tune.compare.plan import Plan, make_plan
 from pare_tune.compare.run import run_plan
-from pare_tune.compare.summary import summarise
 from pare_tune.errors import ClusterError, DataError, RunBusy
 from pare_tune.tasks.base import Task
 from pare_tune.train import build

@@ -213,15 +213,15 @@ def flat(x: Array) -> Array:
 
 def varying(x: Array) -> npt.NDArray[np.bool_]:
     """Which features differ between samples (N, features)."""
-    found: npt.NDArray[np.bool_] = (x != x[:1]).any(axis=0)
-    return found if found.any() else np.ones_like(found)
+    differs: npt.NDArray[np.bool_] = (x != x[:1]).any(axis=0)
+    return differs if differs.any() else np.ones_like(differs)
 
 
 def logits_of(probabilities: Array, classes: Array, num_classes: int) -> npt.NDArray[np.float32]:
     """Log-probabilities (N, num_classes) of a classifier that knows only `classes`, its columns."""
-    found = np.full((len(probabilities), num_classes), _TINY)
-    found[:, classes] = np.maximum(np.asarray(probabilities, dtype=np.float64), _TINY)
-    logits: npt.NDArray[np.float32] = np.log(found).astype(np.float32)
+    all_classes = np.full((len(probabilities), num_classes), _TINY)
+    all_classes[:, classes] = np.maximum(np.asarray(probabilities, dtype=np.float64), _TINY)
+    logits: npt.NDArray[np.float32] = np.log(all_classes).astype(np.float32)
     return logits
 
 

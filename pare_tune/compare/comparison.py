@@ -52,8 +52,8 @@ class Score:
             return "n/a"
         if not self.scores:
             return "failed" if self.missing else "–"
-        found = plus_minus(self.mean, self.spread)
-        return found if len(self.scores) == self.asked else f"{found} ({len(self.scores)} of {self.asked})"
+        said = plus_minus(self.mean, self.spread)
+        return said if len(self.scores) == self.asked else f"{said} ({len(self.scores)} of {self.asked})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
