@@ -159,9 +159,9 @@ def _checked(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
-        found = ", ".join(map(str, table.columns)) or "none"
+        has = ", ".join(map(str, table.columns)) or "none"
         raise DataError(
-            f"{where}: a table of scores has columns {', '.join(COLUMNS)}; {missing[0]!r} is missing (found: {found})"
+            f"{where}: a table of scores has columns {', '.join(COLUMNS)}; {missing[0]!r} is missing (found: {has})"
         )
     if table.empty:
         raise DataError(f"{where}: a table of scores needs at least one row")
