@@ -6,7 +6,6 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pare_tune.compare.plan import TaskFacts
 from pare_tune.compare.plots import drawings
 from pare_tune.data.files import write_text
 from pare_tune.figures.sheet import Drawing, style, write
+from pare_tune.report.render import render_template
 from pare_tune.report.words import duration, number
 
 SCORES, PAIRS, MARKDOWN, LATEX, PAGE = "scores.csv", "pairs.csv", "compare.md", "compare.tex", "compare.html"
@@ -191,21 +191,11 @@ def latex(comparison: Comparison) -> str:
 
 def page(comparison: Comparison, made: Sequence[Drawing]) -> str:
     """One self-contained page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("pare_tune.compare", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = (resources.files("pare_tune.report") / "page" / "report.css").read_text(encoding="utf-8")
     head, rows = score_rows(comparison)
     best = [[comparison.is_best(task, name) for name in comparison.names] for task in comparison.tasks]
-    return environment.get_template("compare.html.j2").render(
-        css=Markup(css),
+    return render_template(
+        "pare_tune.compare",
+        "compare.html.j2",
         title=comparison.title,
         head=head,
         rows=list(zip(rows, best, strict=True)),

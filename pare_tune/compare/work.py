@@ -105,10 +105,10 @@ def save(result: CellResult, cell: Cell) -> CellResult:
 
 
 def _ours(cell: Cell, cache: Path | None) -> CellResult:
-    config, spent = cell.config.trial, _Spent()
+    config, trials, epochs, seconds = cell.config.trial, 1, 0, 0.0
     if cell.needs_search:
         record = snapshot(_searched(cell))
-        config, spent = _chosen(cell, record), _Spent.of(record)
+        config, (trials, epochs, seconds) = _chosen(cell, record), _spent(record)
     final = ModelFolder(cell.folder / FINAL)
     if not final.is_complete:
         run_final(
@@ -124,9 +124,9 @@ def _ours(cell: Cell, cache: Path | None) -> CellResult:
         test=metrics["test"],
         validation=metrics["validation"],
         test_samples=metrics["test_samples"],
-        trials=max(spent.trials, 1),
-        epochs=spent.epochs + metrics["epochs"],
-        seconds=spent.seconds + metrics["seconds"],
+        trials=trials,
+        epochs=epochs + metrics["epochs"],
+        seconds=seconds + metrics["seconds"],
         note=f"{used.method} stood in: a sample is one token" if stood_in else None,
         settings=_changes(cell.config.trial, used),
     )
@@ -167,17 +167,10 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
     )
 
 
-class _Spent:
-    """What a search took."""
-
-    def __init__(self, trials: int = 0, epochs: int = 0, seconds: float = 0.0) -> None:
-        self.trials, self.epochs, self.seconds = trials, epochs, seconds
-
-    @classmethod
-    def of(cls, record: Snapshot) -> _Spent:
-        return cls(
-            len(record.trials), sum(t.epoch for t in record.trials), sum(t.seconds for t in record.trials)
-        )
+def _spent(search: Snapshot) -> tuple[int, int, float]:
+    """Trials, epochs and seconds that a search took."""
+    trials = search.trials
+    return len(trials), sum(t.epoch for t in trials), sum(t.seconds for t in trials)
 
 
 def _done(cell: Cell, *, test: float | None, **values: Any) -> CellResult:

@@ -220,7 +220,8 @@ def verdict(snapshot: Snapshot) -> str:
         text += " with 1 fresh seed, which says nothing of the seeds' spread"
     text += f".{cut_off(snapshot)}"
     if comparison.may_be_noise:
-        text += f" Late in training the score moves as much from epoch to epoch ({comparison.wobble_text}): it may be noise."
+        moves = comparison.wobble_text
+        text += f" Late in training the score moves as much from epoch to epoch ({moves}): it may be noise."
     return text
 
 
