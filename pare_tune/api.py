@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,10 +28,11 @@ from pare_tune.config import (
     task_of,
     validate,
 )
-from pare_tune.data.files import plain_json, write_text
+from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, RunBusy, StorageError
 from pare_tune.method import METHODS
 from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, write_report
+from pare_tune.report.follow import follow_epochs
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
@@ -197,7 +196,7 @@ def train(
         # Ray Train is slow to import, and predicting needs none of it.
         from pare_tune.train.worker import launch_final
 
-        with _follow(folder, [board.add] if observe is None else [board.add, observe]):
+        with follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]):
             launch_final(
                 trial,
                 folder,
@@ -594,33 +593,3 @@ def _check_continues(
             read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
         )
     write_text(begun, head + now.to_yaml())
-
-
-@contextmanager
-def _follow(folder: Path, observers: Sequence[Callable[[dict[str, Any]], None]]) -> Iterator[None]:
-    """Tell `observers` every line that the workers add to curve.jsonl."""
-    done = threading.Event()
-    seen = 0
-
-    def tell() -> None:
-        nonlocal seen
-        path = folder / CURVE
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = text.splitlines()[: text.count("\n")]
-        for line in lines[seen:]:
-            for observe in observers:
-                observe(plain_json(json.loads(line)))
-        seen = max(seen, len(lines))
-
-    def loop() -> None:
-        while not done.wait(0.5):
-            tell()
-
-    thread = threading.Thread(target=loop, name="epochs", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        tell()

@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -361,10 +361,6 @@ def show_size(size: int) -> str:
     return f"{size} B"
 
 
-STARTUP_TRIALS: Final = 5
-"""Random trials, the default among them, before the model-based ones: in our own searches and in those of peers."""
-
-
 class SearchConfig(_Model):
     """How the search goes on around trial 0."""
 
@@ -372,7 +368,7 @@ class SearchConfig(_Model):
     seed: int = Field(default=0, ge=0, lt=2**31)
     space: Path | None = None
     """A space of your own; None takes the shipped one of the modality."""
-    startup_trials: int = Field(default=STARTUP_TRIALS, ge=1)
+    startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
     source_order: tuple[str, ...] = ()
     """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the trials after those
