@@ -65,6 +65,12 @@ class MatArray:
         raise DataError(f"{self.path} was changed while it was read")
 
 
+def mat_names(path: Path) -> list[str]:
+    """Names of all variables. Raises as `open_mat`."""
+    with _reading(path) as stream:
+        return [variable.array.name for variable in _variables(stream, path)]
+
+
 def open_mat(path: Path, name: str) -> MatArray:
     """The variable `name`: a real array of numbers.
 

@@ -111,7 +111,7 @@ def read_table(path: Path, form: Form) -> Table:
         DataError: the file cannot be read, or differs from `form`.
     """
     try:
-        frame = read_frame(path, as_text=True)
+        frame = read_frame(path, text=None, missing=("?", ""))
     except DataError as error:
         raise DataError(f"{error}; get it again") from error
     target = _target(frame, form, path)
@@ -165,7 +165,9 @@ def encode_official(table: Table, train: Indices, rows: Indices) -> Iterator[Flo
     categorical = [c for c in table.columns if c.is_categorical]
     numeric = [c for c in table.columns if not c.is_categorical]
     if categorical:
-        columns = categorical + [Column(c.name, np.nan_to_num(c.values, nan=0.0)) for c in numeric]
+        columns = categorical + [
+            Column(c.name, np.nan_to_num(c.values.astype(np.float64), nan=0.0)) for c in numeric
+        ]
         tokens = [Token.fit(c, train, rare=1, most=len(train) + 1) for c in columns]
         yield from encode(tokens, columns, rows)
         return

@@ -222,7 +222,9 @@ def test_a_number_that_may_mark_a_missing_one_is_a_warning(tmp_path: Path) -> No
     ("text", "target", "message"),
     [
         ("a,y\n1,2.5\n2,\n3,4\n", "y", r"sample 1 has no target \(y\); leave such samples out"),
-        ("a,y\n1,2.5\n2,n/a\n3,4\n", "y", r"needs numbers, found 'n/a' \(sample 1, y\)"),
+        ("a,y\n1,2.5\n2,n/a\n3,4\n", "y", r"sample 1 has no target \(y\); leave such samples out"),
+        ("a,y\n1,2.5\n2,two\n3,4\n", "y", r"needs numbers, found 'two' \(sample 1, y\)"),
+        ("a,y\n1,\n2,\n3,\n", "y", "y is empty throughout; it cannot be the target"),
         ("a,y\n1,2.5\n2,3\n3,4\n", "t.csv", "inputs and target are one table; say which of its columns"),
         ("a,y\n1,2.5\n2,3\n3,4\n", {"columns": ["y", "y"]}, "each target column once, got y, y"),
     ],

@@ -10,14 +10,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from pare_tune.data.images import ImageFiles, find_images, is_image
+from pare_tune.data.frames import ROW_NUMBERS, TABLES
+from pare_tune.data.images import ImageFiles, find_images
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Split
-from pare_tune.tasks.own.arrays import open_array, read_array
+from pare_tune.tasks.own.arrays import linked_files, open_array, read_labels
 from pare_tune.tasks.own.images import class_of, open_images, pair_masks
 from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
-from pare_tune.tasks.own.spec import TABLES, At, OwnData, Part
-from pare_tune.tasks.own.tables import Long, Table, image_files, read_table, texts, wide_samples
+from pare_tune.tasks.own.spec import HDF5, At, OwnData, Part
+from pare_tune.tasks.own.tables import (
+    Cells,
+    Long,
+    Table,
+    image_files,
+    names_images,
+    numeric_samples,
+    read_table,
+    texts,
+    wide_samples,
+)
 
 _SHOWN = 30
 _WORDS: Final[dict[str, Split]] = {
@@ -31,11 +42,11 @@ class Opened:
     """All samples of a task, in one order."""
 
     inputs: Samples
-    is_table: bool
-    """Rows of features, whose order means nothing."""
+    table: Table | None
+    """Where a sample is a row of features, whose order means nothing: their columns."""
     is_images: bool
     columns: tuple[str, ...]
-    """Of the inputs, where they come from a table."""
+    """Of the inputs, where they come from a table; of dates one a part."""
     labels: Array | None
     """(n,), (n, labels) or (n, numbers), as they stand in the file; None for dense targets."""
     label_names: tuple[str, ...]
@@ -45,6 +56,11 @@ class Opened:
     groups: list[str] | None
     split: list[Split | None] | None
     """What column or files say; None where nothing does, an entry None where val is to be cut from train."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a sample is a row of features."""
+        return self.table is not None
 
 
 def open_data(spec: OwnData) -> Opened:
@@ -68,6 +84,8 @@ def files_of(spec: OwnData) -> Iterator[Path]:
             if at is None or at.file is None:
                 continue
             yield from find_images(at.file).paths if at.file.is_dir() else [at.file]
+            if at.file.suffix.lower() in HDF5 and at.file.is_file():
+                yield from linked_files(at)
             if at.is_table and at.file.is_file():
                 yield from _listed_images(at.file, at.columns)
 
@@ -75,7 +93,7 @@ def files_of(spec: OwnData) -> Iterator[Path]:
 def _listed_images(path: Path, columns: Sequence[str] | None) -> Iterator[Path]:
     """The images that a table names; one that names none may be large, and is not read for that."""
     first = read_table(path, rows=1).frame
-    names = [n for n in columns or first.columns if n in first.columns and is_image(first[n].iloc[0])]
+    names = [n for n in columns or first.columns if n in first.columns and names_images(first[n])]
     if names:
         table = read_table(path)
         for name in names:
@@ -101,9 +119,9 @@ def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
     inputs = source.samples
     return Opened(
         inputs=inputs,
-        is_table=source.is_features,
+        table=source.features,
         is_images=source.is_images,
-        columns=source.columns,
+        columns=_titles(inputs, source.columns),
         labels=labels,
         label_names=names,
         dense=dense,
@@ -113,6 +131,24 @@ def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
         if column is None
         else [_split(v, column, i) for i, v in enumerate(source.per_sample(column, "split"))],
     )
+
+
+def _titles(inputs: Samples, columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(c.title for c in inputs.columns) if isinstance(inputs, Cells) else tuple(columns)
+
+
+def _stacked(tables: Sequence[Table]) -> Table:
+    """One below the other: what a column holds is seen from all of its rows."""
+    import pandas as pd
+
+    first = tables[0]
+    for table in tables[1:]:
+        if differ := set(first.frame.columns) ^ set(table.frame.columns):
+            raise DataError(
+                f"inputs of all splits have the same columns, {sorted(differ)[0]!r} is only in one of {first.path} and "
+                f"{table.path}; name them, as input: {{file: FILE, columns: [A, B]}}"
+            )
+    return Table(first.path, pd.concat([t.frame for t in tables], ignore_index=True))
 
 
 def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
@@ -135,11 +171,16 @@ def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
             f"{' and '.join(', '.join(p.label_names) for p in parts)}; name them, as target: {{file: FILE, columns: "
             f"[A, B]}}"
         )
+    tables = [p.table for p in parts if p.table is not None]
+    table = _stacked(tables) if len(tables) == len(parts) else None
+    inputs = (
+        Joined([p.inputs for p in parts]) if table is None else wide_samples(table, [*table.frame.columns])
+    )
     return Opened(
-        inputs=Joined([p.inputs for p in parts]),
-        is_table=first.is_table,
+        inputs=inputs,
+        table=table,
         is_images=first.is_images,
-        columns=first.columns,
+        columns=first.columns if table is None else _titles(inputs, [*table.frame.columns]),
         labels=np.concatenate(labels) if labels else None,
         label_names=first.label_names,
         dense=Joined(dense) if dense else None,
@@ -211,20 +252,38 @@ class _Inputs:
         )
 
     @property
-    def is_features(self) -> bool:
-        return self.table is not None and isinstance(self.samples, Whole)
+    def features(self) -> Table | None:
+        if self.table is None or not isinstance(self.samples, Whole | Cells):
+            return None
+        return Table(self.path, self.table.frame[[*self.columns]])
 
     def per_sample(self, at: At, role: str) -> Sequence[Any]:
         """One value a sample: of a column of the inputs' table, or of a file of its own."""
         if at.file is None or (at.file == self.path and at.is_table):
             return self._own_column(at, role)
         if at.is_table:
-            table = self._files.table(at.file)
+            table, at = self.beside(at)
             return self._aligned(table, at, _only_column(table, at, role), role)
-        values = read_array(at, role)
+        values = self.labels(at, role)
         if values.ndim != 1:
             raise DataError(f"{at.file}: {role} is one value a sample, found shape {values.shape}")
-        return self._counted(values.tolist(), str(at), role)
+        return values.tolist()
+
+    def labels(self, at: At, role: str) -> Array:
+        """An array of its own, as long as there are samples; arrays of one sample each go by their keys."""
+        labels = read_labels(at, role)
+        require_as_many(self.samples, len(labels.values) if labels.values.ndim else 1, str(at), role)
+        _require_same(self.samples, labels.matched, str(at), role)
+        return labels.values
+
+    def beside(self, at: At) -> tuple[Table, At]:
+        """The table of its own that `at` names; it goes by the inputs' id column where it has one of that name."""
+        assert at.file is not None
+        table = self._files.table(at.file)
+        own = self._at.id
+        return table, at.model_copy(
+            update={"id": own}
+        ) if at.id is None and own in table.frame.columns else at
 
     def each_column(self, at: At, role: str) -> list[Sequence[Any]]:
         """Several columns, as `per_sample`."""
@@ -237,50 +296,54 @@ class _Inputs:
             raise DataError(f"{self.path} is no table, so {role} needs a file of its own, not {at.columns}")
         if self.long is not None:
             return _filled(self.long.constant(at.columns[0]), at, role)
-        return _filled(self.table.column(at.columns[0]).tolist(), at, role)
+        return _filled(self.table.cells(at.columns[0]), at, role)
 
     def _aligned(self, table: Table, at: At, name: str, role: str) -> Sequence[Any]:
-        values = _filled(table.column(name).tolist(), at, role)
-        names = self.long.ids if self.long is not None else self.samples.names
+        values = _filled(table.cells(name), at, role)
         if at.id is None:
-            if self.long is not None:
-                raise DataError(
-                    f"{table.path}: say which column holds the samples' id, as {role}: {{id: COLUMN}}"
-                )
-            return self._counted(values, str(at), role)
+            require_as_many(self.samples, len(values), str(at), role)
+            return values
+        names = self.long.ids if self.long is not None else self.samples.names
         if names is None:
             raise DataError(
                 f"{self.path}: its samples have no names, so the rows of {table.path} cannot go by {at.id}"
             )
         keys = texts(table, at.id)
-        found = dict(zip(keys, values, strict=True))
-        if len(found) < len(keys):
+        by_key = dict(zip(keys, values, strict=True))
+        if len(by_key) < len(keys):
             raise DataError(
                 f"{table.path}: {at.id} {next(k for k in keys if keys.count(k) > 1)} is there twice"
             )
-        missing = [n for n in names if n not in found]
+        missing = [n for n in names if n not in by_key]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(names)} samples have no {role} in {table.path}; the first is {missing[0]}"
             )
-        extra = found.keys() - set(names)
+        extra = by_key.keys() - set(names)
         if extra:
             raise DataError(
                 f"{table.path} names {len(extra)} samples that {self.path} lacks; one is {min(extra)}"
             )
-        return [found[n] for n in names]
-
-    def _counted(self, values: Sequence[Any], where: str, role: str) -> Sequence[Any]:
-        require_as_many(len(self.samples), len(values), self.samples.where, where, role)
-        return values
+        return [by_key[n] for n in names]
 
 
-def require_as_many(inputs: int, others: int, where: str, other: str, role: str) -> None:
-    """Raise DataError unless there is one of `others` for each input."""
-    if inputs != others:
+def require_as_many(inputs: Samples, others: int, where: str, role: str) -> None:
+    """Raise DataError unless there is one of the `others` in `where` for each input."""
+    if len(inputs) != others:
         raise DataError(
-            f"{where} holds {inputs:,} samples and {other} {others:,} {role}s; each sample needs one"
+            f"{inputs.where} holds {len(inputs):,} samples and {where} {others:,} {role}s; each sample needs one"
         )
+
+
+def _require_same(inputs: Samples, matched: Sequence[str] | None, where: str, role: str) -> None:
+    """Raise DataError where the patterns of inputs and others stand for different samples."""
+    if inputs.matched is None or matched is None:
+        return
+    for one, other in zip(inputs.matched, matched, strict=True):
+        if one != other:
+            raise DataError(
+                f"{inputs.where} holds sample {one!r} where {where} holds the {role} of {other!r}"
+            )
 
 
 def _targets(
@@ -294,7 +357,8 @@ def _targets(
         return np.array(class_of(source.path, source.images)), (), None, False
     if spec.kind == "dense":
         dense, are_masks = _dense_target(at, source)
-        require_as_many(len(source.samples), len(dense), source.samples.where, dense.where, "target")
+        require_as_many(source.samples, len(dense), dense.where, "target")
+        _require_same(source.samples, dense.matched, dense.where, "target")
         return None, (), dense, are_masks
     if at.is_table or at.file is None:
         columns = _label_columns(spec, at, source)
@@ -304,17 +368,16 @@ def _targets(
         if spec.kind == "point":
             return values[0], (), None, False
         return np.stack(values, axis=1), columns.columns or (), None, False
-    labels = read_array(at, "target")
+    labels = source.labels(at, "target")
     if labels.ndim == 2 and labels.shape[1] == 1 and spec.kind == "point":
         labels = labels[:, 0]
-    require_as_many(len(source.samples), len(labels), source.samples.where, str(at), "target")
     return labels, (), None, False
 
 
 def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
     if at.columns is not None or at.file is None:
         return at
-    table = source._files.table(at.file)
+    table, at = source.beside(at)
     if spec.kind == "point":
         return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
     if at.file == source.path:
@@ -323,19 +386,19 @@ def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
             f"{{columns: [A, B]}}"
         )
     # Row numbers, which `DataFrame.to_csv` writes unasked, are no target.
-    kept = (str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0"))
+    kept = (name for name in table.frame.columns if name not in (at.id, ROW_NUMBERS))
     return at.model_copy(update={"columns": tuple(kept)})
 
 
 def _only_column(table: Table, at: At, role: str) -> str:
     if at.columns is not None and len(at.columns) == 1:
         return at.columns[0]
-    names = [str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0")]
+    names = [name for name in table.frame.columns if name not in (at.id, ROW_NUMBERS)]
     if at.columns is None and len(names) == 1:
         return names[0]
     raise DataError(
         f"{table.path} has the columns {', '.join(names[:_SHOWN])}; say which one is the {role}: "
-        f"{role}: {{file: {table.path.name}, columns: NAME}}"
+        f"{role}: {table.path.name}:COLUMN"
     )
 
 
@@ -354,18 +417,21 @@ def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
         return source.long.series(names), False
     if source.long is not None:
         raise DataError("series of one row a time step have a dense target in a column of the same table")
-    if len(names) == 1 and is_image(table.column(names[0]).iloc[0]):
+    if len(names) == 1 and names_images(table.column(names[0])):
         paths = image_files(table, names[0])
         files = ImageFiles(paths, [p.name for p in paths])
         return open_images(files, str(table.path), are_masks=True), True
-    return wide_samples(table, names), False
+    return numeric_samples(table, names), False
 
 
 def _filled(values: Sequence[Any], at: At, role: str) -> Sequence[Any]:
     """Raise DataError where a value is missing."""
-    empty = next((i for i, v in enumerate(values) if v is None or v != v), None)
-    if empty is not None:
-        raise DataError(f"sample {empty} has no {role} ({at}); leave such samples out")
+    empty = [row for row, value in enumerate(values) if value is None]
+    if len(empty) == len(values):
+        raise DataError(f"{at} is empty throughout; it cannot be the {role}")
+    if empty:
+        others = f" (nor have {len(empty) - 1:,} others)" if len(empty) > 1 else ""
+        raise DataError(f"sample {empty[0]} has no {role} ({at}){others}; leave such samples out")
     return values
 
 

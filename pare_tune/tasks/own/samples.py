@@ -34,6 +34,7 @@ class Samples(ABC):
         names: one a sample, where the file gives them names.
         scale: of images, what their numbers count; samples of several scales are not read together.
         notes: what was passed over or left out, for people.
+        matched: what the pattern of a key (`*/x`) stood for, one a sample, where samples are arrays of their own.
     """
 
     where: str
@@ -42,6 +43,7 @@ class Samples(ABC):
     names: Sequence[str] | None = None
     scale: str = ""
     notes: tuple[str, ...] = ()
+    matched: tuple[str, ...] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

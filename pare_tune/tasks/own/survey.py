@@ -10,21 +10,26 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune import data
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
+from pare_tune.tasks import columns
 from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks.columns import Token
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Array, Samples
 from pare_tune.tasks.own.scan import Column, Scan, moments, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign
+from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import Float64, Target, find_classes, find_labels, find_values
 
 _NATIVE: Final = 256
@@ -105,7 +110,7 @@ class Surveyed:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
-def survey(spec: OwnData, cache: Path) -> Surveyed:
+def survey(spec: OwnData, cache_folder: Path) -> Surveyed:
     """Look at the data of `spec`, or at what was found when nothing has changed since.
 
     Raises:
@@ -116,13 +121,13 @@ def survey(spec: OwnData, cache: Path) -> Surveyed:
     key = data_key(spec)
 
     def make(folder: Path) -> None:
-        found, split = _look(spec)
-        (folder / "survey.json").write_text(found.to_json(), encoding="utf-8")
+        seen, split = _look(spec)
+        (folder / "survey.json").write_text(seen.to_json(), encoding="utf-8")
         np.save(folder / "split.npy", split)
 
-    folder = prepared(cache / "surveys", f"{spec.name}-{key}", make)
-    text = (folder / "survey.json").read_text(encoding="utf-8")
-    return Surveyed(Survey.from_json(text), np.load(folder / "split.npy", allow_pickle=False), key)
+    made = prepared(cache_folder / "surveys", f"{spec.name}-{key}", make)
+    text = (made / "survey.json").read_text(encoding="utf-8")
+    return Surveyed(Survey.from_json(text), np.load(made / "split.npy", allow_pickle=False), key)
 
 
 def data_key(spec: OwnData) -> str:
@@ -133,10 +138,21 @@ def data_key(spec: OwnData) -> str:
             raise DataError(f"no file or folder {path}")
         stat = path.stat()
         entries.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
-    code = [p.read_text(encoding="utf-8") for p in sorted(Path(__file__).parent.glob("*.py"))]
     # What is scored and how it is weighted changes no sample.
     tree = spec.model_dump(mode="json", exclude={"title", "metric", "class_weights"})
-    return fingerprint(spec=tree, files=entries, code=hashlib.sha256("".join(code).encode()).hexdigest())
+    return fingerprint(spec=tree, files=entries, code=_code())
+
+
+@cache
+def _code() -> str:
+    """A digest of everything that reads, checks and encodes."""
+    readers = [
+        *Path(__file__).parent.glob("*.py"),
+        *Path(data.__path__[0]).glob("*.py"),
+        Path(columns.__file__),
+    ]
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(readers))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _look(spec: OwnData) -> tuple[Survey, Int64]:
@@ -149,7 +165,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     found = Survey(
         layout=_sized(spec, layout, inputs, warnings),
         target=target,
-        inputs=inputs.column,
+        inputs=_input_column(opened.inputs, inputs),
         targets=targets.column,
         samples=len(opened.inputs),
         columns=opened.columns,
@@ -176,7 +192,18 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     return found, split[:0] if problems else split
 
 
+def _input_column(inputs: Samples, scan: Scan) -> Column:
+    if isinstance(inputs, Cells):
+        return replace(scan.column, dtype=inputs.summary(), low=None, high=None)
+    return scan.column
+
+
 def _layout(spec: OwnData, opened: Opened) -> Layout:
+    if isinstance(opened.inputs, Cells) and spec.normalise != "channel":
+        raise DataError(
+            f"normalise: {spec.normalise} goes with numbers without gaps; {opened.inputs.where} holds "
+            f"{opened.inputs.summary()}: take normalise: channel, which brings its numbers to mean 0 and variance 1"
+        )
     return find_layout(
         opened.inputs.shape,
         spec.kind,
@@ -317,10 +344,18 @@ def _with_splits(
     if problems:
         return replace(found, counts=counts, class_counts=of_class, same_across=across)
     target, weight = _fit_target(found.target, opened.dense, codes, train)
+    layout = _fit_layout(found.layout, opened.inputs, train)
+    if isinstance(opened.inputs, Cells):
+        warnings += _spread_thin(layout.tokens, opened.inputs, train)
     return replace(
-        found, counts=counts, class_counts=of_class, same_across=across, target=target, weight=weight,
-        layout=_fit_layout(found.layout, opened.inputs, train),
-    )  # fmt: skip
+        found,
+        counts=counts,
+        class_counts=of_class,
+        same_across=across,
+        target=target,
+        weight=weight,
+        layout=layout,
+    )
 
 
 def _constant_in_train(names: Sequence[str], values: Array) -> list[str]:
@@ -359,7 +394,24 @@ def _repeats(same: Int64, split: Int64) -> tuple[int, Split | None]:
     return sum(int(hits.sum()) for hits in inside.values()), whole[0] if whole else None
 
 
+def _spread_thin(tokens: Sequence[Token], cells: Cells, train: Int64) -> list[str]:
+    """Text of which most is rare says little: names, addresses, remarks."""
+    rare = {
+        token.name: sum(v is not None and v not in token.categories for v in column.values[train].tolist())
+        for token, column in zip(tokens, cells.columns, strict=True)
+        if token.categories is not None
+    }
+    return [
+        f"column {name!r} of {count:,} of {len(train):,} training rows holds text that hardly any other row holds; all "
+        f"of it counts as one category"
+        for name, count in rare.items()
+        if count > len(train) / 2
+    ]
+
+
 def _fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
+    if isinstance(inputs, Cells):
+        return replace(layout, tokens=tuple(Token.fit(column, train) for column in inputs.columns))
     if layout.normalise != "channel":
         return layout
     axis = 2 if layout.modality is Modality.TABLE else 1

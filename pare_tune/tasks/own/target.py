@@ -113,13 +113,17 @@ def find_classes(spec: OwnData, labels: Array) -> tuple[tuple[str, ...], Int64]:
     values: Array = _whole(labels) if labels.dtype.kind == "f" else labels
     if values.dtype.kind == "S":
         values = np.array([v.decode("utf-8", "replace") for v in values.tolist()])
-    found, codes = np.unique(values, return_inverse=True)
-    if spec.classes is None and found.dtype.kind == "i" and found[0] < 0:
+    kinds, codes = np.unique(values, return_inverse=True)
+    if spec.classes is None and kinds.dtype.kind == "i" and kinds[0] < 0:
         raise DataError(
-            f"label {found[0]} (sample {int(np.argmax(values == found[0]))}) is negative: leave samples without a "
+            f"label {kinds[0]} (sample {int(np.argmax(values == kinds[0]))}) is negative: leave samples without a "
             f"label out, or list all labels under classes if it is one"
         )
-    texts = [str(v) for v in found.tolist()] if found.dtype.kind != "b" else [str(int(v)) for v in found]
+    texts = [str(v) for v in kinds.tolist()]
+    if kinds.dtype.kind == "b":
+        # Called 0 and 1 unless the task file calls them false and true, in letters of either size.
+        spelled = {name.lower(): name for name in spec.classes or ()}
+        texts = [spelled.get(text.lower(), str(int(text == "True"))) for text in texts]
     if spec.classes is None:
         return tuple(texts), codes.astype(np.int64)
     unknown = next((i for i, t in enumerate(texts) if t not in spec.classes), None)

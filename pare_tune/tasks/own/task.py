@@ -19,6 +19,7 @@ from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
 from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, survey
+from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels, find_values
 from pare_tune.tasks.stores import default_cache
 
@@ -159,8 +160,13 @@ def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) ->
     targets = (
         _dense_records(opened, found, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
     )
-    for x, y in zip(opened.inputs.each(rows), targets, strict=True):
-        yield {"x": np.ascontiguousarray(found.layout.channels_first(x[None])[0]), "y": y}
+    inputs, layout = opened.inputs, found.layout
+    if isinstance(inputs, Cells):
+        xs: Iterator[Array] = inputs.encoded(layout.tokens, rows)
+    else:
+        xs = (np.ascontiguousarray(layout.channels_first(x[None])[0]) for x in inputs.each(rows))
+    for x, y in zip(xs, targets, strict=True):
+        yield {"x": x, "y": y}
 
 
 def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array]:
@@ -229,9 +235,10 @@ def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, .
 def _read_as(spec: OwnData, found: Survey) -> dict[str, Any]:
     """What the inputs are called in their file, so that new ones are found under the same names."""
     at = next(part.input for _, part in spec.parts())
+    names = dict.fromkeys(token.name for token in found.layout.tokens) or found.columns
     return {
         "key": at.key,
-        "columns": list(found.columns),
+        "columns": list(names),
         "id": at.id,
         "time": at.time,
         "dtype": found.inputs.dtype,
@@ -268,7 +275,9 @@ def _title(found: Survey, target_names: int) -> str:
         Modality.GRID_2D: f"images of {places}",
         Modality.DENSE_2D: f"images of {places}",
     }[layout.modality]
-    channels = f", {layout.num_channels} channels" if layout.num_channels > 1 else ""
+    channels = (
+        f", {layout.num_channels} channels" if layout.channels != "none" and layout.num_channels > 1 else ""
+    )
     comes = {
         "classes": f"{target_names} classes",
         "labels": f"{target_names} labels",
