@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from pare_tune.data.frames import ROW_NUMBERS, TABLES
-from pare_tune.data.images import ImageFiles, find_images
+from pare_tune.data.images import ImageFiles, find_images, is_image
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Split
 from pare_tune.tasks.own.arrays import linked_files, open_array, read_labels
@@ -336,8 +336,11 @@ def require_as_many(inputs: Samples, others: int, where: str, role: str) -> None
 
 
 def _require_same(inputs: Samples, matched: Sequence[str] | None, where: str, role: str) -> None:
-    """Raise DataError where the patterns of inputs and others stand for different samples."""
-    if inputs.matched is None or matched is None:
+    """Raise DataError where the patterns of inputs and others stand for different samples.
+
+    Where they have no name in common (`x0` and `y0`) they go by their order.
+    """
+    if inputs.matched is None or matched is None or not set(inputs.matched) & set(matched):
         return
     for one, other in zip(inputs.matched, matched, strict=True):
         if one != other:
