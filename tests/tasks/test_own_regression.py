@@ -34,7 +34,7 @@ from pare_tune.train.predict import load_model, predict_array, prepare_inputs, t
 
 N = 60
 CPU = torch.device("cpu")
-ONE, TWO = Target(kind="values", names=("y",)), Target(kind="values", names=("a", "b"), spread=(2.0, 1e-3))
+ONE, TWO = Target(output=Numbers, names=("y",)), Target(output=Numbers, names=("a", "b"), spread=(2.0, 1e-3))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pare_tune.data.frames import is_table
 from pare_tune.data.images import find_images
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas
+from pare_tune.tasks.base import Canvas, Dense
 from pare_tune.tasks.own.arrays import open_array
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.layout import Float32, Layout, resized_to
@@ -122,7 +122,7 @@ def _require_shape(samples: Samples, layout: Layout, canvas: Canvas) -> None:
 
 
 def _restored(outputs: Float32, places: Sequence[tuple[int, ...]], layout: Layout, target: Target) -> Float32:
-    if target.kind in ("classes", "labels", "values"):
+    if target.output is not Dense:
         return outputs
     if layout.modality.is_grid:
         sizes = {target.shape} if None not in target.shape else set(places)

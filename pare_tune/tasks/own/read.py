@@ -13,7 +13,7 @@ import numpy as np
 from pare_tune.data.frames import ROW_NUMBERS, TABLES
 from pare_tune.data.images import ImageFiles, find_images, is_image
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Split
+from pare_tune.tasks.base import Dense, Point, Split
 from pare_tune.tasks.own.arrays import linked_files, open_array, read_labels
 from pare_tune.tasks.own.images import class_of, open_images, pair_masks
 from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
@@ -267,7 +267,8 @@ class _Inputs:
         values = self.labels(at, role)
         if values.ndim != 1:
             raise DataError(f"{at.file}: {role} is one value a sample, found shape {values.shape}")
-        return values.tolist()
+        cells: list[Any] = values.tolist()
+        return cells
 
     def labels(self, at: At, role: str) -> Array:
         """An array of its own, as long as there are samples; arrays of one sample each go by their keys."""
@@ -355,10 +356,10 @@ def _targets(
     """(labels, names of label columns, dense targets, whether those are images)."""
     at = part.target
     if at is None:
-        if source.images is None or spec.kind != "point":
+        if source.images is None or spec.output is not Point:
             raise DataError(f"target is missing: what to learn of the samples in {source.path}")
         return np.array(class_of(source.path, source.images)), (), None, False
-    if spec.kind == "dense":
+    if spec.output is Dense:
         dense, are_masks = _dense_target(at, source)
         require_as_many(source.samples, len(dense), dense.where, "target")
         _require_same(source.samples, dense.matched, dense.where, "target")
@@ -366,13 +367,13 @@ def _targets(
     if at.is_table or at.file is None:
         columns = _label_columns(spec, at, source)
         values = [_as_labels(v) for v in source.each_column(columns, "target")]
-        if spec.kind == "point" and len(values) > 1:
+        if spec.output is Point and len(values) > 1:
             raise DataError(f"kind point has one target column, got {', '.join(columns.columns or ())}")
-        if spec.kind == "point":
+        if spec.output is Point:
             return values[0], (), None, False
         return np.stack(values, axis=1), columns.columns or (), None, False
     labels = source.labels(at, "target")
-    if labels.ndim == 2 and labels.shape[1] == 1 and spec.kind == "point":
+    if labels.ndim == 2 and labels.shape[1] == 1 and spec.output is Point:
         labels = labels[:, 0]
     return labels, (), None, False
 
@@ -381,7 +382,7 @@ def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
     if at.columns is not None or at.file is None:
         return at
     table, at = source.beside(at)
-    if spec.kind == "point":
+    if spec.output is Point:
         return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
     if at.file == source.path:
         raise DataError(

@@ -30,9 +30,12 @@ from pydantic import (
 
 from pare_tune.data.frames import TABLES, is_table
 from pare_tune.tasks import TASKS
-from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point, Split
 
 Kind = Literal["point", "multilabel", "regression", "dense"]
+_OUTPUTS: Final[Mapping[Kind, type[Output]]] = {
+    "point": Point, "multilabel": MultiLabel, "regression": Numbers, "dense": Dense,
+}  # fmt: skip
 Channels = Literal["first", "last", "none"]
 Normalise = Literal["channel", "sample", "none"]
 
@@ -256,6 +259,11 @@ class OwnData(_Model):
     length: int | None = Field(default=None, ge=1)
     """Steps that series are padded, or cut, to; None for the longest."""
 
+    @property
+    def output(self) -> type[Output]:
+        """What a sample's prediction is."""
+        return _OUTPUTS[self.kind]
+
     @field_validator("name")
     @classmethod
     def _is_free(cls, value: str) -> str:
@@ -286,18 +294,18 @@ class OwnData(_Model):
     def _fits_its_kind(self) -> Self:
         if self.modality is not None:
             dense = self.modality in (Modality.DENSE_1D, Modality.DENSE_2D)
-            if dense != (self.kind == "dense"):
-                fits = "dense_1d or dense_2d" if self.kind == "dense" else "grid_2d, sequence_1d or table"
+            if dense != (self.output is Dense):
+                fits = "dense_1d or dense_2d" if self.output is Dense else "grid_2d, sequence_1d or table"
                 raise ValueError(f"modality of kind {self.kind} is {fits}, got {self.modality.value}")
-        if self.classes is not None and self.kind == "dense":
+        if self.classes is not None and self.output is Dense:
             raise ValueError("classes go with kind point and multilabel; a dense task has values or masks")
-        if self.classes is not None and self.kind == "regression":
+        if self.classes is not None and self.output is Numbers:
             raise ValueError(
                 "classes go with kind point and multilabel; numbers are called as their columns are"
             )
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError(f"each class once, got {list(self.classes)}")
-        if self.class_weights is not None and self.kind in ("multilabel", "regression"):
+        if self.class_weights is not None and self.output in (MultiLabel, Numbers):
             raise ValueError("class_weights go with kind point and with masks")
         return self
 

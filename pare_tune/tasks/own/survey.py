@@ -21,7 +21,7 @@ from pare_tune import data
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
 from pare_tune.tasks import columns
-from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Point, Split
 from pare_tune.tasks.columns import Token
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
@@ -82,9 +82,13 @@ class Survey:
         """Training samples."""
         return self.counts.get("train", 0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "target": self.target.to_dict()}
+
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Survey:
@@ -181,7 +185,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     if not problems:
         try:
             split = assign(
-                opened.split, opened.groups, inputs.same, codes if target.kind == "classes" else None,
+                opened.split, opened.groups, inputs.same, codes if target.output is Point else None,
                 names=target.names, fractions=spec.split.fractions, seed=spec.split.seed,
             )  # fmt: skip
         except DataError as error:
@@ -206,7 +210,7 @@ def _layout(spec: OwnData, opened: Opened) -> Layout:
         )
     return find_layout(
         opened.inputs.shape,
-        spec.kind,
+        spec.output,
         target=None if opened.dense is None else opened.dense.shape,
         modality=spec.modality,
         channels=spec.channels,
@@ -225,21 +229,21 @@ def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Sca
     assert labels is not None
     column = _label_column(spec, labels)
     codes: Any
-    if spec.kind == "point":
+    if spec.output is Point:
         names, codes = find_classes(spec, labels)
         if len(np.unique(codes)) < 2:
             raise DataError(
                 f"{column.where}: every sample is of class {names[int(codes[0])]!r}; there is nothing to learn"
             )
-        return Target(kind="classes", names=names), Scan(column), codes, []
-    if spec.kind == "regression":
+        return Target(output=Point, names=names), Scan(column), codes, []
+    if spec.output is Numbers:
         names, values, problems = find_values(spec, labels, opened.label_names)
         scan = Scan(column, warnings=[] if problems else _far_values(names, values))
-        return Target(kind="values", names=names), scan, values, problems
+        return Target(output=Numbers, names=names), scan, values, problems
     names, codes = find_labels(spec, labels, opened.label_names)
     once = [n for n, count in zip(names, codes.sum(axis=0), strict=True) if count in (0, len(codes))]
     problems = [f"label {n!r} is the same for every sample; leave it out" for n in once]
-    return Target(kind="labels", names=names), Scan(column), codes.astype(np.int64), problems
+    return Target(output=MultiLabel, names=names), Scan(column), codes.astype(np.int64), problems
 
 
 def _far_values(names: Sequence[str], values: Float64) -> list[str]:
@@ -255,7 +259,7 @@ def _far_values(names: Sequence[str], values: Float64) -> list[str]:
 
 
 def _moments_of(target: Target, values: Array | None, problems: Sequence[str]) -> dict[str, dict[str, float]]:
-    if target.kind != "values" or values is None or problems:
+    if target.output is not Numbers or values is None or problems:
         return {}
     low, high, mean, spread = (f(axis=0).tolist() for f in (values.min, values.max, values.mean, values.std))
     return {
@@ -315,7 +319,7 @@ def _with_splits(
 ) -> Survey:
     counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
     problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
-    is_values = found.target.kind == "values"
+    is_values = found.target.output is Numbers
     of_class = {} if codes is None or is_values else _class_counts(found.target, codes, split)
     lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
     problems += [
@@ -369,7 +373,7 @@ def _constant_in_train(names: Sequence[str], values: Array) -> list[str]:
 
 def _class_counts(target: Target, codes: Array, split: Int64) -> dict[str, dict[Split, int]]:
     def has(code: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(codes == code if target.kind == "classes" else codes[:, code] == 1)
+        return np.asarray(codes == code if target.output is Point else codes[:, code] == 1)
 
     return {
         name: {s: int((has(code) & (split == i)).sum()) for i, s in enumerate(SPLITS)}
@@ -423,11 +427,11 @@ def _fit_target(
     target: Target, dense: Samples | None, codes: Array | None, train: Int64
 ) -> tuple[Target, float]:
     """(target with the mean of its numbers or the spread of its values, background per foreground of masks)."""
-    if target.kind == "values" and codes is not None:
+    if target.output is Numbers and codes is not None:
         return replace(target, spread=tuple(codes[train].std(axis=0).tolist())), 1.0
     if dense is None:
         return target, 1.0
-    if target.kind == "mask":
+    if target.levels is not None:
         places = positive = 0
         for block in dense.blocks(train):
             places, positive = places + block.size, positive + int((block == target.levels[1]).sum())
@@ -441,12 +445,12 @@ def class_weights(spec: OwnData, found: Survey) -> Mapping[str, Any]:
     chosen = spec.class_weights
     if chosen is None:
         return {}
-    if found.target.kind not in ("classes", "mask"):
+    if found.target.output is not Point and found.target.levels is None:
         raise DataError("class_weights go with kind point and with masks; these targets are numbers")
-    wanted = len(found.target.names) if found.target.kind == "classes" else 2
+    wanted = len(found.target.names) if found.target.output is Point else 2
     if chosen != "balanced" and len(chosen) != wanted:
         names = ", ".join(found.target.names) or "background, foreground"
         raise DataError(f"class_weights has {len(chosen)} numbers, there are {wanted} classes: {names}")
-    if found.target.kind == "classes":
+    if found.target.output is Point:
         return {"class_weights": chosen}
     return {"pos_weight": found.weight if chosen == "balanced" else chosen[1] / chosen[0]}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pare_tune.errors import ConfigError, DataError
-from pare_tune.tasks.base import Canvas, Metric, Modality, PaperSettings, Split, Task
+from pare_tune.tasks.base import Canvas, Metric, Modality, Numbers, PaperSettings, Point, Split, Task
 from pare_tune.tasks.own.layout import Layout
 from pare_tune.tasks.own.read import Opened, open_data
 from pare_tune.tasks.own.samples import Array, Shape, said
@@ -93,10 +93,10 @@ def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
     loss, options = _loss(spec, found, metric)
     return Task(
         name=spec.name,
-        title=spec.title or _title(found, len(target.names)),
+        title=spec.title or _title(found),
         modality=layout.modality,
         input_shape=_input_shape(layout, canvas),
-        output=target.output(_dense_shape(layout, target, canvas)),
+        output=target.output_of(_dense_shape(layout, target, canvas)),
         loss=loss,
         loss_options=options,
         metric=metric,
@@ -109,7 +109,7 @@ def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
         ragged=_ragged(layout, target),
         canvas={"paper": canvas, "embedded": found.canvas["embedded"]},
         embedded=_short(layout.modality, found.num_train),
-        scale_target=target.kind in ("values", "numbers"),
+        scale_target=target.output is Numbers or target.word == "numbers",
         raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, found)},
     )
 
@@ -176,13 +176,9 @@ def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array
 
 
 def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
-    match spec.kind:
-        case "point":
-            return find_classes(spec, labels)[1]
-        case "regression":
-            return find_values(spec, labels, names)[1]
-        case _:
-            return find_labels(spec, labels, names)[1]
+    if spec.output is Point:
+        return find_classes(spec, labels)[1]
+    return (find_values if spec.output is Numbers else find_labels)(spec, labels, names)[1]
 
 
 def _leave_where_they_are(folder: Path, seed: int) -> None:
@@ -193,13 +189,13 @@ def _loss(spec: OwnData, found: Survey, metric: Metric) -> tuple[str, dict[str, 
     """(name, options) of the loss that goes with the targets, and with a relative metric."""
     options = dict(class_weights(spec, found))
     layout, target = found.layout, found.target
-    if target.kind == "classes":
+    if target.output is Point:
         return "cross_entropy", options
-    if target.kind == "values":
+    if target.output is Numbers:
         return "scaled_mse", options
     if layout.length is not None and target.is_as_long_as_input(layout):
         options["ignore"] = IGNORE
-    if target.kind != "numbers":
+    if target.word != "numbers":
         return "bce_with_logits", options
     return (metric.name if metric.name in _RELATIVE and not options else "mse"), options
 
@@ -265,7 +261,7 @@ def _short(modality: Modality, num_train: int) -> dict[str, Any]:
     return {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
 
 
-def _title(found: Survey, target_names: int) -> str:
+def _title(found: Survey) -> str:
     layout, target = found.layout, found.target
     places = said(_places(layout))
     what = {
@@ -278,13 +274,12 @@ def _title(found: Survey, target_names: int) -> str:
     channels = (
         f", {layout.num_channels} channels" if layout.channels != "none" and layout.num_channels > 1 else ""
     )
-    comes = {
-        "classes": f"{target_names} classes",
-        "labels": f"{target_names} labels",
-        "values": "a number" if target_names == 1 else f"{target_names} numbers",
-        "mask": "a mask",
-        "numbers": "a number at every position",
-    }[target.kind]
+    # What comes out, without which values mark a mask.
+    comes = (
+        "a mask"
+        if target.levels is not None
+        else target.title.removesuffix(" a sample").replace("one ", "a ")
+    )
     return f"{what}{channels} → {comes}".replace("any steps", "different lengths").replace(
         "any × any", "different sizes"
     )
