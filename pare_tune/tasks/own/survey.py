@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache as cached
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +116,24 @@ class Surveyed:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
-def survey(spec: OwnData, cache_folder: Path) -> Surveyed:
+_looked_at: ContextVar[dict[str, Surveyed] | None] = ContextVar("looked_at", default=None)
+
+
+@contextmanager
+def looked_at_once() -> Iterator[None]:
+    """One look is enough for all that happens inside: a command, a call of the API, the trials of a worker.
+
+    Outside, every `survey` reads the size and time of each file again, so that a notebook sees a file that changed.
+    """
+    outer = _looked_at.get()
+    token = _looked_at.set({} if outer is None else outer)
+    try:
+        yield
+    finally:
+        _looked_at.reset(token)
+
+
+def survey(spec: OwnData, cache: Path) -> Surveyed:
     """Look at the data of `spec`, or at what was found when nothing has changed since.
 
     Raises:
@@ -122,6 +141,17 @@ def survey(spec: OwnData, cache_folder: Path) -> Surveyed:
             wrong inside of well-formed files comes back as `problems`.
         StorageError: the cache cannot be written.
     """
+    memory = _looked_at.get()
+    place = f"{cache} {spec.model_dump_json()}"
+    if memory is not None and place in memory:
+        return memory[place]
+    seen = _look_or_load(spec, cache)
+    if memory is not None:
+        memory[place] = seen
+    return seen
+
+
+def _look_or_load(spec: OwnData, cache: Path) -> Surveyed:
     key = data_key(spec)
 
     def make(folder: Path) -> None:
@@ -129,7 +159,7 @@ def survey(spec: OwnData, cache_folder: Path) -> Surveyed:
         (folder / "survey.json").write_text(seen.to_json(), encoding="utf-8")
         np.save(folder / "split.npy", split)
 
-    made = prepared(cache_folder / "surveys", f"{spec.name}-{key}", make)
+    made = prepared(cache / "surveys", f"{spec.name}-{key}", make)
     text = (made / "survey.json").read_text(encoding="utf-8")
     return Surveyed(Survey.from_json(text), np.load(made / "split.npy", allow_pickle=False), key)
 
@@ -147,7 +177,7 @@ def data_key(spec: OwnData) -> str:
     return fingerprint(spec=tree, files=entries, code=_code())
 
 
-@cache
+@cached
 def _code() -> str:
     """A digest of everything that reads, checks and encodes."""
     readers = [

@@ -18,7 +18,7 @@ from pare_tune.tasks.own.samples import Array, Shape, said
 from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
-from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, survey
+from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, data_key, survey
 from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels, find_values
 from pare_tune.tasks.stores import default_cache
@@ -146,14 +146,14 @@ class Reader:
         Raises:
             DataError: a file was changed since the survey.
         """
-        known = survey(self.spec, self.cache)
-        if known.key != self.key:
+        seen = survey(self.spec, self.cache)
+        if seen.key != self.key or data_key(self.spec) != self.key:
             raise DataError(
                 f"the files of {self.spec.name} changed while they were read; run the command again"
             )
         opened = open_data(self.spec)
         codes = None if opened.labels is None else _codes(self.spec, opened.labels, opened.label_names)
-        return {split: _records(opened, codes, known.survey, known.rows(split)) for split in SPLITS}
+        return {split: _records(opened, codes, seen.survey, seen.rows(split)) for split in SPLITS}
 
 
 def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) -> Iterator[Record]:
