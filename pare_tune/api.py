@@ -37,6 +37,7 @@ from pare_tune.report import FinalWriter, TensorBoardWriter, write_comparison, w
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
+from pare_tune.tasks.base import Dense, MultiLabel, Point
 from pare_tune.tasks.load import TaskData, provenance_of
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import looked_at_once, survey
@@ -45,10 +46,10 @@ from pare_tune.train.build import pick_device
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.opened import open_trial
 from pare_tune.train.outputs import Predictions, require_writable, write_predictions
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
-from pare_tune.train.opened import open_trial
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume as _resume
@@ -253,18 +254,18 @@ def _predict(
     device = pick_device()
     network, shape, config = load_model(model, device)
     if out is not None:
-        require_writable(out, axes=1 + len(shape.output_shape))
+        require_writable(out, axes=1 + (len(shape.output.shape) if isinstance(shape.output, Dense) else 1))
     prepared = prepare_inputs(inputs, shape, config)
     outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
     if probabilities:
         outputs = to_probabilities(outputs, shape)
-    has_logits = shape.output_kind in ("point", "multilabel")
+    has_logits = isinstance(shape.output, Point | MultiLabel)
     return Predictions(
         values=prepared.restore(outputs),
         names=() if shape.raw is None else tuple(shape.raw["target"]["names"]),
         samples=prepared.names,
         meaning="probability" if probabilities else "logit" if has_logits else "value",
-        are_classes=shape.output_kind == "point",
+        are_classes=isinstance(shape.output, Point),
     )
 
 

@@ -391,7 +391,7 @@ def test_a_real_table_is_learned_better_than_its_mean(tmp_path: Path) -> None:
     assert metrics["test"] < 0.9 * of_the_mean
 
     model, shape, config = load_model(tmp_path / "final", CPU)
-    assert (shape.output_kind, shape.output_shape) == ("numbers", (1,))
+    assert shape.output == Numbers(1)
     assert [m.std.shape for m in model.modules() if isinstance(m, TargetScale)] == [(1,)]
     ready = prepare_inputs(tmp_path / "diabetes.csv", shape, config)
     found = ready.restore(predict_array(model, ready.x, batch_size=64, device=CPU))
