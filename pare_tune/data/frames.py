@@ -106,10 +106,11 @@ def _read_csv(
         )  # fmt: skip
     except (EOFError, ValueError, csv.Error, pd.errors.ParserError, zlib.error) as error:
         raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
-    commas = form.separator != ","
-    return frame[form.names].assign(
-        **{name: _typed(frame[name], commas=commas) for name in form.names if name not in text}
-    )
+    frame = frame[form.names].copy()
+    for name in form.names:
+        if name not in text:
+            frame[name] = _typed(frame[name], commas=form.separator != ",")
+    return frame
 
 
 def _form_of(path: Path, rows: int | None) -> _Form:

@@ -253,10 +253,10 @@ def _require_samples(count: int, where: str) -> None:
 
 
 def _require_points(axes: tuple[int, ...], points: tuple[int, ...], name: str, path: Path) -> None:
-    for found, most in zip(axes, points, strict=True):
-        if found == 0 or (found % most and most % found):
+    for length, most in zip(axes, points, strict=True):
+        if length == 0 or (length % most and most % length):
             raise DataError(
-                f"{path}: {name} must have a divisor or a multiple of {most} grid points, found {found}"
+                f"{path}: {name} must have a divisor or a multiple of {most} grid points, found {length}"
             )
 
 

@@ -44,6 +44,7 @@ def read(folder: Path, written: str | bytes, name: str = "t.csv", **how: Any) ->
         ("a,b\n1,true\n2,NA\n", {"a": [1, 2], "b": [True, None]}),
         ("a,b\n1,NA\n2,Greece\n", {"a": [1, 2], "b": ["NA", "Greece"]}),
         ("a,b\n1,\n2,\n", {"a": [1, 2], "b": [NAN, NAN]}),
+        ("self,a\n1,2\n", {"self": [1], "a": [2]}),
         ("a, b\n1, x\n2 , y\n", {"a": [1, 2], "b": ["x", "y"]}),
     ],
 )

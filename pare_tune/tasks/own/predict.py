@@ -47,7 +47,9 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
     layout, target = Layout.from_dict(raw["inputs"]), Target.from_dict(raw["target"])
     if layout.tokens:
         return _rows(inputs, layout)
-    samples = Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _open(inputs, raw["at"], layout)
+    samples = (
+        Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _read_new(inputs, raw["at"], layout)
+    )
     _require_shape(samples, layout, canvas)
     # Models of earlier versions do not say what they were trained on.
     trained_on = raw["at"].get("dtype", str(samples.dtype))
@@ -82,7 +84,7 @@ def _rows(inputs: Path | Array, layout: Layout) -> Prepared:
     return Prepared(x_nCF, lambda outputs: outputs)
 
 
-def _open(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
+def _read_new(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
     given = At.model_validate(written_short(str(path)))
     assert given.file is not None
     grey = layout.channels == "none"
@@ -111,8 +113,8 @@ def _require_shape(samples: Samples, layout: Layout, canvas: Canvas) -> None:
     any_size = layout.length is not None or canvas is not None
     channels = {"none": None, "first": 0, "last": len(layout.shape) - 1}[layout.channels]
     fits = len(samples.shape) == len(layout.shape) and all(
-        wanted is None or found == wanted or (any_size and place != channels)
-        for place, (wanted, found) in enumerate(zip(layout.shape, samples.shape, strict=True))
+        wanted is None or given == wanted or (any_size and place != channels)
+        for place, (wanted, given) in enumerate(zip(layout.shape, samples.shape, strict=True))
     )
     if not fits or len(samples) == 0:
         raise DataError(

@@ -281,10 +281,9 @@ class _Inputs:
         """The table of its own that `at` names; it goes by the inputs' id column where it has one of that name."""
         assert at.file is not None
         table = self._files.table(at.file)
-        own = self._at.id
-        return table, at.model_copy(
-            update={"id": own}
-        ) if at.id is None and own in table.frame.columns else at
+        if at.id is None and self._at.id in table.frame.columns:
+            return table, at.model_copy(update={"id": self._at.id})
+        return table, at
 
     def each_column(self, at: At, role: str) -> list[Sequence[Any]]:
         """Several columns, as `per_sample`."""

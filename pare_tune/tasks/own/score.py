@@ -44,14 +44,14 @@ def jaccard_error(prediction: Tensor, batch: Batch) -> float:
     """
     import torch
 
-    found, truth = prediction > 0, batch["y"].to(prediction.device) > 0.5
+    predicted, truth = prediction > 0, batch["y"].to(prediction.device) > 0.5
     if IGNORE in batch:
         keep = batch[IGNORE].to(prediction.device) == 0
-        found, truth = found & keep, truth & keep
-    union = int((found | truth).sum())
+        predicted, truth = predicted & keep, truth & keep
+    union = int((predicted | truth).sum())
     if union == 0 or not bool(torch.isfinite(prediction).all()):
         return math.nan
-    return 1.0 - int((found & truth).sum()) / union
+    return 1.0 - int((predicted & truth).sum()) / union
 
 
 JACCARD_ERROR: Final = Metric(
@@ -114,15 +114,15 @@ def find_metric(spec: MetricSpec | None, target: Target, *, fewest: int = _TRIED
     spec = spec or MetricSpec(name=fitting[1 if several else 0])
     if spec.name.startswith(PREFIX):
         return _from_torchmetrics(spec, target, fewest)
-    known = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
-    if spec.name not in (*known, *fitting):
-        raise UnknownName("metric", spec.name, [*known, *fitting, f"{PREFIX}ClassName"])
+    ours = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
+    if spec.name not in (*ours, *fitting):
+        raise UnknownName("metric", spec.name, [*ours, *fitting, f"{PREFIX}ClassName"])
     if spec.name not in fitting:
         raise ConfigError(
             f"metric {spec.name} does not score {target.word}; those that do: "
             f"{', '.join((*fitting, f'{PREFIX}ClassName'))}"
         )
-    metric = _of_values(spec, target) if target.output is Numbers else known[spec.name]
+    metric = _of_values(spec, target) if target.output is Numbers else ours[spec.name]
     if spec.options or spec.direction is not None:
         raise ConfigError(f"metric {spec.name} has no options and its own direction ({metric.direction})")
     if target.output is not Dense or target.levels is not None:
@@ -219,11 +219,11 @@ def _find_class(name: str) -> Any:
     import torchmetrics
 
     for module in _MODULES:
-        found = getattr(import_module(module), name, None)
-        if inspect.isclass(found) and issubclass(found, torchmetrics.Metric):
-            return found
-    known = [n for module in _MODULES for n in import_module(module).__all__ if n[:1].isupper()]
-    raise UnknownName("torchmetrics class", name, known)
+        candidate = getattr(import_module(module), name, None)
+        if inspect.isclass(candidate) and issubclass(candidate, torchmetrics.Metric):
+            return candidate
+    classes = [n for module in _MODULES for n in import_module(module).__all__ if n[:1].isupper()]
+    raise UnknownName("torchmetrics class", name, classes)
 
 
 def _implied(kind: Any, name: str, target: Target) -> dict[str, Any]:

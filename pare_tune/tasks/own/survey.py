@@ -196,7 +196,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     inputs = scan_inputs(opened.inputs, layout)
     problems = [*inputs.problems, *problems]
     warnings = [*inputs.warnings, *targets.warnings]
-    found = Survey(
+    seen = Survey(
         layout=_sized(spec, layout, inputs, warnings),
         target=target,
         inputs=_input_column(opened.inputs, inputs),
@@ -221,9 +221,9 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
         except DataError as error:
             problems.append(str(error))
     if len(split):
-        found = _with_splits(found, opened, split, inputs.same, codes, problems, warnings)
-    found = replace(found, problems=tuple(problems), warnings=tuple(warnings))
-    return found, split[:0] if problems else split
+        seen = _with_splits(seen, opened, split, inputs.same, codes, problems, warnings)
+    seen = replace(seen, problems=tuple(problems), warnings=tuple(warnings))
+    return seen, split[:0] if problems else split
 
 
 def _input_column(inputs: Samples, scan: Scan) -> Column:
@@ -301,14 +301,14 @@ def _moments_of(target: Target, values: Array | None, problems: Sequence[str]) -
 def _label_column(spec: OwnData, labels: Array) -> Column:
     where = ", ".join(str(part.target if part.target is not None else part.input) for _, part in spec.parts())
     numbers = labels.dtype.kind in "biuf"
-    known = labels[np.isfinite(labels)] if numbers else labels[:0]
+    finite = labels[np.isfinite(labels)] if numbers else labels[:0]
     return Column(
         where=where,
         shape=" × ".join(f"{n:,}" for n in (labels.shape[:1] if labels.shape[1:] == (1,) else labels.shape)),
         dtype=str(labels.dtype) if numbers else "text",
-        low=float(known.min()) if known.size else None,
-        high=float(known.max()) if known.size else None,
-        nan=labels.size - known.size if numbers else 0,
+        low=float(finite.min()) if finite.size else None,
+        high=float(finite.max()) if finite.size else None,
+        nan=labels.size - finite.size if numbers else 0,
     )
 
 
@@ -339,7 +339,7 @@ def _canvas(layout: Layout, scan: Scan) -> dict[str, int | None]:
 
 
 def _with_splits(
-    found: Survey,
+    seen: Survey,
     opened: Opened,
     split: Int64,
     same: Int64,
@@ -349,8 +349,8 @@ def _with_splits(
 ) -> Survey:
     counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
     problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
-    is_values = found.target.output is Numbers
-    of_class = {} if codes is None or is_values else _class_counts(found.target, codes, split)
+    is_values = seen.target.output is Numbers
+    of_class = {} if codes is None or is_values else _class_counts(seen.target, codes, split)
     lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
     problems += [
         f"class {n!r} has no training sample, but {sum(of_class[n].values())} to be scored" for n in lacking
@@ -364,7 +364,7 @@ def _with_splits(
         warnings.append(f"{torn:,} samples are the same to the last bit as another of a different target")
     train = np.flatnonzero(split == 0)
     if codes is not None and is_values:
-        problems += _constant_in_train(found.target.names, codes[train])
+        problems += _constant_in_train(seen.target.names, codes[train])
     across, whole = _repeats(same, split)
     if whole is not None:
         problems.append(
@@ -376,13 +376,13 @@ def _with_splits(
             f"{across:,} samples of val and test are, to the last bit, also in a split before: scores will flatter"
         )
     if problems:
-        return replace(found, counts=counts, class_counts=of_class, same_across=across)
-    target, weight = _fit_target(found.target, opened.dense, codes, train)
-    layout = _fit_layout(found.layout, opened.inputs, train)
+        return replace(seen, counts=counts, class_counts=of_class, same_across=across)
+    target, weight = _fit_target(seen.target, opened.dense, codes, train)
+    layout = _fit_layout(seen.layout, opened.inputs, train)
     if isinstance(opened.inputs, Cells):
         warnings += _spread_thin(layout.tokens, opened.inputs, train)
     return replace(
-        found,
+        seen,
         counts=counts,
         class_counts=of_class,
         same_across=across,
@@ -470,17 +470,17 @@ def _fit_target(
     return replace(target, mean=float(mean[0])), 1.0
 
 
-def class_weights(spec: OwnData, found: Survey) -> Mapping[str, Any]:
+def class_weights(spec: OwnData, seen: Survey) -> Mapping[str, Any]:
     """Options of the loss that `class_weights` amounts to. Raises DataError where there is not one a class."""
     chosen = spec.class_weights
     if chosen is None:
         return {}
-    if found.target.output is not Point and found.target.levels is None:
+    if seen.target.output is not Point and seen.target.levels is None:
         raise DataError("class_weights go with kind point and with masks; these targets are numbers")
-    wanted = len(found.target.names) if found.target.output is Point else 2
+    wanted = len(seen.target.names) if seen.target.output is Point else 2
     if chosen != "balanced" and len(chosen) != wanted:
-        names = ", ".join(found.target.names) or "background, foreground"
+        names = ", ".join(seen.target.names) or "background, foreground"
         raise DataError(f"class_weights has {len(chosen)} numbers, there are {wanted} classes: {names}")
-    if found.target.output is Point:
+    if seen.target.output is Point:
         return {"class_weights": chosen}
-    return {"pos_weight": found.weight if chosen == "balanced" else chosen[1] / chosen[0]}
+    return {"pos_weight": seen.weight if chosen == "balanced" else chosen[1] / chosen[0]}

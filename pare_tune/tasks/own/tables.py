@@ -168,9 +168,9 @@ def _as_trained(table: Table, token: Token) -> Column:
         return Column(token.name, np.full(len(values), np.nan), token.part)
     parts = date_parts(values, f"{table.path}: column {token.name}") or {}
     if token.part not in parts:
-        found = values.dropna().iloc[0]
+        cell = values.dropna().iloc[0]
         raise DataError(
-            f"{table.path}: column {token.name!r} held dates in training, found {found!r}; {WRITE_DATES}"
+            f"{table.path}: column {token.name!r} held dates in training, found {cell!r}; {WRITE_DATES}"
         )
     return Column(token.name, parts[token.part], token.part)
 

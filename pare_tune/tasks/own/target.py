@@ -307,14 +307,14 @@ class Values:
     """The values that occur among dense targets, as long as they are few."""
 
     def __init__(self) -> None:
-        self.found: set[float] | None = set()
+        self.seen: set[float] | None = set()
 
     def add(self, block: Array) -> None:
-        if self.found is None:
+        if self.seen is None:
             return
-        self.found |= {float(v) for v in np.unique(block)[: _FEW_VALUES + 1]}
-        if len(self.found) > _FEW_VALUES:
-            self.found = None
+        self.seen |= {float(v) for v in np.unique(block)[: _FEW_VALUES + 1]}
+        if len(self.seen) > _FEW_VALUES:
+            self.seen = None
 
     def few(self) -> frozenset[float] | None:
-        return None if self.found is None else frozenset(self.found)
+        return None if self.seen is None else frozenset(self.seen)

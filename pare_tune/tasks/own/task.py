@@ -74,26 +74,26 @@ def own_task(spec: OwnData, cache: Path | None = None) -> Task:
         StorageError: the cache cannot be written.
     """
     cache = cache or default_cache()
-    known = survey(spec, cache)
-    if known.survey.problems:
-        raise DataError("\n".join(known.survey.problems))
-    return build_task(spec, known, cache)
+    surveyed = survey(spec, cache)
+    if surveyed.survey.problems:
+        raise DataError("\n".join(surveyed.survey.problems))
+    return build_task(spec, surveyed, cache)
 
 
-def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
+def build_task(spec: OwnData, surveyed: Surveyed, cache: Path) -> Task:
     """The task of data without problems. Raises as `own_task`."""
-    found = known.survey
-    layout, target, canvas = found.layout, found.target, found.canvas["paper"]
-    metric = find_metric(spec.metric, target, fewest=min(found.counts["val"], found.counts["test"]))
-    if metric.name in _RELATIVE and found.zero_targets:
+    seen = surveyed.survey
+    layout, target, canvas = seen.layout, seen.target, seen.canvas["paper"]
+    metric = find_metric(spec.metric, target, fewest=min(seen.counts["val"], seen.counts["test"]))
+    if metric.name in _RELATIVE and seen.zero_targets:
         raise ConfigError(
-            f"metric {metric.name} divides by each target's size, and {found.zero_targets:,} of them are zero "
+            f"metric {metric.name} divides by each target's size, and {seen.zero_targets:,} of them are zero "
             f"everywhere; take rmse"
         )
-    loss, options = _loss(spec, found, metric)
+    loss, options = _loss(spec, seen, metric)
     return Task(
         name=spec.name,
-        title=spec.title or _title(found),
+        title=spec.title or _title(seen),
         modality=layout.modality,
         input_shape=_input_shape(layout, canvas),
         output=target.output_of(_dense_shape(layout, target, canvas)),
@@ -103,14 +103,14 @@ def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
         paper=_paper(layout),
         embedded_provenance="real",
         homepage="",
-        read=Reader(spec, cache, known.key).read,
+        read=Reader(spec, cache, surveyed.key).read,
         make=_leave_where_they_are,
         item=Item(layout, target),
         ragged=_ragged(layout, target),
-        canvas={"paper": canvas, "embedded": found.canvas["embedded"]},
-        embedded=_short(layout.modality, found.num_train),
+        canvas={"paper": canvas, "embedded": seen.canvas["embedded"]},
+        embedded=_short(layout.modality, seen.num_train),
         scale_target=target.output is Numbers or target.word == "numbers",
-        raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, found)},
+        raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, seen)},
     )
 
 
@@ -156,11 +156,11 @@ class Reader:
         return {split: _records(opened, codes, seen.survey, seen.rows(split)) for split in SPLITS}
 
 
-def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) -> Iterator[Record]:
+def _records(opened: Opened, codes: Array | None, seen: Survey, rows: Int64) -> Iterator[Record]:
     targets = (
-        _dense_records(opened, found, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
+        _dense_records(opened, seen, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
     )
-    inputs, layout = opened.inputs, found.layout
+    inputs, layout = opened.inputs, seen.layout
     if isinstance(inputs, Cells):
         xs: Iterator[Array] = inputs.encoded(layout.tokens, rows)
     else:
@@ -169,10 +169,10 @@ def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) ->
         yield {"x": x, "y": y}
 
 
-def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array]:
+def _dense_records(opened: Opened, seen: Survey, rows: Int64) -> Iterator[Array]:
     assert opened.dense is not None
     for y in opened.dense.each(rows):
-        yield y if y.ndim == len(found.target.shape) else y.reshape([n for n in y.shape if n != 1])
+        yield y if y.ndim == len(seen.target.shape) else y.reshape([n for n in y.shape if n != 1])
 
 
 def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
@@ -185,10 +185,10 @@ def _leave_where_they_are(folder: Path, seed: int) -> None:
     """A user's files are read from their own place."""
 
 
-def _loss(spec: OwnData, found: Survey, metric: Metric) -> tuple[str, dict[str, Any]]:
+def _loss(spec: OwnData, seen: Survey, metric: Metric) -> tuple[str, dict[str, Any]]:
     """(name, options) of the loss that goes with the targets, and with a relative metric."""
-    options = dict(class_weights(spec, found))
-    layout, target = found.layout, found.target
+    options = dict(class_weights(spec, seen))
+    layout, target = seen.layout, seen.target
     if target.output is Point:
         return "cross_entropy", options
     if target.output is Numbers:
@@ -228,16 +228,16 @@ def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, .
     return tuple(n or 0 for n in target.shape)
 
 
-def _read_as(spec: OwnData, found: Survey) -> dict[str, Any]:
+def _read_as(spec: OwnData, seen: Survey) -> dict[str, Any]:
     """What the inputs are called in their file, so that new ones are found under the same names."""
     at = next(part.input for _, part in spec.parts())
-    names = dict.fromkeys(token.name for token in found.layout.tokens) or found.columns
+    names = dict.fromkeys(token.name for token in seen.layout.tokens) or seen.columns
     return {
         "key": at.key,
         "columns": list(names),
         "id": at.id,
         "time": at.time,
-        "dtype": found.inputs.dtype,
+        "dtype": seen.inputs.dtype,
     }
 
 
@@ -261,8 +261,8 @@ def _short(modality: Modality, num_train: int) -> dict[str, Any]:
     return {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
 
 
-def _title(found: Survey) -> str:
-    layout, target = found.layout, found.target
+def _title(seen: Survey) -> str:
+    layout, target = seen.layout, seen.target
     places = said(_places(layout))
     what = {
         Modality.TABLE: f"{places} columns",
