@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pare_tune.data.frames import ROW_NUMBERS, TABLES
-from pare_tune.data.images import ImageFiles, find_images, is_image
+from pare_tune.data.frames import ROW_NUMBERS
+from pare_tune.data.images import ImageFiles, find_images
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Dense, Point, Split
-from pare_tune.tasks.own.arrays import linked_files, open_array, read_labels
+from pare_tune.tasks.own.arrays import linked_files, open_array
 from pare_tune.tasks.own.images import class_of, open_images, pair_masks
-from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
+from pare_tune.tasks.own.inputs import Inputs, TableFiles, only_column, require_as_many, require_same
+from pare_tune.tasks.own.samples import Array, Joined, Samples
 from pare_tune.tasks.own.spec import HDF5, At, OwnData, Part
 from pare_tune.tasks.own.tables import (
     Cells,
-    Long,
     Table,
     image_files,
     names_images,
     numeric_samples,
     read_table,
-    texts,
     wide_samples,
 )
 
@@ -69,7 +67,7 @@ def open_data(spec: OwnData) -> Opened:
     Raises:
         DataError: a file, key, column or image is missing or damaged, or inputs and targets differ in number.
     """
-    files = _Files()
+    files = TableFiles()
     parts = [(split, _open_part(spec, part, files)) for split, part in spec.parts()]
     if len(parts) == 1:
         return parts[0][1]
@@ -100,20 +98,8 @@ def _listed_images(path: Path, columns: Sequence[str] | None) -> Iterator[Path]:
             yield from image_files(table, name)
 
 
-class _Files:
-    """Tables of one task, each read once."""
-
-    def __init__(self) -> None:
-        self._tables: dict[Path, Table] = {}
-
-    def table(self, path: Path) -> Table:
-        if path not in self._tables:
-            self._tables[path] = read_table(path)
-        return self._tables[path]
-
-
-def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
-    source = _Inputs(spec, part, files)
+def _open_part(spec: OwnData, part: Part, files: TableFiles) -> Opened:
+    source = Inputs(spec, part, files)
     labels, names, dense, are_masks = _targets(spec, part, source)
     group, column = part.group, spec.split.column
     inputs = source.samples
@@ -190,167 +176,8 @@ def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
     )
 
 
-class _Inputs:
-    """The inputs of one part, and what else their file says of each sample."""
-
-    def __init__(self, spec: OwnData, part: Part, files: _Files) -> None:
-        self._at, self._files = part.input, files
-        assert part.input.file is not None
-        self.path = part.input.file
-        if not self.path.exists():
-            raise DataError(f"no file or folder {self.path}")
-        others = (part.target, part.group, spec.split.column)
-        self._served = frozenset(
-            name
-            for at in others
-            if at is not None and at.file in (None, self.path)
-            for name in (*(at.columns or ()), *([at.id] if at.id else []))
-        )
-        if self._at.id is not None and not self._at.is_table:
-            raise DataError(f"{self.path}: id goes with a table ({', '.join(TABLES)})")
-
-    @cached_property
-    def table(self) -> Table | None:
-        return self._files.table(self.path) if self._at.is_table else None
-
-    @cached_property
-    def long(self) -> Long | None:
-        """The rows of each sample, where a row is a time step."""
-        if self.table is None or self._at.id is None:
-            return None
-        return Long.of(self.table, self._at.id, self._at.time)
-
-    @cached_property
-    def images(self) -> ImageFiles | None:
-        return find_images(self.path) if self.path.is_dir() else None
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Of the inputs, where they come from a table."""
-        if self.table is None:
-            return ()
-        served = set(self._served)
-        if self._at.columns is None:
-            served |= {c for c in (self._at.id, self._at.time) if c is not None}
-        return tuple(self.table.features(self._at, frozenset(served)))
-
-    @cached_property
-    def samples(self) -> Samples:
-        if self.long is not None:
-            return self.long.series(self.columns)
-        if self.table is not None:
-            return wide_samples(self.table, self.columns)
-        if self.images is not None:
-            return open_images(self.images, str(self.path))
-        return open_array(self._at, "inputs")
-
-    @property
-    def is_images(self) -> bool:
-        names = self.samples.names
-        return self.images is not None or (
-            self.table is not None and names is not None and is_image(names[0])
-        )
-
-    @property
-    def features(self) -> Table | None:
-        if self.table is None or not isinstance(self.samples, Whole | Cells):
-            return None
-        return Table(self.path, self.table.frame[[*self.columns]])
-
-    def per_sample(self, at: At, role: str) -> Sequence[Any]:
-        """One value a sample: of a column of the inputs' table, or of a file of its own."""
-        if at.file is None or (at.file == self.path and at.is_table):
-            return self._own_column(at, role)
-        if at.is_table:
-            table, at = self.beside(at)
-            return self._aligned(table, at, _only_column(table, at, role), role)
-        values = self.labels(at, role)
-        if values.ndim != 1:
-            raise DataError(f"{at.file}: {role} is one value a sample, found shape {values.shape}")
-        cells: list[Any] = values.tolist()
-        return cells
-
-    def labels(self, at: At, role: str) -> Array:
-        """An array of its own, as long as there are samples; arrays of one sample each go by their keys."""
-        labels = read_labels(at, role)
-        require_as_many(self.samples, len(labels.values) if labels.values.ndim else 1, str(at), role)
-        _require_same(self.samples, labels.matched, str(at), role)
-        return labels.values
-
-    def beside(self, at: At) -> tuple[Table, At]:
-        """The table of its own that `at` names; it goes by the inputs' id column where it has one of that name."""
-        assert at.file is not None
-        table = self._files.table(at.file)
-        if at.id is None and self._at.id in table.frame.columns:
-            return table, at.model_copy(update={"id": self._at.id})
-        return table, at
-
-    def each_column(self, at: At, role: str) -> list[Sequence[Any]]:
-        """Several columns, as `per_sample`."""
-        return [
-            self.per_sample(at.model_copy(update={"columns": (name,)}), role) for name in at.columns or ()
-        ]
-
-    def _own_column(self, at: At, role: str) -> Sequence[Any]:
-        if self.table is None or at.columns is None:
-            raise DataError(f"{self.path} is no table, so {role} needs a file of its own, not {at.columns}")
-        if self.long is not None:
-            return _filled(self.long.constant(at.columns[0]), at, role)
-        return _filled(self.table.cells(at.columns[0]), at, role)
-
-    def _aligned(self, table: Table, at: At, name: str, role: str) -> Sequence[Any]:
-        values = _filled(table.cells(name), at, role)
-        if at.id is None:
-            require_as_many(self.samples, len(values), str(at), role)
-            return values
-        names = self.long.ids if self.long is not None else self.samples.names
-        if names is None:
-            raise DataError(
-                f"{self.path}: its samples have no names, so the rows of {table.path} cannot go by {at.id}"
-            )
-        keys = texts(table, at.id)
-        by_key = dict(zip(keys, values, strict=True))
-        if len(by_key) < len(keys):
-            raise DataError(
-                f"{table.path}: {at.id} {next(k for k in keys if keys.count(k) > 1)} is there twice"
-            )
-        missing = [n for n in names if n not in by_key]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(names)} samples have no {role} in {table.path}; the first is {missing[0]}"
-            )
-        extra = by_key.keys() - set(names)
-        if extra:
-            raise DataError(
-                f"{table.path} names {len(extra)} samples that {self.path} lacks; one is {min(extra)}"
-            )
-        return [by_key[n] for n in names]
-
-
-def require_as_many(inputs: Samples, others: int, where: str, role: str) -> None:
-    """Raise DataError unless there is one of the `others` in `where` for each input."""
-    if len(inputs) != others:
-        raise DataError(
-            f"{inputs.where} holds {len(inputs):,} samples and {where} {others:,} {role}s; each sample needs one"
-        )
-
-
-def _require_same(inputs: Samples, matched: Sequence[str] | None, where: str, role: str) -> None:
-    """Raise DataError where the patterns of inputs and others stand for different samples.
-
-    Where they have no name in common (`x0` and `y0`) they go by their order.
-    """
-    if inputs.matched is None or matched is None or not set(inputs.matched) & set(matched):
-        return
-    for one, other in zip(inputs.matched, matched, strict=True):
-        if one != other:
-            raise DataError(
-                f"{inputs.where} holds sample {one!r} where {where} holds the {role} of {other!r}"
-            )
-
-
 def _targets(
-    spec: OwnData, part: Part, source: _Inputs
+    spec: OwnData, part: Part, source: Inputs
 ) -> tuple[Array | None, tuple[str, ...], Samples | None, bool]:
     """(labels, names of label columns, dense targets, whether those are images)."""
     at = part.target
@@ -361,7 +188,7 @@ def _targets(
     if spec.output is Dense:
         dense, are_masks = _dense_target(at, source)
         require_as_many(source.samples, len(dense), dense.where, "target")
-        _require_same(source.samples, dense.matched, dense.where, "target")
+        require_same(source.samples, dense.matched, dense.where, "target")
         return None, (), dense, are_masks
     if at.is_table or at.file is None:
         columns = _label_columns(spec, at, source)
@@ -377,12 +204,12 @@ def _targets(
     return labels, (), None, False
 
 
-def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
+def _label_columns(spec: OwnData, at: At, source: Inputs) -> At:
     if at.columns is not None or at.file is None:
         return at
     table, at = source.beside(at)
     if spec.output is Point:
-        return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
+        return at.model_copy(update={"columns": (only_column(table, at, "target"),)})
     if at.file == source.path:
         raise DataError(
             f"{at.file}: inputs and target are one table; say which of its columns are the target, as target: "
@@ -393,26 +220,14 @@ def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
     return at.model_copy(update={"columns": tuple(kept)})
 
 
-def _only_column(table: Table, at: At, role: str) -> str:
-    if at.columns is not None and len(at.columns) == 1:
-        return at.columns[0]
-    names = [name for name in table.frame.columns if name not in (at.id, ROW_NUMBERS)]
-    if at.columns is None and len(names) == 1:
-        return names[0]
-    raise DataError(
-        f"{table.path} has the columns {', '.join(names[:_SHOWN])}; say which one is the {role}: "
-        f"{role}: {table.path.name}:COLUMN"
-    )
-
-
-def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
+def _dense_target(at: At, source: Inputs) -> tuple[Samples, bool]:
     if at.file is not None and at.file.is_dir():
         names = [] if source.images is None else source.images.names
         masks = pair_masks(at.file, names, str(source.path))
         return open_images(masks, str(at.file), are_masks=True), True
     if at.file is not None and not at.is_table:
         return open_array(at, "target"), False
-    table = source.table if at.file in (None, source.path) else source._files.table(at.file)
+    table = source.table if at.file in (None, source.path) else source.files.table(at.file)
     if table is None:
         raise DataError(f"{source.path} is no table, so the target needs a file of its own, not {at.columns}")
     names = table.features(at, frozenset() if at.id is None else frozenset({at.id}))
@@ -425,17 +240,6 @@ def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
         files = ImageFiles(paths, [p.name for p in paths])
         return open_images(files, str(table.path), are_masks=True), True
     return numeric_samples(table, names), False
-
-
-def _filled(values: Sequence[Any], at: At, role: str) -> Sequence[Any]:
-    """Raise DataError where a value is missing."""
-    empty = [row for row, value in enumerate(values) if value is None]
-    if len(empty) == len(values):
-        raise DataError(f"{at} is empty throughout; it cannot be the {role}")
-    if empty:
-        others = f" (nor have {len(empty) - 1:,} others)" if len(empty) > 1 else ""
-        raise DataError(f"sample {empty[0]} has no {role} ({at}){others}; leave such samples out")
-    return values
 
 
 def _as_labels(values: Sequence[Any]) -> Array:

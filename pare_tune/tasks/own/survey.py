@@ -24,11 +24,19 @@ from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
 from pare_tune.tasks import columns
 from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Point, Split
-from pare_tune.tasks.columns import Token
+from pare_tune.tasks.own.fit import (
+    class_counts,
+    constant_in_train,
+    contradictions,
+    fit_layout,
+    fit_target,
+    repeats,
+    spread_thin,
+)
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Array, Samples
-from pare_tune.tasks.own.scan import Column, Scan, moments, scan_dense, scan_inputs
+from pare_tune.tasks.own.scan import Column, Scan, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign
 from pare_tune.tasks.own.tables import Cells
@@ -350,7 +358,7 @@ def _with_splits(
     counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
     problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
     is_values = seen.target.output is Numbers
-    of_class = {} if codes is None or is_values else _class_counts(seen.target, codes, split)
+    of_class = {} if codes is None or is_values else class_counts(seen.target, codes, split)
     lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
     problems += [
         f"class {n!r} has no training sample, but {sum(of_class[n].values())} to be scored" for n in lacking
@@ -360,12 +368,12 @@ def _with_splits(
         warnings.append(
             f"val or test has no sample of {', '.join(unscored[:_SHOWN])}: their score says nothing of it"
         )
-    if codes is not None and (torn := _contradictions(same, codes)):
+    if codes is not None and (torn := contradictions(same, codes)):
         warnings.append(f"{torn:,} samples are the same to the last bit as another of a different target")
     train = np.flatnonzero(split == 0)
     if codes is not None and is_values:
-        problems += _constant_in_train(seen.target.names, codes[train])
-    across, whole = _repeats(same, split)
+        problems += constant_in_train(seen.target.names, codes[train])
+    across, whole = repeats(same, split)
     if whole is not None:
         problems.append(
             f"every sample of {whole} is also one of the splits before it: they are the same file, or copies; it would "
@@ -377,10 +385,10 @@ def _with_splits(
         )
     if problems:
         return replace(seen, counts=counts, class_counts=of_class, same_across=across)
-    target, weight = _fit_target(seen.target, opened.dense, codes, train)
-    layout = _fit_layout(seen.layout, opened.inputs, train)
+    target, weight = fit_target(seen.target, opened.dense, codes, train)
+    layout = fit_layout(seen.layout, opened.inputs, train)
     if isinstance(opened.inputs, Cells):
-        warnings += _spread_thin(layout.tokens, opened.inputs, train)
+        warnings += spread_thin(layout.tokens, opened.inputs, train)
     return replace(
         seen,
         counts=counts,
@@ -390,84 +398,6 @@ def _with_splits(
         weight=weight,
         layout=layout,
     )
-
-
-def _constant_in_train(names: Sequence[str], values: Array) -> list[str]:
-    return [
-        f"target {name!r} is {values[0, i]:g} for all {len(values):,} training samples, so nothing of it can be "
-        f"learned; add samples, or split them otherwise"
-        for i, name in enumerate(names)
-        if len(values) and (values[:, i] == values[0, i]).all()
-    ]
-
-
-def _class_counts(target: Target, codes: Array, split: Int64) -> dict[str, dict[Split, int]]:
-    def has(code: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(codes == code if target.output is Point else codes[:, code] == 1)
-
-    return {
-        name: {s: int((has(code) & (split == i)).sum()) for i, s in enumerate(SPLITS)}
-        for code, name in enumerate(target.names)
-    }
-
-
-def _contradictions(same: Int64, codes: Array) -> int:
-    """Samples that equal one with another target."""
-    told = np.unique(codes.reshape(len(codes), -1), axis=0, return_inverse=True)[1].reshape(-1)
-    pairs = np.unique(np.stack([same, told]), axis=1)
-    both = np.flatnonzero(np.bincount(pairs[0]) > 1)
-    return int(np.isin(same, both).sum())
-
-
-def _repeats(same: Int64, split: Int64) -> tuple[int, Split | None]:
-    """(samples of val that are in train, and of test that are in either; a split of which all are)."""
-    inside = {
-        name: np.isin(same[split == i], same[split < i]) for i, name in enumerate(SPLITS) if name != "train"
-    }
-    whole: Sequence[Split] = [name for name, hits in inside.items() if len(hits) and hits.all()]
-    return sum(int(hits.sum()) for hits in inside.values()), whole[0] if whole else None
-
-
-def _spread_thin(tokens: Sequence[Token], cells: Cells, train: Int64) -> list[str]:
-    """Text of which most is rare says little: names, addresses, remarks."""
-    rare = {
-        token.name: sum(v is not None and v not in token.categories for v in column.values[train].tolist())
-        for token, column in zip(tokens, cells.columns, strict=True)
-        if token.categories is not None
-    }
-    return [
-        f"column {name!r} of {count:,} of {len(train):,} training rows holds text that hardly any other row holds; all "
-        f"of it counts as one category"
-        for name, count in rare.items()
-        if count > len(train) / 2
-    ]
-
-
-def _fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
-    if isinstance(inputs, Cells):
-        return replace(layout, tokens=tuple(Token.fit(column, train) for column in inputs.columns))
-    if layout.normalise != "channel":
-        return layout
-    axis = 2 if layout.modality is Modality.TABLE else 1
-    mean, std = moments(inputs, train, lambda block: layout.channels_first(block), axis)
-    return replace(layout, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
-
-
-def _fit_target(
-    target: Target, dense: Samples | None, codes: Array | None, train: Int64
-) -> tuple[Target, float]:
-    """(target with the mean of its numbers or the spread of its values, background per foreground of masks)."""
-    if target.output is Numbers and codes is not None:
-        return replace(target, spread=tuple(codes[train].std(axis=0).tolist())), 1.0
-    if dense is None:
-        return target, 1.0
-    if target.levels is not None:
-        places = positive = 0
-        for block in dense.blocks(train):
-            places, positive = places + block.size, positive + int((block == target.levels[1]).sum())
-        return target, (places - positive) / positive if positive else 1.0
-    mean, _ = moments(dense, train, lambda block: block.reshape(1, -1), 0)
-    return replace(target, mean=float(mean[0])), 1.0
 
 
 def class_weights(spec: OwnData, seen: Survey) -> Mapping[str, Any]:
