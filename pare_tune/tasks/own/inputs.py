@@ -26,6 +26,7 @@ class TableFiles:
         self._tables: dict[Path, Table] = {}
 
     def table(self, path: Path) -> Table:
+        """The table in `path`. Raises DataError where it is none."""
         if path not in self._tables:
             self._tables[path] = read_table(path)
         return self._tables[path]
@@ -52,6 +53,7 @@ class Inputs:
 
     @cached_property
     def table(self) -> Table | None:
+        """The inputs' own table, where they are columns of one."""
         return self.files.table(self.path) if self._at.is_table else None
 
     @cached_property
@@ -63,6 +65,7 @@ class Inputs:
 
     @cached_property
     def images(self) -> ImageFiles | None:
+        """The files of a folder of images."""
         return find_images(self.path) if self.path.is_dir() else None
 
     @cached_property
@@ -77,6 +80,7 @@ class Inputs:
 
     @cached_property
     def samples(self) -> Samples:
+        """What is learned from."""
         if self.long is not None:
             return self.long.series(self.columns)
         if self.table is not None:
@@ -87,6 +91,7 @@ class Inputs:
 
     @property
     def is_images(self) -> bool:
+        """Whether each sample is an image."""
         names = self.samples.names
         return self.images is not None or (
             self.table is not None and names is not None and is_image(names[0])
@@ -94,6 +99,7 @@ class Inputs:
 
     @property
     def features(self) -> Table | None:
+        """The columns of a table whose rows are samples; None for series and images."""
         if self.table is None or not isinstance(self.samples, Whole | Cells):
             return None
         return Table(self.path, self.table.frame[[*self.columns]])
@@ -191,6 +197,7 @@ def require_same(inputs: Samples, matched: Sequence[str] | None, where: str, rol
 
 
 def only_column(table: Table, at: At, role: str) -> str:
+    """The column that `at` names, or the only one there is beside ids and row numbers; else a DataError."""
     if at.columns is not None and len(at.columns) == 1:
         return at.columns[0]
     names = [name for name in table.frame.columns if name not in (at.id, ROW_NUMBERS)]
