@@ -36,9 +36,10 @@ from pare_tune.report.follow import follow_epochs
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
+from pare_tune.tasks.base import Dense, MultiLabel, Point
 from pare_tune.tasks.load import TaskData, provenance_of
 from pare_tune.tasks.own.spec import OwnData
-from pare_tune.tasks.own.survey import survey
+from pare_tune.tasks.own.survey import looked_at_once, survey
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
 from pare_tune.train.export import ModelFolder
@@ -83,6 +84,7 @@ def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int |
     return task_data.load_task(value, data=None if data is None else Path(data), canvas=canvas)
 
 
+@looked_at_once()
 def tune(
     task: str | None = None,
     budget: int | str = 50,
@@ -134,6 +136,7 @@ def tune(
     return run_search(rank_sources_of(plan) if rank_sources else plan, observe=observe)
 
 
+@looked_at_once()
 def train(
     config: TrialConfig | Path | str,
     *,
@@ -250,18 +253,18 @@ def _predict(
     device = pick_device()
     network, shape, config = load_model(model, device)
     if out is not None:
-        require_writable(out, axes=1 + len(shape.output_shape))
+        require_writable(out, axes=1 + (len(shape.output.shape) if isinstance(shape.output, Dense) else 1))
     prepared = prepare_inputs(inputs, shape, config)
     outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
     if probabilities:
         outputs = to_probabilities(outputs, shape)
-    has_logits = shape.output_kind in ("point", "multilabel")
+    has_logits = isinstance(shape.output, Point | MultiLabel)
     return Predictions(
         values=prepared.restore(outputs),
         names=() if shape.raw is None else tuple(shape.raw["target"]["names"]),
         samples=prepared.names,
         meaning="probability" if probabilities else "logit" if has_logits else "value",
-        are_classes=shape.output_kind == "point",
+        are_classes=isinstance(shape.output, Point),
     )
 
 
@@ -395,6 +398,7 @@ def describe_plan(plan: RunConfig) -> str:
     )
 
 
+@looked_at_once()
 def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notify | None = None) -> Result:
     """Run a planned search, with TensorBoard files while it runs and report.html at its end."""
     # Data, backbone and source are opened here once: mistakes in them show before a cluster starts or a folder is made.
@@ -412,6 +416,7 @@ def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notif
     return result
 
 
+@looked_at_once()
 def resume_search(
     run: Path,
     *,
