@@ -1,8 +1,6 @@
 """Record learning curves of random configurations, and pack them into the tables that `pare-tune simulate` reads.
 
     python jobs/record_curves.py [TASK ...] [--configurations 120] [--jobs 2] [--out curves]
-    python jobs/record_curves.py --epochs-share 0.33                # short whole curricula of the same configurations
-    python jobs/record_curves.py --epochs-share 0.33 --restart      # and a second one over the remaining epochs
     python jobs/record_curves.py --pack [--tables pare_tune/recorded/tables]
 
 Expect 5 to 60 seconds a configuration on one core of a 2026 server processor, about 10 hours of one core for all; it
@@ -57,10 +55,10 @@ def main() -> None:
         return
     os.nice(19)
     names = tuple(options.tasks or TASKS)
-    _open(names, options.epochs_share, options.restart)  # mistakes show before a process starts
+    _recordings(names)  # mistakes show before a process starts
     context = multiprocessing.get_context("spawn")
     turn = context.Value("q", 0)
-    arguments = (names, options.epochs_share, options.restart, options.configurations, options.out, turn)
+    arguments = (names, options.configurations, options.out, turn)
     workers = [context.Process(target=work, args=arguments, daemon=True) for _ in range(options.jobs)]
     for worker in workers:
         worker.start()
@@ -70,41 +68,34 @@ def main() -> None:
         sys.exit("a process ended before its work was done, see above; the same command goes on from there")
 
 
-def work(
-    names: Sequence[str],
-    share: float,
-    restart: bool,
-    configurations: int,
-    folder: Path,
-    turn: Synchronized[int],
-) -> None:
+def work(names: Sequence[str], configurations: int, folder: Path, turn: Synchronized[int]) -> None:
     """Record what is not recorded yet, one configuration at a time, until all are."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's end is this one's
     torch.set_num_threads(1)
     _end_with_parent()
     _import_everything()
-    todo = list(product(range(configurations), _open(names, share, restart)))
+    todo = list(product(range(configurations), _recordings(names)))
     crashes = 0
     while (item := _take(turn)) < len(todo):
         number, recording = todo[item]
         if is_recorded(recording.path(folder, number)):
             continue
         started = time.monotonic()
-        found = record(recording, number, folder)
+        written = record(recording, number, folder)
         took = time.monotonic() - started
-        outcome = found["message"] or f"best score {found['curve'][-1]['best_score']:.5g}"
+        outcome = written["message"] or f"last score {written['curve'][-1]['score']:.5g}"
         print(
             f"{time.strftime('%H:%M:%S')} {recording.task} {number:04d} in {took:.1f} s: {outcome}",
             flush=True,
         )
-        crashes = crashes + 1 if found["cause"] == "crashed" else 0
+        crashes = crashes + 1 if written["cause"] == "crashed" else 0
         if crashes >= _HOPELESS:
             raise StudyFailed(f"{crashes} configurations in a row crashed, the last one with: {outcome}")
         gc.collect()
 
 
-def _open(names: Sequence[str], share: float, restart: bool) -> list[Recording]:
-    return [Recording.open(name, share=share, restart=restart) for name in names]
+def _recordings(names: Sequence[str]) -> list[Recording]:
+    return [Recording.open(name) for name in names]
 
 
 def _take(turn: Synchronized[int]) -> int:
@@ -158,8 +149,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--configurations", type=int, default=120, help="of each task (default: 120)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default: 2)")
     parser.add_argument("--out", type=Path, default=Path("curves"), help="folder of the records")
-    parser.add_argument("--epochs-share", type=float, default=1.0, help="shorten the whole curriculum")
-    parser.add_argument("--restart", action="store_true", help="go on over the remaining epochs")
     parser.add_argument("--pack", action="store_true", help="train nothing; make tables of the records")
     parser.add_argument(
         "--tables",

@@ -21,7 +21,9 @@ from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
+from pare_tune.tasks.base import Dense, MultiLabel, Point
 from pare_tune.tasks.load import TaskData
+from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.build import pick_device
 from pare_tune.train.opened import open_trial
@@ -58,6 +60,7 @@ def load_task(task: str | Task, *, data: Path | str | None = None, canvas: int |
     return task_data.load_task(value, data=None if data is None else Path(data), canvas=canvas)
 
 
+@looked_at_once()
 def tune(
     task: str | None = None,
     budget: int | str = 50,
@@ -107,6 +110,7 @@ def tune(
     return run_search(plan, observe=observe)
 
 
+@looked_at_once()
 def train(
     config: TrialConfig | Path | str,
     *,
@@ -198,21 +202,22 @@ def _predict(
     device = pick_device()
     network, shape, config = load_model(model, device)
     if out is not None:
-        require_writable(out, axes=1 + len(shape.output_shape))
+        require_writable(out, axes=1 + (len(shape.output.shape) if isinstance(shape.output, Dense) else 1))
     prepared = prepare_inputs(inputs, shape, config)
     outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
     if probabilities:
         outputs = to_probabilities(outputs, shape)
-    has_logits = shape.output_kind in ("point", "multilabel")
+    has_logits = isinstance(shape.output, Point | MultiLabel)
     return Predictions(
         values=prepared.restore(outputs),
         names=() if shape.raw is None else tuple(shape.raw["target"]["names"]),
         samples=prepared.names,
         meaning="probability" if probabilities else "logit" if has_logits else "value",
-        are_classes=shape.output_kind == "point",
+        are_classes=isinstance(shape.output, Point),
     )
 
 
+@looked_at_once()
 def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notify | None = None) -> Result:
     """Run a planned search, with TensorBoard files while it runs and report.html at its end."""
     # Data, backbone and source are opened here once: mistakes in them show before a cluster starts or a folder is made.
@@ -230,6 +235,7 @@ def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notif
     return result
 
 
+@looked_at_once()
 def resume_search(
     run: Path,
     *,

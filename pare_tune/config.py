@@ -83,6 +83,22 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
+def _without_restart(tree: Any, instead: str) -> Any:
+    """`tree` as it is written today: earlier files say `restart: null` or `false`, which is how every training goes.
+
+    Raises:
+        ValueError: the file is of trainings in two curricula.
+    """
+    if not isinstance(tree, Mapping) or "restart" not in tree:
+        return tree
+    if tree["restart"] not in (None, False):
+        raise ValueError(
+            f"restart: {tree['restart']!r} is no longer there, for two curricula were no better than one; {instead}, "
+            f"or use the version of pare-tune that wrote this file"
+        )
+    return {key: value for key, value in tree.items() if key != "restart"}
+
+
 class LossConfig(_Model):
     """L = beta1·L_t + beta2·[(1−λ)·L_mt + λ·L_ms] (paper, equations 1 and 2)."""
 
@@ -144,25 +160,15 @@ class TrainConfig(_Model):
     """Forward passes an optimiser step; the loss is their mean."""
     share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
-    restart: int | None = Field(default=None, ge=1)
-    """Epochs of a short curriculum of its own, after which k and the learning rate begin again, from the weights it
-    left, over the remaining epochs (a warm restart, https://arxiv.org/abs/1608.03983). None: one curriculum (paper)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
     """Which encoder parameters stay as pretrained; always layernorm with `method: layernorm`."""
     loader_workers: int = Field(default=0, ge=0, le=64)
     """Processes a worker that prepare batches; 0 prepares them in the training process."""
 
-    @model_validator(mode="after")
-    def _something_follows_a_restart(self) -> Self:
-        if self.restart is not None and self.restart >= self.epochs:
-            raise ValueError(f"restart must be below epochs ({self.epochs}), got {self.restart}")
-        return self
-
-    def curriculum(self, epoch: int) -> tuple[int, int]:
-        """(first epoch, number of epochs) of the curriculum that `epoch`, counted from 0, is in."""
-        if self.restart is None:
-            return 0, self.epochs
-        return (0, self.restart) if epoch < self.restart else (self.restart, self.epochs - self.restart)
+    @model_validator(mode="before")
+    @classmethod
+    def _restarts_are_gone(cls, tree: Any) -> Any:
+        return _without_restart(tree, "delete the line to train in one curriculum of all epochs")
 
 
 class InputConfig(_Model):
@@ -396,13 +402,11 @@ class SearchConfig(_Model):
     reduction: int = Field(default=2, ge=2, le=10)
     """Successive halving keeps one in so many at each rung."""
     first_rung: float = Field(default=0.34, gt=0.0, le=1.0)
-    """Share of the epochs before a trial can be stopped; until then curves say little of their ends."""
-    judge: Literal["best", "last", "power-law", "learned"] = "best"
-    """How trials are compared at a rung: by the best score so far, by the newest one, by a power law through the curve,
-    or by a regression learned from the trials that came to their end."""
-    restart: bool = False
-    """Trials run a short whole curriculum up to the first rung, and those that go on a second one over the remaining
-    epochs, from their weights (`train.restart`); trial 0 keeps its one."""
+    """Share of the epochs, rounded up to whole ones, after which a trial can first be stopped; until then curves say
+    little of their ends. The next rungs are `reduction` times as late each."""
+    judge: Literal["best", "learned"] = "best"
+    """How trials are compared at a rung: by the best score so far, or by a regression learned from the trials that
+    came to their end."""
     pruning: bool = True
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
@@ -417,13 +421,19 @@ class SearchConfig(_Model):
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Fractions let trials share a GPU; None is one each where the cluster has GPUs."""
 
-    @model_validator(mode="after")
-    def _a_power_law_falls_once(self) -> Self:
-        if self.restart and self.judge == "power-law":
+    @model_validator(mode="before")
+    @classmethod
+    def _restarts_are_gone(cls, tree: Any) -> Any:
+        return _without_restart(tree, "delete the line in a copy of the file to search anew")
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _two_judges_are_left(cls, value: Any) -> Any:
+        if value in ("last", "power-law"):
             raise ValueError(
-                "restart goes with judge best, last or learned: no power law spans two curricula"
+                "this judge is no longer there, for it was no better than best; write best or learned"
             )
-        return self
+        return value
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -660,7 +670,7 @@ def validate(model: type[M], tree: Any, *, where: str) -> M:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where}: expected a mapping of settings, found {type(tree).__name__}")
     try:
-        return model.model_validate(_plain(tree))
+        return model.model_validate(as_builtins(tree))
     except ValidationError as error:
         lines = [f"{where}{_line(tree, e['loc'])}: {_sentence(e)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
@@ -695,13 +705,26 @@ def _sentence(error: Any) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _plain(node: Any) -> Any:
+def as_builtins(node: Any) -> Any:
     """ruamel's nodes as builtins, so that what is validated holds no file positions."""
     if isinstance(node, Mapping):
-        return {str(k): _plain(v) for k, v in node.items()}
+        return {str(k): as_builtins(v) for k, v in node.items()}
     if isinstance(node, list | tuple):
-        return [_plain(v) for v in node]
+        return [as_builtins(v) for v in node]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def dotted(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of nested mappings by dotted key: {"k": {"start": 0.5}} is {"k.start": 0.5}."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = (
+            {f"{key}.{k}": v for k, v in dotted(value).items()}
+            if isinstance(value, Mapping)
+            else {key: value}
+        )
+        leaves |= inside
+    return leaves

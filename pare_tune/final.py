@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pare_tune.config import TrialConfig, task_of
-from pare_tune.data.files import owned, plain_json, write_text
+from pare_tune.data.files import owned, write_text
 from pare_tune.errors import ConfigError, RunBusy
 from pare_tune.report import FinalWriter
+from pare_tune.report.follow import follow_epochs
 from pare_tune.tasks.load import load_task
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
@@ -68,7 +66,7 @@ def train_final(
         # Ray Train is slow to import, and predicting needs none of it.
         from pare_tune.train.worker import launch_final
 
-        with _following(folder, [board.add] if observe is None else [board.add, observe]):
+        with follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]):
             launch_final(
                 trial,
                 folder,
@@ -108,44 +106,3 @@ def _check_continues(
             read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
         )
     write_text(begun, head + now.to_yaml())
-
-
-@contextmanager
-def _following(folder: Path, observers: Sequence[ObserveEpoch]) -> Iterator[None]:
-    """Tell `observers` every line that the workers add to curve.jsonl, once.
-
-    An observer that raises is told no more, and its error is raised once the training has ended: the others, and
-    hours of training, have nothing to do with it.
-    """
-    listening = list(observers)
-    errors: list[Exception] = []
-    told = 0
-    ended = threading.Event()
-
-    def tell() -> None:
-        nonlocal told
-        path = folder / CURVE
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        for line in text.splitlines()[told : text.count("\n")]:
-            told += 1
-            for observe in list(listening):
-                try:
-                    observe(plain_json(json.loads(line)))
-                except Exception as error:
-                    listening.remove(observe)
-                    errors.append(error)
-
-    def watch() -> None:
-        while not ended.wait(0.5):
-            tell()
-
-    thread = threading.Thread(target=watch, name="epochs", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()
-    if errors:
-        raise errors[0]

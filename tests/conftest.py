@@ -121,8 +121,8 @@ def in_this_process() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in lone.STAND_INS.items():
-            patch.setattr(tune_run, name, value)
+        for module, name, value in lone.STAND_INS:
+            patch.setattr(module, name, value)
         for module, names in ((api, ("_search", "_resume")), (work, ("search", "resume"))):
             for name, value in zip(names, (search, resume), strict=True):
                 patch.setattr(module, name, value)

@@ -155,6 +155,33 @@ def test_no_pickle_is_trusted() -> None:
                 assert keywords.get("weights_only") == "True", path
 
 
+def test_only_the_journal_touches_private_parts_of_optuna() -> None:
+    private = {
+        "_storage",
+        "_study_id",
+        "_trial_id",
+        "_cached_frozen_trial",
+        "_replay_result",
+        "_thread_local",
+    }
+    for path in PACKAGE.rglob("*.py"):
+        if path == PACKAGE / "tune" / "journal.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "optuna":
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                assert not [name for name in names if name.startswith("_")], path
+            if isinstance(node, ast.Attribute) and node.attr in private:
+                owner = ast.unparse(node.value)
+                assert owner == "self", f"{path}:{node.lineno}: {owner}.{node.attr}"
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
+                assert not bases & {"TPESampler", "JournalStorage", "BaseJournalBackend"}, (
+                    f"{path}: {node.name}"
+                )
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys, pare_tune.cli; print([m for m in ('torch', 'ray', 'optuna', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

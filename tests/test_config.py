@@ -68,7 +68,6 @@ def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
         ("start: 0.957", "start: 1.5", r"best.yaml:\d+: k: .*end <= start <= 1"),
         ("start: 0.957", "begin: 0.957", r"best.yaml:\d+: k: unknown key 'begin'"),
         ("epochs: ", "epochs: 0 # ", r"best.yaml:\d+: train.epochs: .*got 0"),
-        ("restart:", "restart: 7 # ", r"best.yaml:\d+: train: restart must be below epochs \(7\), got 7"),
         ("task: psicov", "task: [", r"best.yaml:\d+: not valid YAML"),
         ("method: pare", "method: magic", r"best.yaml:\d+: method: .*got 'magic'"),
     ],
@@ -133,15 +132,41 @@ def test_a_file_that_contradicts_its_method_is_refused(tmp_path: Path) -> None:
         load_trial(path)
 
 
-def test_no_power_law_spans_two_curricula(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "line", "message"),
+    [
+        ("train", "restart: null", None),
+        ("search", "restart: false", None),
+        (
+            "train",
+            "restart: 3",
+            r"run.yaml:\d+: trial.train: restart: 3 is no longer there.*; delete the line to train",
+        ),
+        (
+            "search",
+            "restart: true",
+            r"run.yaml:\d+: search: restart: True is no longer there.*to search anew",
+        ),
+        (
+            "search",
+            "judge: last",
+            r"run.yaml:\d+: search.judge: this judge is no longer.*write best or learned, got 'last'",
+        ),
+        ("search", "judge: power-law", r"search.judge: this judge is no longer there.*got 'power-law'"),
+    ],
+)
+def test_what_earlier_files_say_of_options_that_were_removed(
+    tmp_path: Path, section: str, line: str, message: str | None
+) -> None:
+    config = RunConfig(trial=trial(), search=SearchConfig())
+    first, _, rest = config.to_yaml().replace("  judge: best\n", "").partition(f"{section}:\n")
+    indent = "    " if section == "train" else "  "
     path = tmp_path / "run.yaml"
-    text = RunConfig(trial=trial(), search=SearchConfig(restart=True, judge="last")).to_yaml()
-    path.write_text(text)
-    assert load_run(path).search.restart
-    path.write_text(text.replace("judge: last", "judge: power-law"))
-    with pytest.raises(
-        ConfigError, match=r"run.yaml:\d+: search: restart goes with judge best, last or learned"
-    ):
+    path.write_text(f"{first}{section}:\n{indent}{line}\n{rest}")
+    if message is None:
+        assert load_run(path) == config
+        return
+    with pytest.raises(ConfigError, match=message):
         load_run(path)
 
 

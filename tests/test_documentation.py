@@ -171,8 +171,7 @@ def made_small(words: list[str]) -> list[str]:
         return words if command in ("--help", "--version") else [*words, *SEARCH]
     more = MORE.get(command, [])
     if command == "train":
-        kind = "soup" if "--soup" in words else f"model-{words.count('--num-workers')}"
-        more = ["--out", kind, *([] if kind == "soup" else more)]
+        more = ["--out", f"model-{words.count('--num-workers')}", *more]
     return [*words, *more]
 
 

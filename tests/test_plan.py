@@ -33,13 +33,13 @@ def test_what_a_repeated_search_cannot_take_is_refused(
 
 
 def test_settings_of_the_search_are_told_from_those_of_the_trial(tmp_path: Path) -> None:
-    settings = {"train.epochs": 5, "search.restart": True, "search.confirm": 1, "search.max_disk": None}
+    settings = {"train.epochs": 5, "search.pruning": False, "search.confirm": 1, "search.max_disk": None}
     plan = plan_run(task="wdbc", settings=settings)
-    assert (plan.trial.train.epochs, plan.search.restart, plan.search.confirm) == (5, True, 1)
+    assert (plan.trial.train.epochs, plan.search.pruning, plan.search.confirm) == (5, False, 1)
     config = tmp_path / "run.yaml"
     config.write_text(plan.to_yaml())
     again = plan_run(config=config, settings={"search.startup_trials": 3})
-    assert (again.trial, again.search.restart, again.search.startup_trials) == (plan.trial, True, 3)
+    assert (again.trial, again.search.pruning, again.search.startup_trials) == (plan.trial, False, 3)
 
 
 def test_what_a_task_file_says_is_a_setting_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

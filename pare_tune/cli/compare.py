@@ -30,8 +30,8 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Ours (pare, orca, finetune, ...), METHOD+soup for the mean of its best trials' weights, and peers: "
-            "hist-gradient-boosting, xgboost, lightgbm, catboost, tabpfn, autogluon (tables), fno, unet (fields), "
+            help="Ours (pare, orca, finetune, ...) and peers: "
+            "hist-gradient-boosting, xgboost, lightgbm, catboost (tables), fno, unet (fields), "
             "minirocket (series), linear, perceiver (anything)."
         ),
     ] = "pare,finetune,linear",
@@ -132,8 +132,8 @@ def compare(
 
 
 def _show(plan: Plan, results: list[CellResult], out: Path, as_json: bool) -> None:
+    from pare_tune.compare.comparison import summarise
     from pare_tune.compare.export import PAGE, write_files
-    from pare_tune.compare.summary import summarise
     from pare_tune.compare.terminal import comparison_view
 
     summary = summarise(plan, results)

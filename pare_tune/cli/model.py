@@ -12,7 +12,6 @@ from rich.console import Console
 
 from pare_tune.cli.app import app
 from pare_tune.cli.common import ACCEPT, long_steps, note, print_json, say
-from pare_tune.errors import ConfigError
 from pare_tune.shell import command, shown
 
 
@@ -33,28 +32,13 @@ def train(
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train longer than the trial did.")] = None,
     accept_changed_data: Annotated[bool, ACCEPT] = False,
-    soup: Annotated[
-        bool,
-        typer.Option(
-            "--soup",
-            help="Train nothing: average the weights of the run's best trials, as far as validation improves. Default "
-            "folder: soup/.",
-        ),
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Train a configuration in full and score the test split, once.
 
     pare-tune train runs/psicov-…/best.yaml --num-workers 2
-
-    pare-tune train runs/psicov-…/best.yaml --soup
     """
     console = Console()
-    if soup:
-        if num_workers > 1 or with_val or epochs is not None:
-            raise ConfigError("--soup trains nothing; leave out --num-workers, --with-val and --epochs")
-        _soup(console, config, out, accept_changed_data=accept_changed_data, as_json=as_json)
-        return
     from pare_tune.api import train as train_final
 
     with long_steps(as_json=as_json) as bars, ExitStack() as shown_while:
@@ -115,36 +99,6 @@ def predict(
     say(f"{shown(out)}: {shape}")
     if names:
         say(f"columns: {', '.join(names)}")
-
-
-def _soup(
-    console: Console, config: Path, out: Path | None, *, accept_changed_data: bool, as_json: bool
-) -> None:
-    from pare_tune.compare.soup import soup_of_run
-
-    run = config.absolute().parent
-    folder = (out or run / "soup").absolute()
-    with long_steps(as_json=as_json):
-        metrics = soup_of_run(run, folder, accept_changed_data=accept_changed_data, notify=note)
-    if as_json:
-        print_json({"event": "souped", **metrics, "folder": str(folder)})
-        return
-    unit = metrics["unit"]
-    names = ", ".join(map(str, metrics["soup"]))
-    kept = len(metrics["ingredients"])
-    said = (
-        f"soup of trials {names}, of {kept} whose weights were kept"
-        if len(metrics["soup"]) > 1
-        else f"trial {names} alone: averaging it with any other of the {kept} that were kept made validation no better"
-    )
-    console.print(
-        f"\n[bold]test {metrics['metric']} {_score(metrics['test'], unit)}[/bold] "
-        f"on {metrics['test_samples']} samples (data: {metrics['data']})\n{said}; "
-        f"validation {_score(metrics['validation'], unit)}, "
-        f"the best trial alone {_score(metrics['validation_alone'], unit)}",
-        highlight=False,
-    )
-    _print_next(folder)
 
 
 def _score(value: float | None, unit: str) -> str:

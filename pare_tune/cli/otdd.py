@@ -84,7 +84,7 @@ def rank_sources(
     """
     from pare_tune.plan import plan_run
     from pare_tune.train.proxy import rank_sources as rank
-    from pare_tune.tune.space import available_sources
+    from pare_tune.tune.available import available_sources
 
     if from_environment(context, "data") and task.lower().endswith((".yaml", ".yml")):
         data = None  # a folder of releases, none of which is meant

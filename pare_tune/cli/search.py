@@ -175,6 +175,9 @@ def search(
     if context.invoked_subcommand is not None:
         return
     from pare_tune.plan import plan_run
+    from pare_tune.tasks.own.survey import looked_at_once
+
+    context.with_resource(looked_at_once())
 
     if config is not None and from_environment(context, "source_data"):
         source_data = None  # the file says where, and a search is repeated as it was

@@ -4,7 +4,7 @@ cells/TASK/METHOD/seed-0/
   cell.yaml      what was asked for; a cell is never continued with anything else
   search/        the run folder of our own search
   study.journal  the record of a peer's search
-  final/         our own final training, or the soup
+  final/         our own final training
   result.json    written last: a cell that has one is finished and never repeated
 """
 
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pare_tune.data.files import plain_json, write_text
+from pare_tune.data.files import write_json
 from pare_tune.errors import StorageError
 
 CELLS = "cells"
@@ -55,7 +55,7 @@ class CellResult:
 
     def save(self, folder: Path) -> None:
         """Write result.json, whole or not at all. Raises StorageError."""
-        write_text(folder / RESULT, json.dumps(plain_json(asdict(self)), indent=2) + "\n")
+        write_json(folder / RESULT, asdict(self))
 
 
 def load_result(folder: Path) -> CellResult | None:
@@ -67,10 +67,10 @@ def load_result(folder: Path) -> CellResult | None:
     path = folder / RESULT
     if not path.is_file():
         return None
-    known = {f.name for f in fields(CellResult)}
+    names = {f.name for f in fields(CellResult)}
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return CellResult(**{k: v for k, v in tree.items() if k in known})
+        return CellResult(**{k: v for k, v in tree.items() if k in names})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{path} is damaged ({error}); delete its folder, and the cell runs again"
@@ -79,9 +79,9 @@ def load_result(folder: Path) -> CellResult | None:
 
 def cell_folder(root: Path, task: str, method: str, seed: int) -> Path:
     """Where a cell lives."""
-    return root / CELLS / _plain(task) / _plain(method) / f"seed-{seed}"
+    return root / CELLS / _folder_name(task) / _folder_name(method) / f"seed-{seed}"
 
 
-def _plain(name: str) -> str:
+def _folder_name(name: str) -> str:
     # `openml:31` and the like are no folder names everywhere.
     return re.sub(r"[^\w.@+-]", "_", name)

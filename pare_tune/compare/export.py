@@ -6,15 +6,15 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pare_tune.compare.comparison import PUBLISHED, Comparison
 from pare_tune.compare.plan import TaskFacts
 from pare_tune.compare.plots import drawings
-from pare_tune.compare.summary import PUBLISHED, Comparison
-from pare_tune.data.files import refused, write_text
+from pare_tune.data.files import write_text
 from pare_tune.figures.sheet import Drawing, style, write
+from pare_tune.report.render import render_template
 from pare_tune.report.words import duration, number
 
 SCORES, PAIRS, MARKDOWN, LATEX, PAGE = "scores.csv", "pairs.csv", "compare.md", "compare.tex", "compare.html"
@@ -22,49 +22,45 @@ SCORES, PAIRS, MARKDOWN, LATEX, PAGE = "scores.csv", "pairs.csv", "compare.md", 
 Rows = list[list[str]]
 
 
-def write_files(found: Comparison, folder: Path) -> list[Path]:
+def write_files(comparison: Comparison, folder: Path) -> list[Path]:
     """Write all of them into `folder`; each is replaced as a whole.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise refused(folder, error) from error
     with style():
-        made = drawings(found)
+        made = drawings(comparison)
         pictures = [path for drawing in made for path in write(folder, drawing)]
     texts = {
-        SCORES: found.table().to_csv(index=False, lineterminator="\n"),
-        PAIRS: _pairs_csv(found),
-        MARKDOWN: markdown(found),
-        LATEX: latex(found),
-        PAGE: page(found, made),
+        SCORES: comparison.table().to_csv(index=False, lineterminator="\n"),
+        PAIRS: _pairs_csv(comparison),
+        MARKDOWN: markdown(comparison),
+        LATEX: latex(comparison),
+        PAGE: page(comparison, made),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [*(folder / name for name in texts), *pictures]
 
 
-def score_rows(found: Comparison, *, best: str = "{}") -> tuple[list[str], Rows]:
+def score_rows(comparison: Comparison, *, best: str = "{}") -> tuple[list[str], Rows]:
     """The main table: a row a task, a column a method, and the published value apart at the end.
 
     Args:
         best: a pattern around the best score of each task.
     """
-    head = ["task", "metric", "data", *found.names, PUBLISHED]
+    head = ["task", "metric", "data", *comparison.names, PUBLISHED]
     rows = []
-    for task in found.tasks:
+    for task in comparison.tasks:
         cells = [
-            best.format(score.text) if found.is_best(task, name) else score.text
-            for name, score in found.scores[task.name].items()
+            best.format(score.text) if comparison.is_best(task, name) else score.text
+            for name, score in comparison.scores[task.name].items()
         ]
         rows.append([task.name, metric_text(task), task.provenance, *cells, number(task.published)])
     return head, rows
 
 
-def method_rows(found: Comparison) -> tuple[list[str], Rows]:
+def method_rows(comparison: Comparison) -> tuple[list[str], Rows]:
     """A row a method: wins, average rank, and what it took."""
     head = ["method", "tasks", "wins", "rank", "epochs", "time", "failed"]
     rows = [
@@ -77,16 +73,16 @@ def method_rows(found: Comparison) -> tuple[list[str], Rows]:
             duration(m.seconds) if m.seconds >= 10 or math.isnan(m.seconds) else f"{m.seconds:.1f} s",
             str(m.failed),
         ]
-        for m in found.methods
+        for m in comparison.methods
     ]
     return head, rows
 
 
-def pair_rows(found: Comparison, first: str | None = None) -> tuple[list[str], Rows]:
+def pair_rows(comparison: Comparison, first: str | None = None) -> tuple[list[str], Rows]:
     """A row a pair of methods; `first` keeps those of one method, seen from its side."""
     head = ["pair", "n", "w/t/l", "diff.", "95 %", "p", "p Holm"]
     rows = []
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         if first is not None and pair.first != first:
             continue
         interval = "–" if math.isnan(pair.low) else f"{pair.low:+.2f} to {pair.high:+.2f}"
@@ -104,18 +100,18 @@ def pair_rows(found: Comparison, first: str | None = None) -> tuple[list[str], R
     return head, rows
 
 
-def pair_note(found: Comparison) -> str:
+def pair_note(comparison: Comparison) -> str:
     """What the columns of the pairs mean."""
     return (
         "diff.: mean over tasks of 2(a - b)/(|a| + |b|) of the test scores, below 0 where the first of the "
         "pair is better; 95 %: bootstrap over seeds; p: Wilcoxon's signed-rank test over tasks, two-sided; p Holm: "
-        f"corrected for all {len(found.pairs)} pairs"
+        f"corrected for all {len(comparison.pairs)} pairs"
     )
 
 
-def friedman_text(found: Comparison) -> str:
+def friedman_text(comparison: Comparison) -> str:
     """The test over all methods, in a sentence."""
-    r = found.ranking
+    r = comparison.ranking
     if math.isnan(r.critical):
         return (
             f"Friedman's test needs three methods and two tasks that all of them have; such tasks: {r.tasks}"
@@ -137,50 +133,48 @@ def p_text(p: float) -> str:
     return "–" if math.isnan(p) else f"{p:.2g}"
 
 
-def markdown(found: Comparison) -> str:
+def markdown(comparison: Comparison) -> str:
     """Tables and notes; the best score of each task is bold."""
     parts = [
-        f"# {found.title}",
+        f"# {comparison.title}",
         "Test scores, mean ± standard deviation over seeds; test was scored once, by what validation chose.",
-        _markdown_table(*score_rows(found, best="**{}**")),
-        _markdown_table(*method_rows(found)),
-        friedman_text(found) + ".",
-        _markdown_table(*pair_rows(found)),
-        pair_note(found) + ".",
-        "\n".join(f"- {_markdown(note)}" for note in found.notes),
+        _markdown_table(*score_rows(comparison, best="**{}**")),
+        _markdown_table(*method_rows(comparison)),
+        friedman_text(comparison) + ".",
+        _markdown_table(*pair_rows(comparison)),
+        pair_note(comparison) + ".",
+        "\n".join(f"- {_markdown(note)}" for note in comparison.notes),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(found: Comparison) -> str:
+def latex(comparison: Comparison) -> str:
     r"""A table for booktabs and graphicx, the best score of each task in \textbf."""
-    head, rows = score_rows(found)
+    head, rows = score_rows(comparison)
     lines = []
-    for task, row in zip(found.tasks, rows, strict=True):
+    for task, row in zip(comparison.tasks, rows, strict=True):
         cells = [_latex(cell) for cell in row]
-        for column, name in enumerate(found.names, start=3):
-            if found.is_best(task, name):
+        for column, name in enumerate(comparison.names, start=3):
+            if comparison.is_best(task, name):
                 cells[column] = rf"\textbf{{{cells[column]}}}"
         lines.append(" & ".join(cells) + r" \\")
-    _, methods = method_rows(found)
+    _, methods = method_rows(comparison)
     below = [
         " & ".join([label, "", "", *(_latex(row[column]) for row in methods), ""]) + r" \\"
         for label, column in (("wins", 2), ("average rank", 3), ("epochs", 4), ("time", 5))
     ]
-    notes = "\n".join(f"% {note}" for note in found.notes)
-    caption = (
-        rf"{_latex(found.title)}: test scores, mean $\pm$ standard deviation. The last column is published "
-    )
+    notes = "\n".join(f"% {note}" for note in comparison.notes)
+    caption = rf"{_latex(comparison.title)}: test scores, mean $\pm$ standard deviation. The last column is published "
     caption += "(official protocol) and not comparable."
     return "\n".join(
         [
-            f"% {found.title}; needs booktabs and graphicx",
+            f"% {comparison.title}; needs booktabs and graphicx",
             notes,
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption}}}",
             r"\resizebox{\linewidth}{!}{%",
-            rf"\begin{{tabular}}{{lll{'r' * len(found.names)}|r}}",
+            rf"\begin{{tabular}}{{lll{'r' * len(comparison.names)}|r}}",
             r"\toprule",
             " & ".join(_latex(name) for name in head) + r" \\",
             r"\midrule",
@@ -195,31 +189,21 @@ def latex(found: Comparison) -> str:
     )
 
 
-def page(found: Comparison, made: Sequence[Drawing]) -> str:
+def page(comparison: Comparison, made: Sequence[Drawing]) -> str:
     """One self-contained page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("pare_tune.compare", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = (resources.files("pare_tune.report") / "page" / "report.css").read_text(encoding="utf-8")
-    head, rows = score_rows(found)
-    best = [[found.is_best(task, name) for name in found.names] for task in found.tasks]
-    return environment.get_template("compare.html.j2").render(
-        css=Markup(css),
-        title=found.title,
+    head, rows = score_rows(comparison)
+    best = [[comparison.is_best(task, name) for name in comparison.names] for task in comparison.tasks]
+    return render_template(
+        "pare_tune.compare",
+        "compare.html.j2",
+        title=comparison.title,
         head=head,
         rows=list(zip(rows, best, strict=True)),
-        methods=method_rows(found),
-        friedman=friedman_text(found),
-        pairs=pair_rows(found),
-        pair_note=pair_note(found),
-        notes=found.notes,
+        methods=method_rows(comparison),
+        friedman=friedman_text(comparison),
+        pairs=pair_rows(comparison),
+        pair_note=pair_note(comparison),
+        notes=comparison.notes,
         figures=[_figure(drawing) for drawing in made],
     )
 
@@ -236,13 +220,15 @@ def _figure(drawing: Drawing) -> dict[str, str]:
     }
 
 
-def _pairs_csv(found: Comparison) -> str:
+def _pairs_csv(comparison: Comparison) -> str:
     import pandas as pd
 
     columns = (
         "first", "second", "tasks", "wins", "ties", "losses", "difference", "low", "high", "p", "p_holm",
     )  # fmt: skip
-    rows: list[Mapping[str, Any]] = [{name: getattr(pair, name) for name in columns} for pair in found.pairs]
+    rows: list[Mapping[str, Any]] = [
+        {name: getattr(pair, name) for name in columns} for pair in comparison.pairs
+    ]
     return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
 
 

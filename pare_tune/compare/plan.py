@@ -24,10 +24,6 @@ from pare_tune.method import METHODS
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Preset, Task
 
-Kind = Literal["ours", "soup", "peer"]
-SOUP = "+soup"
-"""Behind a method of ours: the greedy soup of its search's best trials."""
-
 OURS: tuple[str, ...] = tuple(METHODS)
 
 
@@ -38,7 +34,6 @@ class Cell:
     task: str
     method: str
     seed: int
-    kind: Kind
     folder: Path
     config: RunConfig
     """Of our own search, whose `trial` is the method's default; of peers, the data and the length of networks."""
@@ -46,9 +41,14 @@ class Cell:
     """Why the method is not for this task."""
 
     @property
+    def is_peer(self) -> bool:
+        """Whether another system is trained, not ours."""
+        return self.method not in OURS
+
+    @property
     def needs_search(self) -> bool:
         """Whether our own search comes first; a single trial is the default, which needs none."""
-        return self.unfit is None and self.kind != "peer" and self.config.search.budget.amount > 1
+        return self.unfit is None and not self.is_peer and self.config.search.budget.amount > 1
 
     @property
     def trials(self) -> int:
@@ -124,7 +124,7 @@ def make_plan(
 
     Args:
         tasks: names, or paths of task files.
-        methods: of ours, `METHOD+soup`, and peers.
+        methods: of ours, and peers.
         folder: of the cells.
         budget: trials of every search; 1 is the default configuration alone.
         data: task → folder of its release.
@@ -142,14 +142,11 @@ def make_plan(
     _check_counts(budget, seeds)
     folder = folder.absolute()  # each process of Ray's has a working directory of its own
     names, asked = _once("task", tasks), _once("method", methods)
-    kinds = {name: _kind(name) for name in asked}
     for name in asked:
-        if kinds[name] == "peer":
+        if name not in OURS and name not in PEERS:
+            raise UnknownName("method", name, [*OURS, *PEERS])
+        if name not in OURS:
             PEERS[name].require_ready()
-        if kinds[name] == "soup" and budget == 1:
-            raise ConfigError(
-                f"{name} averages the best trials of a search, and --budget 1 makes none; give a larger --budget"
-            )
     made = _Maker(
         folder, preset, backbone, dict(data or {}), dict(settings or {}), dict(search or {}), budget
     )
@@ -159,7 +156,7 @@ def make_plan(
     if unknown:
         raise ConfigError(f"--data names {unknown[0]!r}, which is not among --task {', '.join(names)}")
     cells = tuple(
-        made.cell(name, task, method, kinds[method], seed)
+        made.cell(name, task, method, seed)
         for name, task in zip(names, opened, strict=True)
         for seed in range(seeds)
         for method in asked
@@ -177,11 +174,6 @@ def make_plan(
         presets=tuple(dict.fromkeys(cell.config.trial.preset for cell in cells)),
         cells=cells,
     )
-
-
-def base_method(method: str) -> str:
-    """The method of ours whose search a method builds on."""
-    return method.removesuffix(SOUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,27 +213,26 @@ class _Maker:
         )
         return trial.with_values(self.settings)
 
-    def cell(self, name: str, task: Task, method: str, kind: Kind, seed: int) -> Cell:
-        ours = "finetune" if kind == "peer" else base_method(method)
+    def cell(self, name: str, task: Task, method: str, seed: int) -> Cell:
+        ours = method if method in OURS else "finetune"
         trial = self.base(name, task, ours)
         if trial.method != ours:
             raise ConfigError("methods are compared, so --set cannot choose one; name it in --methods")
         # A whole search differs by its seed: its trials, and what is tried.
         trial = trial.with_values({"seed": seed})
         searched = {**self.search, "seed": seed, "budget": str(self.budget)}
-        home = cell_folder(self.folder, task.name, base_method(method), seed)
+        home = cell_folder(self.folder, task.name, method, seed)
         return Cell(
             task=task.name,
             method=method,
             seed=seed,
-            kind=kind,
-            folder=cell_folder(self.folder, task.name, method, seed),
+            folder=home,
             config=validate(
                 RunConfig,
                 {"trial": trial.to_dict(), "search": searched, "runs": home / "search"},
                 where="options",
             ),
-            unfit=PEERS[method].suits(task) if kind == "peer" else None,
+            unfit=None if method in OURS else PEERS[method].suits(task),
         )
 
 
@@ -257,16 +248,6 @@ def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
         provenance=provenance_of(task, trial.data),
         published=task.paper.score,
     )
-
-
-def _kind(name: str) -> Kind:
-    if name in OURS:
-        return "ours"
-    if name in PEERS:
-        return "peer"
-    if name.endswith(SOUP) and base_method(name) in OURS:
-        return "soup"
-    raise UnknownName("method", name, [*OURS, *PEERS, f"pare{SOUP}"])
 
 
 def _once(kind: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pare_tune.compare.comparison import Comparison
 from pare_tune.compare.statistics import ALPHA, Ranking
-from pare_tune.compare.summary import Comparison
 from pare_tune.figures import profiles
 from pare_tune.figures.sheet import BLACK, BLUE, VERMILION, Drawing, new_figure
 
@@ -17,19 +17,19 @@ _ROW, _TOP = 0.16, 0.85
 """Inches of a method's line, and of what is above and below them."""
 
 
-def drawings(found: Comparison) -> list[Drawing]:
+def drawings(comparison: Comparison) -> list[Drawing]:
     """Those that can be drawn: profiles of two methods and more, ranks where every method has a score of some task."""
     made = []
-    profile = _profile(found)
+    profile = _profile(comparison)
     if profile is not None:
         made.append(profile)
-    if found.ranking.tasks and len(found.names) > 1:
-        made.append(rank_drawing(found.ranking))
+    if comparison.ranking.tasks and len(comparison.names) > 1:
+        made.append(rank_drawing(comparison.ranking))
     return made
 
 
-def _profile(found: Comparison) -> Drawing | None:
-    table = found.table()
+def _profile(comparison: Comparison) -> Drawing | None:
+    table = comparison.table()
     scored = table[table["score"].notna()]
     if scored["method"].nunique() < 2 or (scored["score"] < 0).any():
         return None

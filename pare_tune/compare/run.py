@@ -6,15 +6,13 @@ of a default configuration, final trainings. Finished cells are on the disk and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from pare_tune.compare.cell import CellResult, load_result
 from pare_tune.compare.plan import Cell, Plan
 from pare_tune.compare.work import begin, failure, finish, forget, is_searched, save, search_for
+from pare_tune.data.files import owned
 from pare_tune.errors import ClusterError, DataError, PareTuneError, RunBusy, StorageError
 from pare_tune.steps import step
 from pare_tune.train.build import open_data
@@ -48,7 +46,7 @@ def run_plan(
         KeyboardInterrupt: what is finished is kept, and the same plan goes on from there.
     """
     check_writable(plan.folder)
-    with _owned(plan.folder):
+    with owned(plan.folder, otherwise="wait for it, or give another --runs"):
         if retry:
             _forget_failures(plan.cells)
         missing = [cell for cell in plan.cells if load_result(cell.folder) is None]
@@ -62,8 +60,8 @@ def run_plan(
                     _run(missing, lambda cells: _on_ray(cells, cache, gpus), counted, cache)
             else:
                 _run(missing, lambda cells: (finish(cell, cache) for cell in cells), counted, cache)
-    found = load_results(plan)
-    return [result for result in found if result is not None]
+    results = load_results(plan)
+    return [result for result in results if result is not None]
 
 
 def load_results(plan: Plan) -> list[CellResult | None]:
@@ -81,33 +79,24 @@ class _Counter:
             self._tell(result, self._done, self._total)
 
 
-def _run(
-    missing: Sequence[Cell],
-    finish_all: _Finish,
-    count: _Counter,
-    cache: Path | None,
-) -> None:
+def _run(missing: Sequence[Cell], finish_all: _Finish, count: _Counter, cache: Path | None) -> None:
     direct = [cell for cell in missing if not cell.needs_search or is_searched(cell)]
     for result in finish_all(direct):
         count(result)
-    rest = [cell for cell in missing if cell not in direct]
-    for runs in dict.fromkeys(cell.config.runs for cell in rest):
-        # A soup shares the search of the method that it is made of.
-        group = [cell for cell in rest if cell.config.runs == runs]
-        for result in _after_search(group, finish_all, cache):
-            count(result)
+    for cell in missing:
+        if cell not in direct:
+            count(_search_and_finish(cell, finish_all, cache))
 
 
-def _after_search(group: Sequence[Cell], finish_all: _Finish, cache: Path | None) -> Iterable[CellResult]:
-    for cell in group:
-        begin(cell)
+def _search_and_finish(cell: Cell, finish_all: _Finish, cache: Path | None) -> CellResult:
+    begin(cell)
     try:
-        search_for(group[0], cache=cache)
+        search_for(cell, cache=cache)
     except (StorageError, DataError, ClusterError, RunBusy):
         raise
     except PareTuneError as error:
-        return [save(failure(cell, str(error)), cell) for cell in group]
-    return finish_all(group)
+        return save(failure(cell, str(error)), cell)
+    return next(finish_all([cell]))
 
 
 def _on_ray(cells: Sequence[Cell], cache: Path | None, gpus: float) -> Iterator[CellResult]:
@@ -155,24 +144,6 @@ def _prepare(cells: Sequence[Cell], cache: Path | None) -> None:
 
 def _forget_failures(cells: Sequence[Cell]) -> None:
     for cell in cells:
-        found = load_result(cell.folder)
-        if found is not None and found.state == "failed":
+        result = load_result(cell.folder)
+        if result is not None and result.state == "failed":
             forget(cell)
-
-
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """One process compares in a folder; the lock goes with the process, however it ends."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunBusy(
-            f"another process is comparing in {folder}; wait for it, or give another --runs"
-        ) from None
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -66,12 +67,12 @@ class Ranking:
         if math.isnan(self.critical):
             return []
         order = sorted(range(len(self.ranks)), key=lambda i: self.ranks[i])
-        found: list[tuple[int, ...]] = []
+        groups: list[tuple[int, ...]] = []
         for start in range(len(order)):
             inside = [i for i in order[start:] if self.ranks[i] - self.ranks[order[start]] < self.critical]
-            if len(inside) > 1 and not any(set(inside) <= set(group) for group in found):
-                found.append(tuple(inside))
-        return found
+            if len(inside) > 1 and not any(set(inside) <= set(group) for group in groups):
+                groups.append(tuple(inside))
+        return groups
 
 
 def relative_difference(a: float, b: float, direction: Direction) -> float:
@@ -120,13 +121,9 @@ def compare_pairs(
         scores: task → method → scores, one a seed.
         directions: of each task's metric.
     """
-    found: list[Pair] = []
-    for i, first in enumerate(methods):
-        for second in methods[i + 1 :]:
-            both = [t for t, row in scores.items() if row.get(first) and row.get(second)]
-            found.append(_pair(first, second, both, scores, directions, seed))
-    corrected = holm([pair.p for pair in found])
-    return [_with_holm(pair, p) for pair, p in zip(found, corrected, strict=True)]
+    pairs = [_pair(first, second, scores, directions, seed) for first, second in combinations(methods, 2)]
+    corrected = holm([pair.p for pair in pairs])
+    return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
 
 
 def bootstrap_interval(
@@ -189,11 +186,11 @@ def critical_difference(methods: int, tasks: int, alpha: float = ALPHA) -> float
 def _pair(
     first: str,
     second: str,
-    tasks: Sequence[str],
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     directions: Mapping[str, Direction],
     seed: int,
 ) -> Pair:
+    tasks = [task for task, row in scores.items() if row.get(first) and row.get(second)]
     differences = [
         relative_difference(_mean(scores[t][first]), _mean(scores[t][second]), directions[t]) for t in tasks
     ]
@@ -213,12 +210,6 @@ def _pair(
         p=wilcoxon(differences),
         p_holm=math.nan,
     )
-
-
-def _with_holm(pair: Pair, p: float) -> Pair:
-    from dataclasses import replace
-
-    return replace(pair, p_holm=p)
 
 
 def _resampled_means(values_S: Float64, rng: np.random.Generator) -> Float64:

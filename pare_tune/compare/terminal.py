@@ -7,31 +7,31 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from pare_tune.compare.comparison import Comparison
 from pare_tune.compare.export import friedman_text, method_rows, pair_note, pair_rows, score_rows
-from pare_tune.compare.summary import Comparison
 from pare_tune.report.ink import GOOD, REST, Ink
 
 _GAP = 2
 
 
-def comparison_view(found: Comparison, console: Console) -> RenderableType:
+def comparison_view(comparison: Comparison, console: Console) -> RenderableType:
     """Scores (the best of each task with a star), methods, the pairs of the first method, notes."""
     ink = Ink(console.encoding)
-    parts: list[RenderableType] = [ink.wrapped(found.title, "bold"), ""]
-    for table in score_tables(found, ink, console.width):
+    parts: list[RenderableType] = [ink.wrapped(comparison.title, "bold"), ""]
+    for table in score_tables(comparison, ink, console.width):
         parts += [table, ""]
-    parts += [_table(ink, *method_rows(found)), ink.wrapped(friedman_text(found), REST), ""]
-    first = found.names[0]
-    head, rows = pair_rows(found, first)
+    parts += [_table(ink, *method_rows(comparison)), ink.wrapped(friedman_text(comparison), REST), ""]
+    first = comparison.names[0]
+    head, rows = pair_rows(comparison, first)
     if rows:
         parts += [_table(ink, [f"{first} against", *head[1:]], [_short(row, first) for row in rows]), ""]
-    parts += [ink.wrapped(note, REST) for note in _notes(found)]
+    parts += [ink.wrapped(note, REST) for note in _notes(comparison)]
     return Group(*parts)
 
 
-def score_tables(found: Comparison, ink: Ink, width: int) -> Iterable[Table]:
+def score_tables(comparison: Comparison, ink: Ink, width: int) -> Iterable[Table]:
     """The main table in pieces that fit; the first column is in all of them, the published value in the last."""
-    head, rows = score_rows(found, best="{} *")
+    head, rows = score_rows(comparison, best="{} *")
     # The metric and the kind of data are one column here.
     heads = [ink.clean(text) for text in (head[0], *head[3:])]
     cells = [[ink.clean(text) for text in (row[0], *row[3:])] for row in rows]
@@ -61,9 +61,9 @@ def _table(ink: Ink, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Tabl
     return table
 
 
-def _notes(found: Comparison) -> list[str]:
-    tasks = ", ".join(f"{task.name} {task.metric} ({task.provenance})" for task in found.tasks)
-    notes = [f"metrics: {tasks}", f"pairs: {pair_note(found)}", *found.notes]
+def _notes(comparison: Comparison) -> list[str]:
+    tasks = ", ".join(f"{task.name} {task.metric} ({task.provenance})" for task in comparison.tasks)
+    notes = [f"metrics: {tasks}", f"pairs: {pair_note(comparison)}", *comparison.notes]
     return ["* best mean of its task; all scores are of the test split", *(f"- {note}" for note in notes)]
 
 

@@ -1,4 +1,4 @@
-"""What a cell does: our search, our final training, a soup, or a peer. Nothing here knows how cells are spread over a
+"""What a cell does: our search, our final training, or a peer. Nothing here knows how cells are spread over a
 cluster.
 
 All of it can be killed at any moment and called again: a search resumes from its journal, a training from its last
@@ -18,10 +18,10 @@ from pare_tune.compare.peers import PEERS
 from pare_tune.compare.peers.base import Examples, Problem
 from pare_tune.compare.peers.search import JOURNAL, score_outputs, search_peer
 from pare_tune.compare.plan import Cell
-from pare_tune.compare.soup import soup_of_run
 from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
+from pare_tune.report.facts import dotted
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.export import ModelFolder
@@ -36,10 +36,6 @@ FINAL = "final"
 
 def begin(cell: Cell) -> None:
     """Note what is asked for. Raises StorageError."""
-    try:
-        cell.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {cell.folder}: {error.strerror or error}") from error
     write_text(cell.folder / ASKED, cell.asked)
 
 
@@ -50,18 +46,18 @@ def search_for(cell: Cell, *, cache: Path | None = None) -> None:
         SearchInterrupted, StudyFailed, StorageError, ClusterError: as `tune.run.search`.
     """
     runs = cell.config.runs
-    found = _run_in(runs)
-    if found is None:
+    run = _run_in(runs)
+    if run is None:
         shutil.rmtree(runs, ignore_errors=True)  # killed before it was a run
         search(cell.config, cache=cache)
-    elif not _is_searched(found):
-        resume(found, cache=cache)
+    elif not _is_searched(run):
+        resume(run, cache=cache)
 
 
 def is_searched(cell: Cell) -> bool:
     """Whether the search that a cell needs has ended."""
-    found = _run_in(cell.config.runs)
-    return found is not None and _is_searched(found)
+    run = _run_in(cell.config.runs)
+    return run is not None and _is_searched(run)
 
 
 def finish(cell: Cell, cache: Path | None = None) -> CellResult:
@@ -76,15 +72,15 @@ def finish(cell: Cell, cache: Path | None = None) -> CellResult:
     if cell.unfit is not None:
         return save(CellResult(**_key(cell), state="unfit", cause=cell.unfit), cell)
     try:
-        found = _DO[cell.kind](cell, cache)
+        result = (_peer if cell.is_peer else _ours)(cell, cache)
     except (StorageError, DataError):
         raise
     except PareTuneError as error:
-        found = failure(cell, str(error))
+        result = failure(cell, str(error))
     except Exception as error:
         traceback.print_exc()
-        found = failure(cell, f"{type(error).__name__}: {error}")
-    return save(found, cell)
+        result = failure(cell, f"{type(error).__name__}: {error}")
+    return save(result, cell)
 
 
 def forget(cell: Cell) -> None:
@@ -93,7 +89,7 @@ def forget(cell: Cell) -> None:
         (cell.folder / name).unlink(missing_ok=True)
     shutil.rmtree(cell.folder / FINAL, ignore_errors=True)
     run = _run_in(cell.config.runs)
-    if run is not None and ((found := _record(run)) is None or found.best is None):
+    if run is not None and ((record := _record(run)) is None or record.best is None):
         shutil.rmtree(cell.config.runs, ignore_errors=True)
 
 
@@ -109,10 +105,10 @@ def save(result: CellResult, cell: Cell) -> CellResult:
 
 
 def _ours(cell: Cell, cache: Path | None) -> CellResult:
-    config, spent = cell.config.trial, _Spent()
+    config, trials, epochs, seconds = cell.config.trial, 1, 0, 0.0
     if cell.needs_search:
-        found = snapshot(_searched(cell))
-        config, spent = _chosen(cell, found), _Spent.of(found)
+        record = snapshot(_searched(cell))
+        config, (trials, epochs, seconds) = _chosen(cell, record), _spent(record)
     final = ModelFolder(cell.folder / FINAL)
     if not final.is_complete:
         run_final(
@@ -128,31 +124,11 @@ def _ours(cell: Cell, cache: Path | None) -> CellResult:
         test=metrics["test"],
         validation=metrics["validation"],
         test_samples=metrics["test_samples"],
-        trials=max(spent.trials, 1),
-        epochs=spent.epochs + metrics["epochs"],
-        seconds=spent.seconds + metrics["seconds"],
+        trials=trials,
+        epochs=epochs + metrics["epochs"],
+        seconds=seconds + metrics["seconds"],
         note=f"{used.method} stood in: a sample is one token" if stood_in else None,
         settings=_changes(cell.config.trial, used),
-    )
-
-
-def _soup(cell: Cell, cache: Path | None) -> CellResult:
-    run, out = _searched(cell), ModelFolder(cell.folder / FINAL)
-    metrics = out.metrics() if out.is_complete else soup_of_run(run, out.path, cache=cache)
-    spent, members = _Spent.of(snapshot(run)), metrics["soup"]
-    tried = f"of {len(metrics['ingredients'])} trials that were kept"
-    return _done(
-        cell,
-        test=metrics["test"],
-        validation=metrics["validation"],
-        test_samples=metrics["test_samples"],
-        trials=spent.trials,
-        epochs=spent.epochs,
-        seconds=spent.seconds + metrics["seconds"],
-        note=f"{len(members)} {tried}"
-        if len(members) > 1
-        else f"the best trial alone: no other {tried} helped",
-        settings={"soup": members},
     )
 
 
@@ -170,34 +146,31 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         batch_size=trial.train.batch_size * trial.train.accumulation,
         device=pick_device(),
     )
-    found = search_peer(peer, problem, cell.folder, budget=cell.trials, seed=cell.seed)
+    searched = search_peer(
+        peer,
+        problem,
+        cell.folder,
+        budget=cell.trials,
+        startup_trials=cell.config.search.startup_trials,  # as many as our own search
+        seed=cell.seed,
+    )
     test = Examples(open_test(task_of(trial, cache), data=trial.data, canvas=trial.input.canvas, cache=cache))
     return _done(
         cell,
-        test=score_outputs(problem, test, found.fitted.predict(test.x)),
-        validation=found.validation,
+        test=score_outputs(problem, test, searched.fitted.predict(test.x)),
+        validation=searched.validation,
         test_samples=len(test),
-        trials=found.trials,
-        epochs=found.epochs,
-        seconds=found.seconds,
-        settings=found.settings,
+        trials=searched.trials,
+        epochs=searched.epochs,
+        seconds=searched.seconds,
+        settings=searched.settings,
     )
 
 
-_DO = {"ours": _ours, "soup": _soup, "peer": _peer}
-
-
-class _Spent:
-    """What a search took."""
-
-    def __init__(self, trials: int = 0, epochs: int = 0, seconds: float = 0.0) -> None:
-        self.trials, self.epochs, self.seconds = trials, epochs, seconds
-
-    @classmethod
-    def of(cls, found: Snapshot) -> _Spent:
-        return cls(
-            len(found.trials), sum(t.epoch for t in found.trials), sum(t.seconds for t in found.trials)
-        )
+def _spent(search: Snapshot) -> tuple[int, int, float]:
+    """Trials, epochs and seconds that a search took."""
+    trials = search.trials
+    return len(trials), sum(t.epoch for t in trials), sum(t.seconds for t in trials)
 
 
 def _done(cell: Cell, *, test: float | None, **values: Any) -> CellResult:
@@ -215,10 +188,10 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 
 def _searched(cell: Cell) -> Path:
-    found = _run_in(cell.config.runs)
-    if found is None:
+    run = _run_in(cell.config.runs)
+    if run is None:
         raise ConfigError(f"the search in {cell.config.runs} is missing")
-    return found
+    return run
 
 
 def _run_in(runs: Path) -> Path | None:
@@ -233,10 +206,10 @@ def _run_in(runs: Path) -> Path | None:
 
 def _is_searched(run: Path) -> bool:
     """Whether the search has ended and left its best; killed between the two, it must be resumed."""
-    found = _record(run)
-    if found is None or not found.finished:
+    record = _record(run)
+    if record is None or not record.finished:
         return False
-    return found.best is None or RunFolder(run).best_number() == found.best.number
+    return record.best is None or RunFolder(run).best_number() == record.best.number
 
 
 def _record(run: Path) -> Snapshot | None:
@@ -247,24 +220,14 @@ def _record(run: Path) -> Snapshot | None:
         return None
 
 
-def _chosen(cell: Cell, found: Snapshot) -> TrialConfig:
-    if found.best is None:
-        causes = ", ".join(sorted({t.cause or t.state for t in found.trials}))
+def _chosen(cell: Cell, record: Snapshot) -> TrialConfig:
+    if record.best is None:
+        causes = ", ".join(sorted({t.cause or t.state for t in record.trials}))
         raise TrialFailed(f"no trial of the search is complete ({causes})", cause="crashed")
-    return load_trial(RunFolder(found.run).best_yaml)
+    return load_trial(RunFolder(record.run).best_yaml)
 
 
 def _changes(default: TrialConfig, used: TrialConfig) -> dict[str, Any]:
     """Dotted settings of `used` that differ from the default."""
-    before, after = _flat(default.to_dict()), _flat(used.to_dict())
+    before, after = dotted(default.to_dict()), dotted(used.to_dict())
     return {key: value for key, value in after.items() if before.get(key) != value}
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        k: v
-        for name, node in tree.items()
-        for k, v in _flat(node, f"{prefix}.{name}" if prefix else name).items()
-    }

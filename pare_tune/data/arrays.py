@@ -122,22 +122,22 @@ def to_float32(array: Array) -> npt.NDArray[np.float32]:
 
 def require_layout(
     dtype: np.dtype[Any],
-    found: tuple[int, ...],
+    actual: tuple[int, ...],
     name: str,
     file: Path | str,
     *,
     shape: Shape | None = None,
     kinds: str = NUMBERS,
 ) -> None:
-    """Raise a DataError unless an array of `dtype` and shape `found` is of the given shape and kinds."""
+    """Raise a DataError unless an array of `dtype` and shape `actual` is of the given shape and kinds."""
     if dtype.kind not in kinds:
         wanted = " or ".join(_KIND_NAMES.get(kind, kind) for kind in kinds)
         raise DataError(f"{file}: {name} must be {wanted}, found {dtype}")
     if shape is not None and (
-        len(found) != len(shape) or any(n is not None and n != m for n, m in zip(shape, found, strict=True))
+        len(actual) != len(shape) or any(n is not None and n != m for n, m in zip(shape, actual, strict=True))
     ):
         wanted = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
-        raise DataError(f"{file}: {name} must have shape ({wanted}), found {found}")
+        raise DataError(f"{file}: {name} must have shape ({wanted}), found {actual}")
 
 
 def require_finite(array: Array, name: str, file: Path | str) -> None:

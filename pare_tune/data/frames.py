@@ -13,12 +13,11 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -39,7 +38,8 @@ _SAYS_SEPARATOR: Final = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 _DECIMAL_COMMA: Final = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
 _TRUTHS: Final = {"true": True, "false": False}
 ABSENT: Final = frozenset({"NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "?", "-", "--"})
-"""Words for a gap among numbers, dates or truth values. In a column of text they are text: names of classes somewhere."""
+"""Words for a gap among numbers, dates or truth values. In a column of text they stay: names of classes somewhere."""
+_MISSING: Final = ("", "nan", "NaN")
 
 
 def is_table(path: Path) -> bool:
@@ -47,23 +47,28 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(TABLES)
 
 
-def read_frame(path: Path, *, rows: int | None = None, as_text: bool = False) -> pd.DataFrame:
+def read_frame(
+    path: Path,
+    *,
+    rows: int | None = None,
+    text: Collection[str] | None = (),
+    missing: Sequence[str] = _MISSING,
+) -> pd.DataFrame:
     """The table in `path`, with the names of its columns as text.
 
     Args:
         rows: read only so many; None for all. (ARFF files are read whole.)
-        as_text: leave the cells of a CSV file as they are written, `?` and nothing as missing. Otherwise columns whose
-            cells are all numbers (or true and false) become such, `ABSENT` among them as missing.
+        text: columns of a CSV file whose cells are left as they are written; None for all. Other columns whose cells
+            are all numbers (or true and false) become such, `ABSENT` among them as missing.
+        missing: what stands for a gap in every column of a CSV file.
 
     Raises:
         DataError: the file is missing or no such table, rows differ in their number of fields, or columns lack a name
             of their own.
     """
-    ending = next((e for e in _READERS if path.name.lower().removesuffix(".gz").endswith(e)), None)
-    if ending is None:
-        raise DataError(f"{path} is no table; tables end in {', '.join(TABLES)}")
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
     try:
-        frame = _READERS[ending](path, rows, as_text)
+        frame = _read_csv(path, rows, text, missing) if ending in _CSV else _READERS[ending](path, rows)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     frame.columns = frame.columns.map(str)
@@ -85,29 +90,33 @@ class _Form:
     """Lines before the header."""
 
 
-def _read_csv(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+def _read_csv(
+    path: Path, rows: int | None, text: Collection[str] | None, missing: Sequence[str]
+) -> pd.DataFrame:
     import pandas as pd
 
-    kept: dict[str, Any] = {"na_values": ["", "nan", "NaN"], "low_memory": False}
     try:
         form = _form_of(path, rows)
+        text = form.names if text is None else text
         frame = pd.read_csv(
             path, sep=form.separator, header=0, skiprows=form.skipped, nrows=rows, index_col=False,
             names=[*form.names, *(f"\0{i}" for i in range(len(form.names), form.width))], encoding="utf-8-sig",
-            keep_default_na=False, skipinitialspace=True, **({"dtype": str, "na_values": ["", "?"]} if as_text else kept),
+            dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=list(missing), skipinitialspace=True,
+            low_memory=False,
         )  # fmt: skip
     except (EOFError, ValueError, csv.Error, pd.errors.ParserError, zlib.error) as error:
         raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
-    frame = frame[form.names]
-    if as_text:
-        return frame
-    return frame.assign(**{n: _typed(frame[n], commas=form.separator != ",") for n in form.names})
+    frame = frame[form.names].copy()
+    for name in form.names:
+        if name not in text:
+            frame[name] = _typed(frame[name], commas=form.separator != ",")
+    return frame
 
 
 def _form_of(path: Path, rows: int | None) -> _Form:
-    opened: IO[bytes] = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[assignment]
     csv.field_size_limit(sys.maxsize)  # a cell may hold a whole text
-    with closing(io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")) as stream:
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
         sample = stream.read(_SAMPLE)
         said = _SAYS_SEPARATOR.match(sample)
         start = 0 if said is None else said.end()
@@ -122,7 +131,7 @@ def _form_of(path: Path, rows: int | None) -> _Form:
             if len(record) < len(names) or any(record[len(names) :]):
                 raise DataError(
                     f"{path} is not a CSV table (line {line + (start > 0)} has {len(record)} fields, the header "
-                    f"{len(names)}): cells that hold {separator!r} need quotes, and cells without a value their separator"
+                    f"{len(names)}): cells that hold {separator!r} need quotes, empty cells their separator"
                 )
             width = max(width, len(record))
     return _Form(separator, names, width, skipped=int(start > 0))
@@ -145,7 +154,7 @@ def _names(header: Sequence[str], path: Path) -> list[str]:
     return names
 
 
-def _records(lines: Iterator[str] | IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """(line it ends in, its fields) of every row that is not blank."""
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for record in reader:
@@ -181,7 +190,7 @@ def _typed(column: pd.Series, *, commas: bool) -> pd.Series:
     given = column.where(~column.isin(ABSENT))
     texts = given.dropna().astype(str)
     if texts.empty:
-        return column if column.notna().any() else column.astype(np.float64)
+        return pd.Series(np.nan, column.index)
     if texts.str.lower().isin(_TRUTHS).all():
         return given.map(lambda v: v if pd.isna(v) else _TRUTHS[str(v).lower()]).astype("boolean")
     if commas and texts.str.fullmatch(_DECIMAL_COMMA).all():
@@ -190,7 +199,7 @@ def _typed(column: pd.Series, *, commas: bool) -> pd.Series:
     return numbers if numbers.notna().sum() == len(texts) else column
 
 
-def _read_parquet(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+def _read_parquet(path: Path, rows: int | None) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -216,7 +225,7 @@ def _of_arrow(table: pa.Table) -> pd.DataFrame:
             table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
         elif isinstance(field.type, pa.FixedShapeTensorType):
             tensors[field.name] = list(table.column(place).combine_chunks().to_numpy_ndarray())
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
     for name, arrays in tensors.items():
         column = np.empty(len(arrays), object)
         column[:] = arrays
@@ -226,7 +235,7 @@ def _of_arrow(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _read_arff(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
+def _read_arff(path: Path, rows: int | None) -> pd.DataFrame:
     import pandas as pd
     from scipy.io import arff
 
@@ -243,9 +252,8 @@ def _read_arff(path: Path, rows: int | None, as_text: bool) -> pd.DataFrame:
     return frame.head(rows) if rows is not None else frame
 
 
-_READERS: Final[Mapping[str, Callable[[Path, int | None, bool], pd.DataFrame]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
+_CSV: Final = (".csv", ".tsv")
+_READERS: Final[Mapping[str, Callable[[Path, int | None], pd.DataFrame]]] = {
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
     ".arff": _read_arff,

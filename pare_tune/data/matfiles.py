@@ -65,6 +65,12 @@ class MatArray:
         raise DataError(f"{self.path} was changed while it was read")
 
 
+def mat_names(path: Path) -> list[str]:
+    """Names of all variables. Raises as `open_mat`."""
+    with _reading(path) as stream:
+        return [variable.array.name for variable in _variables(stream, path)]
+
+
 def open_mat(path: Path, name: str) -> MatArray:
     """The variable `name`: a real array of numbers.
 
@@ -115,11 +121,11 @@ class _Plain:
     def take(self, count: int) -> bytes:
         if count > self.left:
             raise _Damaged(f"{count:,} bytes are announced where {self.left:,} are left")
-        found = self._stream.read(count)
-        if len(found) != count:
+        raw = self._stream.read(count)
+        if len(raw) != count:
             raise _Damaged("it ends too early")
         self.left -= count
-        return found
+        return raw
 
 
 class _Inflated:
@@ -145,11 +151,11 @@ class _Inflated:
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._packed.take(min(_BLOCK, self._packed.left))
             try:
-                found = self._inflate.decompress(packed, min(most, _BLOCK))
+                plain = self._inflate.decompress(packed, min(most, _BLOCK))
             except zlib.error as error:
                 raise _Damaged(str(error)) from error
-            if found:
-                return found
+            if plain:
+                return plain
             if not self._packed.left and not self._inflate.unconsumed_tail:
                 break
         raise _Damaged("compressed numbers end too early")

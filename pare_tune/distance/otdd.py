@@ -14,10 +14,9 @@ Sinkhorn divergence instead.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -120,8 +119,8 @@ def classes_of(y: Tensor, *, seed: int = 0, k: int = PSEUDO_CLASSES) -> Tensor:
     different = len(np.unique(rows, axis=0))
     if different <= k:
         return torch.from_numpy(np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
-    found = KMeans(k, n_init=4, random_state=seed).fit_predict(rows)
-    return torch.from_numpy(found.astype(np.int64))
+    clusters = KMeans(k, n_init=4, random_state=seed).fit_predict(rows)
+    return torch.from_numpy(clusters.astype(np.int64))
 
 
 def _prepared(x: Tensor, y: Tensor | None, max_samples: int, seed: int) -> tuple[Tensor, Tensor | None]:
@@ -185,11 +184,8 @@ def _transport_cost(cost_AB: Tensor) -> Tensor:
     """Least mean cost of moving one uniform sample onto the other."""
     import ot
 
-    known = cost_AB.detach().double().cpu().numpy()
-    if 1 in known.shape:
-        return cost_AB.mean()  # there is one plan only
-    plan = ot.emd([], [], known, numItermax=_PIVOTS)
-    return (torch.from_numpy(cast("npt.NDArray[np.float64]", plan)).to(cost_AB) * cost_AB).sum()
+    cost: Tensor = ot.emd2([], [], cost_AB.double(), numItermax=_PIVOTS)  # with its gradient into the costs
+    return cost.to(cost_AB.dtype)
 
 
 _Moments = tuple[Tensor, Tensor]

@@ -95,12 +95,12 @@ def make_clouds(
 ) -> Clouds:
     """Embed, mix and, if asked to, encode; the same seed gives the same points."""
     choosers = ways(subject)
-    found: dict[tuple[str, int] | str, list[tuple[Tensor, Tensor]]] = {}
+    points: dict[tuple[str, int] | str, list[tuple[Tensor, Tensor]]] = {}
     target_y, source_y = [], []
 
     def keep(name: tuple[str, int] | str, tokens_BND: Tensor) -> None:
         encoded = subject.backbone.encode(tokens_BND) if features else tokens_BND[:, :0]
-        found.setdefault(name, []).append((_pooled(tokens_BND), _pooled(encoded)))
+        points.setdefault(name, []).append((_pooled(tokens_BND), _pooled(encoded)))
 
     with drawn_from(seed, subject.device):
         for batch in _batches(subject, source, pairs):
@@ -111,7 +111,7 @@ def make_clouds(
             for name, mixer in choosers.items():
                 for k in ks:
                     keep((name, k), mixer(batch.target_BND, batch.source_BND, k).tokens_BND)
-    clouds = {name: Cloud(*map(torch.cat, zip(*parts, strict=True))) for name, parts in found.items()}
+    clouds = {name: Cloud(*map(torch.cat, zip(*parts, strict=True))) for name, parts in points.items()}
     return Clouds(
         target=clouds["target"],
         source=clouds["source"],

@@ -58,10 +58,10 @@ def tsne(points_SP: Floats, seed: int) -> Floats:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(points_SP) - 1) / 3)
-    found: Floats = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(
+    picture_S2: Floats = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(
         points_SP
     )
-    return found
+    return picture_S2
 
 
 def neighbour_accuracy(points_SP: Floats, class_S: Ints) -> float:
@@ -150,16 +150,16 @@ def _labelled(source: SourceData, samples: int, seed: int) -> _Chosen:
     order = draw.permutation(len(source.dataset))
     if source.kind is SourceKind.MASKED_IMAGES:
         index = tuple(order[:samples].tolist())
-        found = [_place(source.dataset[i]["y"], draw) for i in index]
-        classes = np.array([c for _, c in found])
-        return _Chosen(index, tuple(place for place, _ in found), classes, ("background", "foreground"))
+        places = [_place(source.dataset[i]["y"], draw) for i in index]
+        classes = np.array([c for _, c in places])
+        return _Chosen(index, tuple(place for place, _ in places), classes, ("background", "foreground"))
     pool = order[: 4 * samples].tolist()
-    known = {i: int(source.dataset[i]["y"]) for i in pool}
-    counts = np.bincount(list(known.values()), minlength=source.num_classes)
+    class_of = {i: int(source.dataset[i]["y"]) for i in pool}
+    counts = np.bincount(list(class_of.values()), minlength=source.num_classes)
     shown = sorted(np.argsort(-counts, kind="stable")[: min(_MOST_CLASSES, int((counts > 0).sum()))].tolist())
-    kept = [i for i in pool if known[i] in shown][:samples]
+    kept = [i for i in pool if class_of[i] in shown][:samples]
     names = tuple(source.class_names[c] if source.class_names else f"class {c}" for c in shown)
-    return _Chosen(tuple(kept), None, np.array([shown.index(known[i]) for i in kept]), names)
+    return _Chosen(tuple(kept), None, np.array([shown.index(class_of[i]) for i in kept]), names)
 
 
 def _place(mask: Tensor, draw: np.random.Generator) -> tuple[tuple[float, float], int]:

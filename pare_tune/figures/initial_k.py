@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pare_tune.config import TrialConfig
-from pare_tune.data.files import write_text
+from pare_tune.data.files import write_json
 from pare_tune.errors import ConfigError
 from pare_tune.figures.sheet import BLUE, VERMILION, Drawing, new_figure
 from pare_tune.figures.subject import Subject
@@ -123,8 +123,8 @@ def train_grid(
         StorageError, TrialFailed: what went wrong; the finished cells stay.
     """
     files = [folder / f"{_key(config)}.json" for config in configs]
-    known = [_read(path, config) for path, config in zip(files, configs, strict=True)]
-    missing = known.count(None)
+    trained = [_read(path, config) for path, config in zip(files, configs, strict=True)]
+    missing = trained.count(None)
     if missing:
         long = "" if seconds is None else f", about {duration(missing * seconds)}"
         done = len(configs) - missing
@@ -134,7 +134,7 @@ def train_grid(
         )
     cells = []
     with step("training the grid of figure 5", missing) as count:
-        for path, config, cell in zip(files, configs, known, strict=True):
+        for path, config, cell in zip(files, configs, trained, strict=True):
             cells.append(cell or _train_cell(path, config, train or _train))
             if cell is None:
                 count()
@@ -193,9 +193,9 @@ def gains(cells: Sequence[Cell], direction: str) -> list[tuple[float, float]]:
 
 def seconds_of_a_training(snapshot: Snapshot | None, model: Path) -> float | None:
     """The median over the search's complete trials; without any, what the `model`'s own training took; else None."""
-    found = [] if snapshot is None else [t.seconds for t in snapshot.trials if t.state == "complete"]
-    if found:
-        return statistics.median(found)
+    seconds = [] if snapshot is None else [t.seconds for t in snapshot.trials if t.state == "complete"]
+    if seconds:
+        return statistics.median(seconds)
     try:
         return float(json.loads((model / METRICS).read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -215,8 +215,7 @@ def _key(config: TrialConfig) -> str:
 
 def _read(path: Path, config: TrialConfig) -> Cell | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        cell = Cell(**found)
+        cell = Cell(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return (
@@ -233,7 +232,7 @@ def _train_cell(path: Path, config: TrialConfig, train: Train) -> Cell:
     way = _way(config.method)
     assert way is not None
     cell = Cell(way=way, start=config.k.start, seed=config.seed, score=score)
-    write_text(path, json.dumps(asdict(cell)) + "\n")
+    write_json(path, asdict(cell))
     shutil.rmtree(unfinished, ignore_errors=True)
     return cell
 
@@ -251,12 +250,12 @@ def _means(cells: Sequence[Cell]) -> Iterator[tuple[float, float]]:
 
 
 def _draw_gain(axes: Axes, cells: Sequence[Cell], metric: Metric) -> None:
-    found = gains(cells, metric.direction)
+    by_start = gains(cells, metric.direction)
     axes.bar(
-        [start for start, _ in found],
-        [percent for _, percent in found],
-        width=[start * 0.25 for start, _ in found],
-        color=[VERMILION if percent >= 0 else BLUE for _, percent in found],
+        [start for start, _ in by_start],
+        [percent for _, percent in by_start],
+        width=[start * 0.25 for start, _ in by_start],
+        color=[VERMILION if percent >= 0 else BLUE for _, percent in by_start],
     )
     axes.axhline(0, color="black", lw=0.6)
     axes.set_ylabel("gate better by (%)")

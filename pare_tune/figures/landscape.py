@@ -186,8 +186,8 @@ def _normalised(weight: Tensor, generator: torch.Generator) -> Tensor:
     axes = tuple(range(1, weight.ndim))
     lengths = torch.linalg.vector_norm(drawn, dim=axes, keepdim=True)
     wanted = torch.linalg.vector_norm(weight, dim=axes, keepdim=True)
-    found: Tensor = drawn * (wanted / lengths.clamp_min(torch.finfo(drawn.dtype).tiny))
-    return found
+    direction: Tensor = drawn * (wanted / lengths.clamp_min(torch.finfo(drawn.dtype).tiny))
+    return direction
 
 
 def _levels(surfaces: Sequence[Surface]) -> tuple[Floats, bool]:

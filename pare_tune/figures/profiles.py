@@ -94,10 +94,10 @@ def performance_profile(table: pd.DataFrame) -> pd.DataFrame:
     ratios = performance_ratios(table)
     rows = []
     for method in ratios.columns:
-        found = ratios[method].to_numpy()
-        for tau in sorted({1.0, *(r for r in found.tolist() if math.isfinite(r))}):
+        mine = ratios[method].to_numpy()
+        for tau in sorted({1.0, *(r for r in mine.tolist() if math.isfinite(r))}):
             # Scores are rounded before they are divided, so that equal ones may differ in the last bits.
-            rows.append((str(method), tau, float((found <= tau * (1 + 1e-12)).mean())))
+            rows.append((str(method), tau, float((mine <= tau * (1 + 1e-12)).mean())))
     return pd.DataFrame(rows, columns=["method", "tau", "share"])
 
 
@@ -159,9 +159,9 @@ def _checked(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
-        found = ", ".join(map(str, table.columns)) or "none"
+        has = ", ".join(map(str, table.columns)) or "none"
         raise DataError(
-            f"{where}: a table of scores has columns {', '.join(COLUMNS)}; {missing[0]!r} is missing (found: {found})"
+            f"{where}: a table of scores has columns {', '.join(COLUMNS)}; {missing[0]!r} is missing (found: {has})"
         )
     if table.empty:
         raise DataError(f"{where}: a table of scores needs at least one row")

@@ -102,19 +102,19 @@ def by_number(subject: Subject, *, seed: int) -> Drawing:
     Raises:
         ConfigError: the run chooses no patches.
     """
-    found = make_choices(subject, samples=1, shares=SHARES, seed=seed)
-    names = list(dict.fromkeys(c.way for c in found.choices))
+    chosen = make_choices(subject, samples=1, shares=SHARES, seed=seed)
+    names = list(dict.fromkeys(c.way for c in chosen.choices))
     lines = [(side, way) for side in ("target", "source") for way in names]
-    columns = len(found.choices) // len(names)
-    figure, panels = _sheet(found, lines, columns, "Patches chosen, by their number", subject)
+    columns = len(chosen.choices) // len(names)
+    figure, panels = _sheet(chosen, lines, columns, "Patches chosen, by their number", subject)
     for (side, way), row in zip(lines, panels, strict=True):
-        mine = [c for c in found.choices if c.way == way]
+        mine = [c for c in chosen.choices if c.way == way]
         for choice, axes in zip(mine, row, strict=True):
-            _panel(axes, found, choice, side, 0, subject)
+            _panel(axes, chosen, choice, side, 0, subject)
         _row_label(row[0], f"{side},\n{way}")
-    for axes, choice in zip(panels[0], found.choices, strict=False):
+    for axes, choice in zip(panels[0], chosen.choices, strict=False):
         axes.set_title(f"k = {choice.k}")
-    return _drawing(STEM_COUNTS, figure, found, subject, f"{found.choices[0].k} to {found.choices[-1].k}")
+    return _drawing(STEM_COUNTS, figure, chosen, subject, f"{chosen.choices[0].k} to {chosen.choices[-1].k}")
 
 
 def of_samples(subject: Subject, *, seed: int) -> Drawing:
@@ -123,18 +123,18 @@ def of_samples(subject: Subject, *, seed: int) -> Drawing:
     Raises:
         ConfigError: the run chooses no patches.
     """
-    found = make_choices(subject, samples=MORE_SAMPLES, shares=(0.25,), seed=seed)
-    size = len(found.target_x)
-    columns = [(side, choice) for side in ("target", "source") for choice in found.choices]
-    k = found.choices[0].k
-    figure, panels = _sheet(found, range(size), len(columns), f"Patches chosen, k = {k}", subject)
+    chosen = make_choices(subject, samples=MORE_SAMPLES, shares=(0.25,), seed=seed)
+    size = len(chosen.target_x)
+    columns = [(side, choice) for side in ("target", "source") for choice in chosen.choices]
+    k = chosen.choices[0].k
+    figure, panels = _sheet(chosen, range(size), len(columns), f"Patches chosen, k = {k}", subject)
     for sample, row in enumerate(panels):
         for (side, choice), axes in zip(columns, row, strict=True):
-            _panel(axes, found, choice, side, sample, subject)
+            _panel(axes, chosen, choice, side, sample, subject)
         _row_label(row[0], f"pair {sample + 1}")
     for axes, (side, choice) in zip(panels[0], columns, strict=True):
         axes.set_title(f"{side},\n{choice.way}")
-    return _drawing(STEM_SAMPLES, figure, found, subject, str(k))
+    return _drawing(STEM_SAMPLES, figure, chosen, subject, str(k))
 
 
 def over_epochs(subject: Subject) -> Drawing:
@@ -195,10 +195,10 @@ def _sheet(
     return figure, panels
 
 
-def _panel(axes: Axes, found: Chosen, choice: Choice, side: str, sample: int, subject: Subject) -> None:
-    x = found.target_x[sample] if side == "target" else found.source_x[sample]
+def _panel(axes: Axes, chosen: Chosen, choice: Choice, side: str, sample: int, subject: Subject) -> None:
+    x = chosen.target_x[sample] if side == "target" else chosen.source_x[sample]
     marked = choice.target_SN[sample] if side == "target" else choice.source_SN[sample]
-    _sample(axes, x, marked, found.grid, side, subject)
+    _sample(axes, x, marked, chosen.grid, side, subject)
 
 
 def _sample(axes: Axes, x: Array, marked: Array, grid: tuple[int, int], side: str, subject: Subject) -> None:
@@ -227,14 +227,14 @@ def _row_label(axes: Axes, text: str) -> None:
     axes.set_ylabel(text)
 
 
-def _drawing(stem: str, figure: Figure, found: Chosen, subject: Subject, ks: str) -> Drawing:
+def _drawing(stem: str, figure: Figure, chosen: Chosen, subject: Subject, ks: str) -> Drawing:
     assert subject.source is not None
-    names = " and ".join(dict.fromkeys(c.way for c in found.choices))
+    names = " and ".join(dict.fromkeys(c.way for c in chosen.choices))
     return Drawing(
         stem=stem,
         figure=figure,
         columns=("selection", "k", "side", "sample", "patch", "chosen", "score"),
-        rows=list(_choice_rows(found)),
+        rows=list(_choice_rows(chosen)),
         caption=(
             f"Patches chosen by {names} ({ks} of N = {subject.num_tokens}) of validation samples of "
             f"{subject.config.task} and of samples of the source {subject.source.name}: removed from the target "
@@ -245,11 +245,11 @@ def _drawing(stem: str, figure: Figure, found: Chosen, subject: Subject, ks: str
     )
 
 
-def _choice_rows(found: Chosen) -> Iterator[tuple[object, ...]]:
-    for choice in found.choices:
+def _choice_rows(chosen: Chosen) -> Iterator[tuple[object, ...]]:
+    for choice in chosen.choices:
         for side, marks, scores in (
-            ("target", choice.target_SN, found.target_score_SN),
-            ("source", choice.source_SN, found.source_score_SN),
+            ("target", choice.target_SN, chosen.target_score_SN),
+            ("source", choice.source_SN, chosen.source_score_SN),
         ):
             for (sample, patch), mark in np.ndenumerate(marks):
                 score = "" if scores is None else float(scores[sample, patch])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pare_tune.data.files import refused
+from pare_tune.data.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,30 +91,16 @@ def write(folder: Path, drawing: Drawing) -> list[Path]:
         ".csv": lambda path: _write_csv(path, drawing),
         ".txt": lambda path: _write_caption(path, drawing.caption),
     }
-    made = {folder / (drawing.stem + suffix): _partial(folder, drawing.stem + suffix) for suffix in writers}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with style():
-            for partial, save in zip(made.values(), writers.values(), strict=True):
-                save(partial)
-        for path, partial in made.items():
-            os.replace(partial, path)
-    except OSError as error:
-        raise refused(folder, error) from error
-    finally:
-        for partial in made.values():
-            if folder.is_dir():
-                partial.unlink(missing_ok=True)
-    return list(made)
+    files = {folder / f"{drawing.stem}{suffix}": save for suffix, save in writers.items()}
+    with ExitStack() as made, style():
+        for path, save in files.items():
+            save(made.enter_context(replacing(path)))
+    return list(files)
 
 
 def number(value: object) -> object:
     """A value as it stands in a CSV: nine significant digits, which bring a float32 back."""
     return f"{value:.9g}" if isinstance(value, float) else value
-
-
-def _partial(folder: Path, name: str) -> Path:
-    return folder / f".{name}.{os.getpid()}.partial"
 
 
 def _write_csv(path: Path, drawing: Drawing) -> None:

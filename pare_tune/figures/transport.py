@@ -67,8 +67,8 @@ def make(subject: Subject, *, samples: int, inner: Inner, seed: int) -> Drawing:
         return otdd(x_a, y_a, x_b, y_b, inner=inner, max_samples=samples, seed=seed)
 
     target_y, source_y = (classes_of(y, seed=seed) for y in (clouds.target_y_S, clouds.source_y_S))
-    found = distances(clouds, distance, target_y, source_y)
-    return draw(found, subject, inner=inner, samples=len(pairs.target))
+    points = distances(clouds, distance, target_y, source_y)
+    return draw(points, subject, inner=inner, samples=len(pairs.target))
 
 
 def draw(points: Sequence[Point], subject: Subject, *, inner: Inner, samples: int) -> Drawing:

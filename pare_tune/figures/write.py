@@ -100,7 +100,7 @@ def write_figures(
     """
     settings = settings or Settings()
     wanted = _wanted(only, settings)
-    scene = _open(run, out, against, settings, cache, notify)
+    scene = _scene_of(run, out, against, settings, cache, notify)
     files: list[Path] = []
     reasons: dict[str, list[str]] = {}
     for name in wanted:
@@ -154,7 +154,7 @@ def _wanted(only: Sequence[str] | None, settings: Settings) -> list[str]:
     return list(dict.fromkeys(only))
 
 
-def _open(
+def _scene_of(
     run: Path, out: Path | None, against: Path | None, settings: Settings, cache: Path | None, notify: Notify
 ) -> _Scene:
     subject = open_subject(run, cache=cache)
@@ -213,10 +213,10 @@ def _initial_k(scene: _Scene) -> Drawing:
 
 
 def _cells(run: Path) -> Iterable[initial_k.Cell]:
-    found = _snapshot(run)
-    if found is None:
+    search = _snapshot(run)
+    if search is None:
         return []
-    return initial_k.cells_of_trials(found.trials, load_run(RunFolder(run).run_yaml).trial)
+    return initial_k.cells_of_trials(search.trials, load_run(RunFolder(run).run_yaml).trial)
 
 
 def _snapshot(run: Path) -> Snapshot | None:

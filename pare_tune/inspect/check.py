@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pare_tune.config import default_trial
 from pare_tune.errors import PareTuneError
-from pare_tune.tasks.base import Modality, Task
+from pare_tune.tasks.base import Modality, Point, Task
 from pare_tune.tasks.own.scan import Column
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import Survey, survey
@@ -56,7 +56,7 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        seen = asdict(self.survey)
+        seen = self.survey.to_dict()
         for name in ("problems", "warnings", "weight", "zero_targets"):
             del seen[name]
         # A large table has thousands; the range of each is in `inputs`.
@@ -110,7 +110,7 @@ def check_lines(check: Check) -> Iterator[str]:
 def data_lines(spec: OwnData, seen: Survey) -> Iterator[str]:
     """What the data are and how they are split, in a few lines."""
     yield f"inputs    {_column(seen.inputs)}"
-    yield f"targets   {_column(seen.targets)}, {_target(seen)}"
+    yield f"targets   {_column(seen.targets)}, {seen.target.title}"
     yield f"read as   {_layout(seen)}"
     if seen.lengths is not None:
         yield f"lengths   {seen.lengths[0]} to {seen.lengths[1]} steps"
@@ -137,18 +137,6 @@ def _column(column: Column) -> str:
     return f"{column.where}: {column.shape} {column.dtype}{values}{missing}"
 
 
-def _target(seen: Survey) -> str:
-    match seen.target.kind:
-        case "classes" | "labels":
-            return f"{len(seen.target.names)} {seen.target.kind}"
-        case "values":
-            return "one number a sample" if len(seen.values) == 1 else f"{len(seen.values)} numbers a sample"
-        case "mask":
-            return f"a mask ({seen.target.levels[1]:g} on {seen.target.levels[0]:g})"
-        case "numbers":
-            return "a number at every position"
-
-
 def _layout(seen: Survey) -> str:
     layout = seen.layout
     where = "" if layout.channels == "none" else f", {layout.num_channels} channels ({layout.channels})"
@@ -172,7 +160,7 @@ def _how(spec: OwnData, seen: Survey) -> str:
     if spec.split.column is not None:
         return f"by {spec.split.column}"
     shares = "/".join(f"{100 * f:g}" for f in spec.split.fractions)
-    kept = ", classes in proportion" if seen.target.kind == "classes" else ""
+    kept = ", classes in proportion" if seen.target.output is Point else ""
     if seen.groups is not None:
         kept = f", {seen.groups} groups whole"
     return f"{shares} %, seed {spec.split.seed}{kept}"

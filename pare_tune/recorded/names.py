@@ -25,12 +25,12 @@ def check_recorded(tasks: Iterable[str], folder: Path | None = None) -> None:
         ConfigError: nothing is recorded.
         UnknownName: there is no table of a task; the message has the nearest names.
     """
-    known = recorded_tasks(folder)
-    if not known:
+    recorded = recorded_tasks(folder)
+    if not recorded:
         raise ConfigError(
             f"no tables of recorded curves in {folder or tables_folder()}; record some with jobs/record_curves.py, "
             f"pack them with jobs/record_curves.py --pack --tables FOLDER, and give that folder with --tables"
         )
     for name in tasks:
-        if name not in known:
-            raise UnknownName("recorded task", name, known)
+        if name not in recorded:
+            raise UnknownName("recorded task", name, recorded)

@@ -1,10 +1,9 @@
 """Tables of recorded learning curves: one Parquet file a task, one row a configuration.
 
-    number, epochs                      of the recording; `epochs` is its length
-    restart                             epochs of a first, short curriculum, null where there is one over all epochs
-    cause, message                      null unless the trial failed
-    k.start, optimizer.lr, ...          settings by dotted name, null where a configuration has no such setting
-    score, train_loss, k, seconds, ...  lists, one value an epoch, validation only
+    number                      of the configuration; 0 is the paper's default
+    cause, message              null unless the trial failed
+    k.start, optimizer.lr, ...  settings by dotted name, null where a configuration has no such setting
+    score, cpu_seconds          lists, one value an epoch; the score is of validation
 
 The file's metadata hold the task, its metric and the configuration of trial 0, so that a table is whole by itself.
 """
@@ -13,33 +12,28 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pare_tune.config import TrialConfig, validate
-from pare_tune.errors import DataError, StorageError
+from pare_tune.config import TrialConfig, dotted, validate
+from pare_tune.data.files import replacing
+from pare_tune.errors import DataError
 from pare_tune.recorded.names import check_recorded, tables_folder
 from pare_tune.tasks import get_task
+from pare_tune.tasks.base import Direction, best_of, loss_sign
 
 logger = logging.getLogger(__name__)
 
 _ABOUT = b"pare_tune"
-_FIXED = ("number", "epochs", "restart", "cause", "message")
-_PLACES = ("*.json", "*-epochs/*.json", "restart-*/*.json")
-"""Of records in a task's folder."""
-_LISTS = {
-    "score": pa.float64(),
-    "train_loss": pa.float32(),
-    "k": pa.int32(),
-    "seconds": pa.float32(),
-    "cpu_seconds": pa.float32(),
-}
+_FIXED = ("number", "cause", "message")
+_LISTS = {"score": pa.float64(), "cpu_seconds": pa.float32()}
+_FORMER = ("epochs", "restart", "train_loss", "k", "seconds")
+"""Columns of tables packed before, which also held trainings of other lengths, and of two curricula."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +42,11 @@ class Configuration:
 
     number: int
     """0 is the paper's default."""
-    epochs: int
-    restart: int | None = None
-    """Epochs of a first, short curriculum; None where one went over all epochs."""
     settings: Mapping[str, Any]
     scores: tuple[float, ...]
     """The task's metric on validation after every finished epoch."""
-    train_losses: tuple[float, ...]
-    ks: tuple[int, ...]
-    """Patches replaced in every epoch."""
     seconds: tuple[float, ...]
     """Processor time of every epoch, on one core."""
-    wall_seconds: tuple[float, ...]
     cause: str | None = None
     """Why it failed: diverged, out_of_memory, crashed or invalid."""
     message: str | None = None
@@ -67,7 +54,7 @@ class Configuration:
     @property
     def is_complete(self) -> bool:
         """Whether it reached its last epoch."""
-        return self.cause is None and len(self.scores) == self.epochs
+        return self.cause is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +64,7 @@ class Table:
     task: str
     metric: str
     unit: str
-    direction: Literal["min", "max"]
+    direction: Direction
     provenance: str
     """real, solved or sample."""
     version: str
@@ -85,11 +72,7 @@ class Table:
     base: TrialConfig
     """Trial 0, around which the space was drawn from."""
     configurations: tuple[Configuration, ...]
-    """Of full length, by number."""
-    short: tuple[Configuration, ...] = ()
-    """Of shorter, whole curricula."""
-    restarted: tuple[Configuration, ...] = ()
-    """Of full length, in two curricula."""
+    """By number."""
 
     def __len__(self) -> int:
         return len(self.configurations)
@@ -104,9 +87,14 @@ class Table:
         """Configurations that reached the last epoch."""
         return tuple(c for c in self.configurations if c.is_complete)
 
+    @property
+    def sign(self) -> float:
+        """What a score is multiplied by, so that less is better."""
+        return loss_sign(self.direction)
+
     def best(self, scores: Sequence[float]) -> float:
         """The best of some scores."""
-        return min(scores) if self.direction == "min" else max(scores)
+        return best_of(scores, self.direction)
 
 
 def pack(records: Path, tables: Path) -> tuple[Table, Path]:
@@ -119,10 +107,10 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
         DataError: there are none, one is damaged, or they do not belong together.
         StorageError: the table cannot be written.
     """
-    every_record = list(_read_records(records))
-    found = [(path, record) for path, record in every_record if record["cause"] != "crashed"]
-    crashed = len(every_record) - len(found)
-    if not found:
+    every = list(_read_records(records))
+    kept = [(path, record) for path, record in every if record["cause"] != "crashed"]
+    crashed = len(every) - len(kept)
+    if not kept:
         crashes = f" but those of {crashed} crashes" if crashed else ""
         raise DataError(f"no records in {records}{crashes}; make some with jobs/record_curves.py")
     if crashed:
@@ -130,26 +118,25 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
             "%s: left out %d of %d records, which are of crashes; jobs/record_curves.py tries these again",
             records,
             crashed,
-            len(every_record),
+            len(every),
         )
-    if not _alike([r["base"] for _, r in found]) or len({r["version"] for _, r in found}) > 1:
+    if not _alike([r["base"] for _, r in kept]) or len({r["version"] for _, r in kept}) > 1:
         raise DataError(
             f"{records}: records were made around different trial 0s or by different versions; "
             f"record them again into a new folder"
         )
-    first = found[0][1]
+    where, first = kept[0]
     task = get_task(first["task"])
-    every = sorted((_configuration(r) for _, r in found), key=lambda c: (c.restart or 0, c.epochs, c.number))
-    base = validate(TrialConfig, first["base"], where=str(found[0][0]))
-    about = {
-        "task": task.name,
-        "metric": task.metric.name,
-        "unit": task.metric.unit,
-        "direction": task.metric.direction,
-        "provenance": task.embedded_provenance,
-        "version": first["version"],
-    }
-    table = _table_of(about, base, every)
+    table = Table(
+        task=task.name,
+        metric=task.metric.name,
+        unit=task.metric.unit,
+        direction=task.metric.direction,
+        provenance=task.embedded_provenance,
+        version=first["version"],
+        base=validate(TrialConfig, first["base"], where=str(where)),
+        configurations=tuple(sorted((_configuration(r) for _, r in kept), key=lambda c: c.number)),
+    )
     path = tables / f"{table.task}.parquet"
     write_table(table, path)
     return read_table(path), path
@@ -157,15 +144,8 @@ def pack(records: Path, tables: Path) -> tuple[Table, Path]:
 
 def write_table(table: Table, path: Path) -> None:
     """Replace a table's file as a whole. Raises StorageError when the disk refuses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         pq.write_table(_to_arrow(table), partial, compression="zstd", compression_level=19)
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> Table:
@@ -179,26 +159,27 @@ def read_table(path: Path) -> Table:
             f"{path} is no table of recorded curves ({type(error).__name__}: {error}); "
             f"pack it again with jobs/record_curves.py --pack"
         ) from error
-    keys = [name for name in columns if name not in _FIXED and name not in _LISTS]
-    every = [
+    base = validate(TrialConfig, about.pop("base"), where=str(path))
+    keys = [name for name in columns if name not in (*_FIXED, *_LISTS, *_FORMER)]
+    configurations = tuple(
         Configuration(
             number=columns["number"][i],
-            epochs=columns["epochs"][i],
-            # Tables that were packed before there were restarts have no such column.
-            restart=columns["restart"][i] if "restart" in columns else None,
             settings={k: columns[k][i] for k in keys if columns[k][i] is not None},
             scores=tuple(columns["score"][i]),
-            train_losses=tuple(columns["train_loss"][i]),
-            ks=tuple(columns["k"][i]),
             seconds=tuple(columns["cpu_seconds"][i]),
-            wall_seconds=tuple(columns["seconds"][i]),
             cause=columns["cause"][i],
             message=columns["message"][i],
         )
         for i in range(arrow.num_rows)
-    ]
-    base = validate(TrialConfig, about.pop("base"), where=str(path))
-    return _table_of(about, base, every)
+        if _is_whole(columns, i, base.train.epochs)
+    )
+    return Table(**about, base=base, configurations=configurations)
+
+
+def _is_whole(columns: Mapping[str, list[Any]], row: int, epochs: int) -> bool:
+    """Whether a row is a training of full length in one curriculum; `_FORMER` says which are not."""
+    length = columns["epochs"][row] if "epochs" in columns else epochs
+    return bool(length == epochs) and ("restart" not in columns or columns["restart"][row] is None)
 
 
 def load_table(task: str, folder: Path | None = None) -> Table:
@@ -213,21 +194,9 @@ def load_table(task: str, folder: Path | None = None) -> Table:
     return read_table((folder or tables_folder()) / f"{task}.parquet")
 
 
-def _table_of(about: Mapping[str, Any], base: TrialConfig, every: Sequence[Configuration]) -> Table:
-    """A table of configurations of all curricula."""
-    one = [c for c in every if c.restart is None]
-    return Table(
-        **about,
-        base=base,
-        configurations=tuple(c for c in one if c.epochs == base.train.epochs),
-        short=tuple(c for c in one if c.epochs != base.train.epochs),
-        restarted=tuple(c for c in every if c.restart is not None),
-    )
-
-
 def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    needed = {"task", "number", "version", "epochs", "base", "settings", "cause", "message", "curve"}
-    for path in sorted(p for pattern in _PLACES for p in folder.glob(pattern)):
+    needed = {"task", "number", "version", "base", "settings", "cause", "message", "curve"}
+    for path in sorted(folder.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -239,57 +208,32 @@ def _read_records(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _alike(bases: Sequence[Mapping[str, Any]]) -> bool:
     """Whether trial 0s agree in what all of them say; settings that came later have other names."""
-    flat = [_flat(base) for base in bases]
+    flat = [dotted(base) for base in bases]
     shared = set(flat[0]).intersection(*flat)
     return all(len({json.dumps(f[key]) for f in flat}) == 1 for key in shared)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
 def _configuration(record: Mapping[str, Any]) -> Configuration:
-    curve = record["curve"]
-
-    def column(name: str) -> tuple[Any, ...]:
-        return tuple(epoch[name] for epoch in curve)
-
     return Configuration(
         number=record["number"],
-        epochs=record["epochs"],
-        restart=record.get("restart"),
         settings=record["settings"],
-        scores=column("score"),
-        train_losses=column("train_loss"),
-        ks=column("k"),
-        seconds=column("cpu_seconds"),
-        wall_seconds=column("seconds"),
+        scores=tuple(epoch["score"] for epoch in record["curve"]),
+        seconds=tuple(epoch["cpu_seconds"] for epoch in record["curve"]),
         cause=record["cause"],
         message=record["message"],
     )
 
 
 def _to_arrow(table: Table) -> pa.Table:
-    rows = [*table.configurations, *table.short, *table.restarted]
+    rows = table.configurations
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     columns: dict[str, pa.Array] = {
         "number": pa.array([r.number for r in rows], pa.int32()),
-        "epochs": pa.array([r.epochs for r in rows], pa.int32()),
-        "restart": pa.array([r.restart for r in rows], pa.int32()),
         "cause": pa.array([r.cause for r in rows], pa.string()),
         "message": pa.array([r.message for r in rows], pa.string()),
     }
     columns |= {key: _settings([r.settings.get(key) for r in rows]) for key in keys}
-    lists = {
-        "score": [r.scores for r in rows],
-        "train_loss": [r.train_losses for r in rows],
-        "k": [r.ks for r in rows],
-        "seconds": [r.wall_seconds for r in rows],
-        "cpu_seconds": [r.seconds for r in rows],
-    }
+    lists = {"score": [r.scores for r in rows], "cpu_seconds": [r.seconds for r in rows]}
     columns |= {name: pa.array(values, pa.list_(_LISTS[name])) for name, values in lists.items()}
     about = {
         name: getattr(table, name)

@@ -5,11 +5,11 @@ heavier; plotly, optuna, tensorboard and jinja2 are loaded by the calls that nee
 """
 
 from pare_tune.report.bars import Bars, mode_of
-from pare_tune.report.compare import write_comparison
 from pare_tune.report.events import snapshot_json
 from pare_tune.report.html import write_report
 from pare_tune.report.live import LiveView
-from pare_tune.report.summary import resume_command, status_text, summary
+from pare_tune.report.outcome import resume_command, status_text, summary
+from pare_tune.report.several import write_comparison
 from pare_tune.report.tables import (
     DataRow,
     SourceRow,

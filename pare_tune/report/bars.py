@@ -46,7 +46,7 @@ class Bars:
 
     def __call__(self, title: str, total: int | None) -> AbstractContextManager[Count]:
         """Show one step."""
-        return self._live(title, total) if self._mode == "live" else self._plain(title)
+        return self._with_bar(title, total) if self._mode == "live" else self._with_lines(title)
 
     @contextmanager
     def training(self, out: Console) -> Iterator[TrainingBar]:
@@ -90,7 +90,7 @@ class Bars:
                 self._progress = None
 
     @contextmanager
-    def _live(self, title: str, total: int | None) -> Iterator[Count]:
+    def _with_bar(self, title: str, total: int | None) -> Iterator[Count]:
         done = 0
         drawn_at = 0.0
         bar: TaskID | None = None
@@ -125,7 +125,7 @@ class Bars:
                 self.remove(bar)
 
     @contextmanager
-    def _plain(self, title: str) -> Iterator[Count]:
+    def _with_lines(self, title: str) -> Iterator[Count]:
         started = time.monotonic()
         done = 0
 

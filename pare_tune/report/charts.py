@@ -1,13 +1,12 @@
-"""The charts of one search's report: curves, confirmation, schedule, importance and slices."""
+"""The charts of one search's report over its epochs: curves, confirmation and schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pare_tune.report import words
-from pare_tune.report.domains import Choice, Domain
 from pare_tune.report.figure import (
     BEST,
     COLOURS,
@@ -19,7 +18,6 @@ from pare_tune.report.figure import (
     plain,
     rounded,
     score_axis,
-    setting_axis,
     unit,
     window,
 )
@@ -118,12 +116,12 @@ def confirmation_chart(s: Snapshot) -> Chart | None:
 
 def _repeated(s: Snapshot) -> dict[int, list[float]]:
     """Trial → its scores with fresh seeds, best mean first."""
-    found: dict[int, list[float]] = {}
+    scores: dict[int, list[float]] = {}
     for t in s.trials:
         if t.repeats is not None and t.state == "complete" and t.best_score is not None:
-            found.setdefault(t.repeats, []).append(t.best_score)
+            scores.setdefault(t.repeats, []).append(t.best_score)
     sign = 1 if s.direction == "min" else -1
-    return dict(sorted(found.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
+    return dict(sorted(scores.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
 
 
 def _repeated_name(s: Snapshot, number: int) -> str:
@@ -157,71 +155,6 @@ def schedule_chart(s: Snapshot) -> Chart | None:
         "source-like start; 0 is pure target data."
     )
     return Chart("schedule", "Patch replacement over training", caption, draw(data, "epoch", y), height=300)
-
-
-def importance_chart(importances: Mapping[str, float]) -> Chart:
-    """Bars, the most important setting on top."""
-    names = list(importances)[::-1]
-    data = [
-        {
-            "type": "bar", "orientation": "h", "y": [plain(n) for n in names],
-            "x": [round(100 * importances[n], 1) for n in names], "marker": {"color": COLOURS["complete"]},
-            "text": [f"{100 * importances[n]:.0f} %" for n in names], "textposition": "outside", "cliponaxis": False,
-            "hoverinfo": "skip",
-        }
-    ]  # fmt: skip
-    y = {"automargin": True, "showgrid": False, "ticksuffix": " "}
-    figure = draw(data, "share of importance, %", y)
-    figure["layout"]["xaxis"] |= {"range": [0, 118 * max(importances.values())], "showgrid": False}
-    caption = (
-        "Which settings tell the best quarter of the finished trials from the rest (PED-ANOVA; a setting that only "
-        "some trials have counts for these, arXiv:2601.20800). A long bar is worth searching closely; a short one made "
-        "little difference within the range searched. Few trials make it rough."
-    )
-    return Chart("importance", "What mattered", caption, figure, height=90 + 30 * len(names))
-
-
-def slice_charts(s: Snapshot, domains: Mapping[str, Domain]) -> list[Chart]:
-    """Score against each searched setting, one small chart each."""
-    finished = [t for t in s.searched if t.state == "complete" and t.best_score is not None]
-    shown = window(s, [t.best_score for t in finished if t.best_score is not None])
-    charts: list[Chart] = []
-    for name, domain in domains.items():
-        trials = [t for t in finished if name in t.params]
-        if domain.single or len(trials) < 2:
-            continue
-        y = {**score_axis(s, title=False), **shown}
-        figure = draw([_slice(s, t, name, domain) for t in _groups(s, trials)], plain(name), y)
-        figure["layout"] |= {"showlegend": False, "margin": {"l": 44, "r": 12, "t": 8, "b": 44}}
-        figure["layout"]["xaxis"] |= setting_axis(domain)
-        charts.append(Chart(f"slice-{len(charts)}", name, "", figure, height=230))
-    return charts
-
-
-def _groups(s: Snapshot, trials: Sequence[TrialView]) -> list[list[TrialView]]:
-    """The default and the best come last, to lie on top."""
-    best = s.best.number if s.best is not None else 0
-    plain = [t for t in trials if t.number not in (0, best)]
-    return [
-        g for g in (plain, [t for t in trials if t.number == 0], [t for t in trials if t.number == best]) if g
-    ]
-
-
-def _slice(s: Snapshot, trials: Sequence[TrialView], name: str, domain: Domain) -> dict[str, Any]:
-    best = s.best.number if s.best is not None else -1
-    first = trials[0].number
-    marker: dict[str, Any] = {"color": COLOURS["complete"], "size": 6, "opacity": 0.55}
-    if first == 0:
-        marker = {"color": DEFAULT, "size": 9, "symbol": "diamond-open", "line": {"width": 2}}
-    if first == best:
-        marker = {"color": BEST, "size": 10, "symbol": "diamond"}
-    values = [t.params[name] for t in trials]
-    return {
-        "type": "scatter", "mode": "markers", "marker": marker,
-        "x": [plain(words.setting(v)) for v in values] if isinstance(domain, Choice) else rounded(values),
-        "y": rounded([t.best_score for t in trials]), "text": [str(t.number) for t in trials],
-        "hovertemplate": f"trial %{{text}}: %{{x}}<br>%{{y}}{unit(s)}<extra></extra>",
-    }  # fmt: skip
 
 
 def _curves(

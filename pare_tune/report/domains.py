@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.distributions import BaseDistribution
 
 MIN_TRIALS = 12
@@ -21,37 +21,7 @@ _LOG_FROM = 30.0
 """A positive setting whose values span this ratio was searched on a log scale, where the journal does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numeric:
-    """A number between `low` and `high`."""
-
-    low: float
-    high: float
-    log: bool
-    whole: bool
-
-    @property
-    def single(self) -> bool:
-        """Whether there was nothing to choose."""
-        return self.low == self.high
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few values."""
-
-    values: tuple[Any, ...]
-
-    @property
-    def single(self) -> bool:
-        """Whether there was nothing to choose."""
-        return len(self.values) < 2
-
-
-Domain = Numeric | Choice
-
-
-def domains(run: Path, snapshot: Snapshot) -> dict[str, Domain]:
+def domains(run: Path, snapshot: Snapshot) -> dict[str, BaseDistribution]:
     """Setting → its domain, in the order of the trials' settings.
 
     Scales and bounds come from the study's journal; without one, or where a trial lies outside (trial 0 may), from
@@ -65,80 +35,55 @@ def domains(run: Path, snapshot: Snapshot) -> dict[str, Domain]:
     return {name: _domain(values, recorded.get(name)) for name, values in tried.items()}
 
 
-def importances(snapshot: Snapshot, known: Mapping[str, Domain]) -> dict[str, float] | None:
+def is_number(domain: BaseDistribution) -> bool:
+    """Whether a setting is a number of a range, not one of a few values."""
+    from optuna.distributions import CategoricalDistribution
+
+    return not isinstance(domain, CategoricalDistribution)
+
+
+def finished_trials(snapshot: Snapshot) -> list[TrialView]:
+    """Trials of the search that came to an end with a score; the paper's default and the best last."""
+    best = snapshot.best.number if snapshot.best is not None else 0
+    finished = [t for t in snapshot.searched if t.state == "complete" and t.best_score is not None]
+    return sorted(finished, key=lambda t: (t.number == best, t.number == 0))
+
+
+def study_of(snapshot: Snapshot, trials: Sequence[TrialView], space: Mapping[str, BaseDistribution]) -> Study:
+    """Trials as a study in memory: what Optuna's evaluators and charts take."""
+    import optuna
+
+    with quiet_optuna():
+        study = optuna.create_study(direction="minimize" if snapshot.direction == "min" else "maximize")
+        for trial in trials:
+            params = {name: value for name, value in trial.params.items() if name in space}
+            distributions = {name: space[name] for name in params}
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=distributions, value=trial.best_score)
+            )
+    return study
+
+
+def importances(snapshot: Snapshot, space: Mapping[str, BaseDistribution]) -> dict[str, float] | None:
     """Share of each setting in how good a finished trial is, by PED-ANOVA (arXiv:2304.10255); largest first.
 
     None where fewer than `MIN_TRIALS` trials finished or nothing was varied.
     """
-    finished = [t for t in snapshot.searched if t.state == "complete" and t.best_score is not None]
-    varied = {name: domain for name, domain in known.items() if not domain.single}
-    if len(finished) < MIN_TRIALS or not varied:
+    trials = finished_trials(snapshot)
+    varied = {name: domain for name, domain in space.items() if not domain.single()}
+    if len(trials) < MIN_TRIALS or not varied:
         return None
-    import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-    distributions = {name: _distribution(domain) for name, domain in varied.items()}
-    with _quiet_optuna():
-        study = optuna.create_study(direction="minimize" if snapshot.direction == "min" else "maximize")
-        study.add_trials([_frozen(t, distributions) for t in finished])
+    study = study_of(snapshot, trials, varied)
+    with quiet_optuna():
         # The best quarter: the default of a tenth would be one or two trials of a usual search.
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
-        found = get_param_importances(study, evaluator=evaluator)
-    return dict(found) if any(found.values()) else None
-
-
-def _frozen(trial: TrialView, distributions: Mapping[str, BaseDistribution]) -> Any:
-    import optuna
-
-    params = {name: v for name, v in trial.params.items() if name in distributions}
-    return optuna.trial.create_trial(
-        params=params, distributions={name: distributions[name] for name in params}, value=trial.best_score
-    )
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if domain.whole:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
-
-
-def _domain(values: list[Any], recorded: BaseDistribution | None) -> Domain:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    bounds: list[Any] = []
-    log: bool | None = None
-    if isinstance(recorded, FloatDistribution | IntDistribution):
-        bounds, log = [recorded.low, recorded.high], recorded.log
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if not numeric or isinstance(recorded, CategoricalDistribution):
-        offered = recorded.choices if isinstance(recorded, CategoricalDistribution) else ()
-        return Choice(tuple(dict.fromkeys([*offered, *values])))
-    low, high = min([*values, *bounds]), max([*values, *bounds])
-    wide = low > 0 and high / low >= _LOG_FROM
-    whole = all(isinstance(v, int) for v in [*values, *bounds])
-    return Numeric(low, high, (wide if log is None else log) and low > 0, whole)
-
-
-def _recorded(journal: Path) -> dict[str, BaseDistribution]:
-    if not journal.exists():
-        return {}
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    found: dict[str, BaseDistribution] = {}
-    for study in storage.get_all_studies():
-        for trial in storage.get_all_trials(study._study_id, deepcopy=False):
-            found.update(trial.distributions)
-    return found
+        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+    return dict(shares) if any(shares.values()) else None
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Without optuna's log lines and warnings: the chart's caption says that few trials make its bars rough."""
     import optuna
 
@@ -150,3 +95,32 @@ def _quiet_optuna() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+def _domain(values: list[Any], recorded: BaseDistribution | None) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    bounds: list[Any] = []
+    log: bool | None = None
+    if isinstance(recorded, FloatDistribution | IntDistribution):
+        bounds, log = [recorded.low, recorded.high], recorded.log
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    if not numeric or isinstance(recorded, CategoricalDistribution):
+        offered = recorded.choices if isinstance(recorded, CategoricalDistribution) else ()
+        return CategoricalDistribution(tuple(dict.fromkeys([*offered, *values])))
+    low, high = min([*values, *bounds]), max([*values, *bounds])
+    if log is None:
+        log = low > 0 and high / low >= _LOG_FROM
+    kind = IntDistribution if all(isinstance(v, int) for v in [*values, *bounds]) else FloatDistribution
+    return kind(low, high, log=log and low > 0)
+
+
+def _recorded(journal: Path) -> dict[str, BaseDistribution]:
+    if not journal.exists():
+        return {}
+    from pare_tune.tune.journal import load_study
+
+    recorded: dict[str, BaseDistribution] = {}
+    for trial in load_study(journal).get_trials(deepcopy=False):
+        recorded.update(trial.distributions)
+    return recorded

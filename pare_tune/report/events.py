@@ -6,11 +6,11 @@ Both say the same events in the same order: `search_started`; for every trial th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pare_tune.data.files import plain_json
 from pare_tune.report import words
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
@@ -27,7 +27,7 @@ class Event:
 
     name: str
     fields: Mapping[str, Any]
-    """Plain values for JSON; finite numbers only."""
+    """Plain values for JSON, numbers that are not finite among them."""
     line: str
     """The same for people."""
 
@@ -70,9 +70,9 @@ def ended(s: Snapshot) -> Event:
         "run": str(s.run),
         "finished": s.finished,
         "best_trial": None if s.best is None else s.best.number,
-        "best_score": None if s.best is None else _finite(s.best.best_score),
+        "best_score": None if s.best is None else s.best.best_score,
         "trials": {state: s.count(state) for state in words.STATES},
-        "elapsed_s": _finite(s.elapsed_s),
+        "elapsed_s": s.elapsed_s,
     }
     counts = ", ".join(f"{s.count(state)} {words.STATES[state]}" for state in _ENDED)
     how = "finished" if s.finished else "interrupted"
@@ -93,35 +93,33 @@ def about(s: Snapshot) -> dict[str, Any]:
 
 def snapshot_json(s: Snapshot) -> dict[str, Any]:
     """A whole snapshot for `--json`: finite numbers, None where there is none."""
-    return {
-        **about(s),
-        "run": str(s.run),
-        "preset": s.preset,
-        "backbone": s.backbone,
-        "budget": s.budget,
-        "spent": _finite(s.spent),
-        "elapsed_s": _finite(s.elapsed_s),
-        "remaining_s": _finite(s.remaining_s),
-        "finished": s.finished,
-        "running": s.is_running,
-        "dashboard_url": s.dashboard_url,
-        "best_trial": None if s.best is None else s.best.number,
-        "verdict": words.verdict(s),
-        "trials": [trial_json(t) for t in s.trials],
-    }
-
-
-def trial_json(trial: TrialView) -> dict[str, Any]:
-    """One trial with its curve."""
-    return {**_trial_fields(trial), "curve": [_plain(report) for report in trial.curve]}
+    tree: dict[str, Any] = plain_json(
+        {
+            **about(s),
+            "run": str(s.run),
+            "preset": s.preset,
+            "backbone": s.backbone,
+            "budget": s.budget,
+            "spent": s.spent,
+            "elapsed_s": s.elapsed_s,
+            "remaining_s": s.remaining_s,
+            "finished": s.finished,
+            "running": s.is_running,
+            "dashboard_url": s.dashboard_url,
+            "best_trial": None if s.best is None else s.best.number,
+            "verdict": words.verdict(s),
+            "trials": [{**_trial_fields(t), "curve": t.curve} for t in s.trials],
+        }
+    )
+    return tree
 
 
 def _trial_ended(s: Snapshot, trial: TrialView) -> Event:
     fields = {
         **about(s),
         **_trial_fields(trial),
-        "spent": _finite(s.spent),
-        "remaining_s": _finite(s.remaining_s),
+        "spent": s.spent,
+        "remaining_s": s.remaining_s,
     }
     shown = words.score(trial.best_score, s.unit)
     match trial.state:
@@ -138,16 +136,16 @@ def _trial_ended(s: Snapshot, trial: TrialView) -> Event:
 
 def _new_best(s: Snapshot, trial: TrialView) -> Event:
     default = s.default
-    known = default is not None and default.state == "complete"
+    finished = default is not None and default.state == "complete"
     fields = {
         **about(s),
         "trial": trial.number,
-        "score": _finite(trial.best_score),
-        "default_score": _finite(default.best_score) if default is not None and known else None,
-        "params": _plain(trial.params),
+        "score": trial.best_score,
+        "default_score": default.best_score if default is not None and finished else None,
+        "params": trial.params,
     }
     note = ", the paper's default" if trial.number == 0 else ""
-    if default is not None and known and trial.number != 0:
+    if default is not None and finished and trial.number != 0:
         note = f" (the paper's default: {words.score(default.best_score, s.unit)})"
     return Event(
         "new_best", fields, f"new best: {words.score(trial.best_score, s.unit)}, trial {trial.number}{note}"
@@ -158,23 +156,14 @@ def _trial_fields(trial: TrialView) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "state": trial.state,
-        "score": _finite(trial.best_score),
+        "score": trial.best_score,
         "best_epoch": trial.best_epoch,
         "epoch": trial.epoch,
         "epochs": trial.epochs,
-        "seconds": _finite(trial.seconds),
-        "params": _plain(trial.params),
+        "seconds": trial.seconds,
+        "params": trial.params,
         "cause": trial.cause,
         "message": trial.message,
         "retries": trial.retries,
         "repeats": trial.repeats,
     }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _finite(v) if isinstance(v, float) else v for name, v in values.items()}
-
-
-def _finite(value: float | None) -> float | None:
-    # NaN and infinity are not JSON.
-    return value if value is not None and math.isfinite(value) else None

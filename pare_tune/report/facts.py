@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def measured(s: Snapshot) -> list[Measured]:
         ("Samples a second", "samples_per_s", words.number),
         ("Memory of its process", "memory_mb", lambda mb: words.size(round(mb * 1e6))),
     )
-    found = []
+    rows = []
     for name, field, say in fields:
         values = {
             t.number: v for t in s.trials if (v := _median(t, field, most=field == "memory_mb")) is not None
@@ -105,8 +105,19 @@ def measured(s: Snapshot) -> list[Measured]:
         if values:
             at = max(values, key=lambda n: values[n])
             middle = statistics.median(values.values())
-            found.append(Measured(name, say(min(values.values())), say(middle), say(values[at]), at))
-    return found
+            rows.append(Measured(name, say(min(values.values())), say(middle), say(values[at]), at))
+    return rows
+
+
+def dotted(tree: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted key → value; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat
 
 
 def run_name(run: Path) -> str:
@@ -146,13 +157,4 @@ def _flat_yaml(path: Path) -> dict[str, Any]:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, YAMLError):
         return {}
-    return dict(_flat(tree)) if isinstance(tree, Mapping) else {}
-
-
-def _flat(tree: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = f"{above}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{name}.")
-        else:
-            yield name, list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return dotted(tree) if isinstance(tree, Mapping) else {}

@@ -10,14 +10,16 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pare_tune.report import words
-from pare_tune.report.domains import Domain, Numeric
 from pare_tune.tune.snapshot import Snapshot, TrialState
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 BEST, DEFAULT = "#d55e00", "#1b1f24"
-GREY, SKY, PINK = "#8b959f", "#56b4e9", "#cc79a7"
+GREY, PINK = "#8b959f", "#cc79a7"
 COLOURS: dict[TrialState, str] = {
     "complete": "#0072b2",
     "pruned": GREY,
@@ -28,9 +30,6 @@ COLOURS: dict[TrialState, str] = {
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8b959f", "#1b1f24")
 """Of things without an order, such as runs."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-SHADES = ("#00224e", "#3b496c", "#777776", "#b8a95b", "#fee838")
-"""Cividis, from good to bad: told apart by lightness alone."""
-
 MAX_POINTS = 12_000
 """Points of one chart; beyond, curves are thinned so that a page of a thousand trials stays small."""
 
@@ -46,8 +45,6 @@ class Chart:
     caption: str
     figure: Figure
     height: int = 340
-    min_width: int = 0
-    """Pixels below which it is scrolled, not squeezed."""
 
 
 def draw(data: list[dict[str, Any]], x_title: str, y: Mapping[str, Any], **layout: Any) -> Figure:
@@ -112,35 +109,25 @@ def rounded(values: Sequence[Any]) -> list[float | None]:
     return [float(f"{v:.5g}") if v is not None and math.isfinite(v) else None for v in values]
 
 
-def setting_axis(domain: Domain) -> dict[str, Any]:
+def setting_axis(domain: BaseDistribution) -> dict[str, Any]:
     """An axis of a searched setting's values."""
-    if isinstance(domain, Numeric):
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if isinstance(domain, FloatDistribution | IntDistribution):
         # The whole range that was searched, so that an edge is seen to be one.
         low, high = (
             (math.log10(domain.low), math.log10(domain.high)) if domain.log else (domain.low, domain.high)
         )
         room = 0.05 * (high - low)
-        scale = {"type": "log", **_log_ticks(domain)} if domain.log else {"nticks": 6}
-        return {**scale, "range": [low - room, high + room]}
+        scale = {"type": "log", "dtick": 1 if high - low >= 2 else "D2", "exponentformat": "e"}
+        return {**(scale if domain.log else {"nticks": 6}), "range": [low - room, high + room]}
     # Given, so that choices that no finished trial has are seen too; without it "1" would become a number.
-    values = [plain(words.setting(v)) for v in domain.values]
+    values = [plain(words.setting(v)) for v in domain.choices]  # type: ignore[attr-defined]
     return {
         "type": "category",
         "categoryorder": "array",
         "categoryarray": values,
         "range": [-0.5, len(values) - 0.5],
-    }
-
-
-def _log_ticks(domain: Numeric) -> dict[str, Any]:
-    """Powers of ten; below two of them also twice and five times a power."""
-    first, last = math.floor(math.log10(domain.low)), math.ceil(math.log10(domain.high))
-    steps = (1,) if domain.high / domain.low >= 100 else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-    plain = domain.low >= 0.01 and domain.high <= 1e4
-    return {
-        "tickvals": ticks,
-        "ticktext": [f"{t:g}" if plain else f"{t:.0e}".replace("e-0", "e-") for t in ticks],
     }
 
 

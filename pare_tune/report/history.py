@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from pare_tune.report.figure import (
@@ -43,7 +44,7 @@ def finishes(s: Snapshot) -> list[Finish]:
     trials = sorted(s.trials, key=lambda t: t.number)
     timed = all("elapsed" in r for t in trials for r in t.curve)
     reports = sorted(float(r["elapsed"]) for t in trials for r in t.curve) if timed else []
-    found: list[Finish] = []
+    ended: list[Finish] = []
     spent = 0
     for t in trials:
         spent += t.epoch
@@ -51,10 +52,10 @@ def finishes(s: Snapshot) -> list[Finish]:
             continue
         if timed and t.curve:
             end = float(t.curve[-1]["elapsed"])
-            found.append(Finish(t.number, t.best_score, bisect.bisect_right(reports, end), end))
+            ended.append(Finish(t.number, t.best_score, bisect.bisect_right(reports, end), end))
         else:
-            found.append(Finish(t.number, t.best_score, spent, None))
-    return sorted(found, key=lambda f: f.epochs)
+            ended.append(Finish(t.number, t.best_score, spent, None))
+    return sorted(ended, key=lambda f: f.epochs)
 
 
 def confirmation_start(s: Snapshot) -> tuple[int, float | None] | None:
@@ -70,22 +71,22 @@ def confirmation_start(s: Snapshot) -> tuple[int, float | None] | None:
 
 def incumbent_charts(s: Snapshot) -> list[Chart]:
     """Over epochs and, where it is known, over time; none before a trial has finished."""
-    found = finishes(s)
-    if not found:
+    ended = finishes(s)
+    if not ended:
         return []
     spent = sum(t.epoch for t in s.trials)
     starts = confirmation_start(s)
     by_epochs = _chart(
-        s, found, [f.epochs for f in found], spent, "epochs trained, all trials", None if starts is None else starts[0]
+        s, ended, [f.epochs for f in ended], spent, "epochs trained, all trials", None if starts is None else starts[0]
     )  # fmt: skip
     charts = [Chart("incumbent", "Best score over the epochs", _caption(s, starts is not None), by_epochs)]
-    seconds = [f.seconds for f in found if f.seconds is not None]
-    if len(seconds) == len(found):
+    seconds = [f.seconds for f in ended if f.seconds is not None]
+    if len(seconds) == len(ended):
         end = max(s.elapsed_s, seconds[-1])
         scale, name = time_scale(end)
         begin = starts[1] if starts is not None else None
         figure = _chart(
-            s, found, [v / scale for v in seconds], end / scale, f"wall time, {name}", begin and begin / scale
+            s, ended, [v / scale for v in seconds], end / scale, f"wall time, {name}", begin and begin / scale
         )
         caption = (
             "The same over the wall time. Flat stretches that are longer here than above are trials that took longer, "
@@ -98,46 +99,47 @@ def incumbent_charts(s: Snapshot) -> list[Chart]:
 def overlaid_charts(runs: Sequence[tuple[str, Snapshot]]) -> list[Chart]:
     """The best score so far of several runs of one task, over epochs and over time."""
     s = runs[0][1]
-    found = [(name, finishes(run)) for name, run in runs]
-    points = [f.score for _, fs in found for f in fs]
-    if not points:
+    drawn = [(name, run, ended) for name, run in runs if (ended := finishes(run))]
+    if not drawn:
         return []
-    y = {**score_axis(s), **window(s, points)}
-    spent = [sum(t.epoch for t in run.trials) for _, run in runs]
-    data = [
-        _line(run, [f.epochs for f in fs], fs, end, name, i)
-        for i, ((name, fs), (_, run), end) in enumerate(zip(found, runs, spent, strict=True))
-        if fs
-    ]
+    y = {**score_axis(s), **window(s, [f.score for _, _, ended in drawn for f in ended])}
+
+    def chart(key: str, title: str, caption: str, x_title: str, lines: list[dict[str, Any]]) -> Chart:
+        figure = draw(lines, x_title, y)
+        figure["layout"]["xaxis"]["rangemode"] = "tozero"
+        return Chart(key, title, caption, figure)
+
     ahead = "lower" if s.direction == "min" else "higher"
     caption = (
         f"The best score of each search's trials up to then ({better(s)}), one seed a trial. The {ahead} curve at the "
         "same number of epochs searched better; differences as small as the seeds' spread mean nothing."
     )
-    figure = draw(data, "epochs trained, all trials", y)
-    figure["layout"]["xaxis"]["rangemode"] = "tozero"
-    charts = [Chart("overlaid", "Best score over the epochs", caption, figure)]
-    if all(f.seconds is not None for _, fs in found for f in fs):
+    by_epochs = [
+        _line(run, [f.epochs for f in ended], ended, sum(t.epoch for t in run.trials), name, i)
+        for i, (name, run, ended) in enumerate(drawn)
+    ]
+    charts = [
+        chart("overlaid", "Best score over the epochs", caption, "epochs trained, all trials", by_epochs)
+    ]
+    if all(f.seconds is not None for _, _, ended in drawn for f in ended):
         scale, unit_name = time_scale(max(run.elapsed_s for _, run in runs))
-        timed = [
-            _line(run, [(f.seconds or 0.0) / scale for f in fs], fs, run.elapsed_s / scale, name, i)
-            for i, ((name, fs), (_, run)) in enumerate(zip(found, runs, strict=True))
-            if fs
-        ]
-        told = (
+        caption = (
             "The same over the wall time: how fast each got there on its machine, with as many trials at a time as it "
             "had."
         )
-        figure = draw(timed, f"wall time, {unit_name}", y)
-        figure["layout"]["xaxis"]["rangemode"] = "tozero"
-        charts.append(Chart("overlaid-time", "Best score over the wall time", told, figure))
+        by_time = [
+            _line(run, [(f.seconds or 0.0) / scale for f in ended], ended, run.elapsed_s / scale, name, i)
+            for i, (name, run, ended) in enumerate(drawn)
+        ]
+        title = "Best score over the wall time"
+        charts.append(chart("overlaid-time", title, caption, f"wall time, {unit_name}", by_time))
     return charts
 
 
 def _line(
-    s: Snapshot, x: Sequence[float], found: Sequence[Finish], end: float, name: str, index: int
+    s: Snapshot, x: Sequence[float], ended: Sequence[Finish], end: float, name: str, index: int
 ) -> dict[str, Any]:
-    best = _so_far(s, found)
+    best = _so_far(s, ended)
     colour = SERIES[index % len(SERIES)]
     return {
         "type": "scatter", "mode": "lines+markers", "name": plain(name),
@@ -149,26 +151,23 @@ def _line(
     }  # fmt: skip
 
 
-def _so_far(s: Snapshot, found: Sequence[Finish]) -> list[float]:
-    best: list[float] = []
-    for f in found:
-        best.append(f.score if not best or s.better(f.score, best[-1]) else best[-1])
-    return best
+def _so_far(s: Snapshot, ended: Sequence[Finish]) -> list[float]:
+    return list(accumulate((f.score for f in ended), min if s.direction == "min" else max))
 
 
 def _chart(
     s: Snapshot,
-    found: Sequence[Finish],
+    ended: Sequence[Finish],
     x: Sequence[float],
     end: float,
     x_title: str,
     confirmed: float | None,
 ) -> dict[str, Any]:
-    best = _so_far(s, found)
+    best = _so_far(s, ended)
     data: list[dict[str, Any]] = [
         {
             "type": "scatter", "mode": "markers", "name": "finished trial", "x": rounded(x),
-            "y": rounded([f.score for f in found]), "text": [str(f.number) for f in found],
+            "y": rounded([f.score for f in ended]), "text": [str(f.number) for f in ended],
             "marker": {"color": COLOURS["complete"], "size": 6, "opacity": 0.55},
             "hovertemplate": f"trial %{{text}}<br>%{{y}}{unit(s)}<extra></extra>",
         },
@@ -195,7 +194,7 @@ def _chart(
                 "label": {"text": "confirmation", "textposition": "top right", "font": {"size": 11}},
             }
         ]  # fmt: skip
-    return draw(data, x_title, {**score_axis(s), **window(s, [f.score for f in found])}, **layout)
+    return draw(data, x_title, {**score_axis(s), **window(s, [f.score for f in ended])}, **layout)
 
 
 def _caption(s: Snapshot, confirmed: bool) -> str:

@@ -51,7 +51,7 @@ def columns_of(run: Path) -> tuple[Column, ...] | None:
     try:
         space, base = Space.load(run / "space.yaml"), load_run(run / "run.yaml").trial
         return tuple(
-            Column(p.key, _choices([*p.choices, base.value_of(p.key)]) if p.kind == "choice" else None)
+            Column(p.key, _choices([*p.extremes, base.value_of(p.key)]) if p.kind == "choice" else None)
             for p in space.parameters
         )
     except (PareTuneError, OSError):
@@ -108,16 +108,16 @@ def row(columns: Sequence[Column] | None, trial: TrialView) -> dict[str, float |
     else:
         by_name = {c.name: c for c in columns}
         shown = {k: by_name[k].shown(v) for k, v in trial.params.items() if k in by_name}
-    found = {**shown, "state": trial.state, "repeats": trial.repeats}
-    return {k: v for k, v in found.items() if v is not None}
+    settings = {**shown, "state": trial.state, "repeats": trial.repeats}
+    return {k: v for k, v in settings.items() if v is not None}
 
 
 def results(trial: TrialView, metric: str) -> dict[str, float]:
     """Scalars of a trial that has ended; no score of one that failed."""
-    found: dict[str, float] = {EPOCHS: trial.epoch, SECONDS: trial.seconds} if trial.epoch else {}
+    scalars: dict[str, float] = {EPOCHS: trial.epoch, SECONDS: trial.seconds} if trial.epoch else {}
     if trial.best_score is not None and math.isfinite(trial.best_score) and trial.state != "failed":
-        found[best_tag(metric)] = trial.best_score
-    return found
+        scalars[best_tag(metric)] = trial.best_score
+    return scalars
 
 
 def _summary(tag: str, **content: Any) -> Any:

@@ -7,18 +7,23 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pare_tune.data.files import write_text
 from pare_tune.report import charts, words
-from pare_tune.report.domains import MIN_TRIALS, Domain, Numeric, domains, importances
+from pare_tune.report.domains import MIN_TRIALS, domains, importances, is_number
 from pare_tune.report.facts import Facts, device_time, measured, uses
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import incumbent_charts
-from pare_tune.report.pairs import pair_charts, pairs_caption, parallel_chart
-from pare_tune.report.render import render_page, write_page
+from pare_tune.report.outcome import cost, settings
+from pare_tune.report.render import render_page
+from pare_tune.report.searched import importance_chart, pair_charts, slice_charts
 from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
-from pare_tune.report.summary import cost, settings
 from pare_tune.shell import command
 from pare_tune.tune.snapshot import Snapshot, TrialView
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 LOG_LINES = 20
 EXCERPTS_PER_CAUSE = 5
@@ -33,15 +38,17 @@ def write_report(run: Path, snapshot: Snapshot) -> Path:
     Raises:
         StorageError: the page could not be written.
     """
-    return write_page(run / "report.html", render(run, snapshot))
+    path = run / "report.html"
+    write_text(path, render(run, snapshot))
+    return path
 
 
 def render(run: Path, snapshot: Snapshot) -> str:
     """The page as text."""
-    known = domains(run, snapshot)
+    space = domains(run, snapshot)
     facts = Facts.read(run)
     stops = stopping(snapshot)
-    drawn = _charts(snapshot, known, stops)
+    drawn = _charts(snapshot, space, stops)
     return render_page(
         "report.html.j2",
         drawn.all,
@@ -59,11 +66,10 @@ def render(run: Path, snapshot: Snapshot) -> str:
         drawn=drawn,
         stops=stops,
         stopping_lines=stopping_lines(snapshot, stops) if stops is not None else [],
-        pairs_caption=pairs_caption(snapshot),
         min_trials=MIN_TRIALS,
-        columns=_columns(known),
+        columns=_columns(space),
         states=_states(snapshot),
-        rows=[_row(snapshot, t, known) for t in snapshot.trials],
+        rows=_rows(snapshot, space),
         failures=failures(run, snapshot),
         uses=uses(snapshot),
         measured=measured(snapshot),
@@ -109,19 +115,21 @@ def tiles(s: Snapshot, facts: Facts) -> list[Tile]:
 def _best_note(s: Snapshot, best: TrialView | None) -> str:
     if best is None:
         return "no trial has finished"
-    found = s.confirmed(best.number)
-    if found is not None:
-        return f"trial {best.number}, {words.plural(len(found.scores), 'fresh seed')}"
+    again = s.confirmed(best.number)
+    if again is not None:
+        return f"trial {best.number}, {words.plural(len(again.scores), 'fresh seed')}"
     return f"trial {best.number}, epoch {best.best_epoch} of {best.epochs}, one seed"
 
 
 def _gain(s: Snapshot) -> Tile:
-    found = words.compare(s)
-    if found is None:
+    comparison = words.compare(s)
+    if comparison is None:
         is_default = s.best is not None and s.best.number == 0
         return Tile("Gain", words.NONE, "the default is the best" if is_default else "unknown")
-    share = f"{found.percent} of the default's score" if found.percent else "over the paper's default"
-    return Tile("Gain", found.absolute, "may be noise, see below" if found.may_be_noise else share)
+    share = (
+        f"{comparison.percent} of the default's score" if comparison.percent else "over the paper's default"
+    )
+    return Tile("Gain", comparison.absolute, "may be noise, see below" if comparison.may_be_noise else share)
 
 
 def how_scored(s: Snapshot) -> str:
@@ -177,34 +185,32 @@ class _Drawn:
     importance: Chart | None
     pairs: list[Chart]
     slices: list[Chart]
-    parallel: Chart | None
 
     @property
     def all(self) -> list[Chart]:
-        single = [c for c in (self.stopping, self.importance, self.parallel) if c is not None]
+        single = [c for c in (self.stopping, self.importance) if c is not None]
         return [*self.overview, *single, *self.pairs, *self.slices]
 
 
-def _charts(s: Snapshot, known: Mapping[str, Domain], stops: Stopping | None) -> _Drawn:
+def _charts(s: Snapshot, space: Mapping[str, BaseDistribution], stops: Stopping | None) -> _Drawn:
     overview = [
         *incumbent_charts(s),
         charts.confirmation_chart(s),
         charts.curves_chart(s),
         charts.schedule_chart(s),
     ]
-    shares = importances(s, known)
+    shares = importances(s, space)
     return _Drawn(
         overview=[c for c in overview if c is not None],
         stopping=stopping_chart(s, stops) if stops is not None else None,
-        importance=charts.importance_chart(shares) if shares else None,
-        pairs=pair_charts(s, known, shares),
-        slices=charts.slice_charts(s, known),
-        parallel=parallel_chart(s, known, shares),
+        importance=importance_chart(shares) if shares else None,
+        pairs=pair_charts(s, space, shares),
+        slices=slice_charts(s, space),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A table cell: what is shown, and what it is sorted by."""
 
     text: str
@@ -213,7 +219,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A heading of the trials table."""
 
     name: str
@@ -221,41 +227,47 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A trial of the table."""
 
     marker: str
     state: str
     """What the table is filtered by."""
-    cells: list[Cell]
+    cells: list[TableCell]
 
 
-def _columns(known: Mapping[str, Domain]) -> list[Column]:
-    fixed = [Column(n, n != "State") for n in ("Trial", "State", "Score", "Best epoch", "Epochs", "Time")]
-    return fixed + [Column(name, isinstance(domain, Numeric)) for name, domain in known.items()]
+def _columns(space: Mapping[str, BaseDistribution]) -> list[TableColumn]:
+    fixed = [
+        TableColumn(n, n != "State") for n in ("Trial", "State", "Score", "Best epoch", "Epochs", "Time")
+    ]
+    return fixed + [TableColumn(name, is_number(domain)) for name, domain in space.items()]
 
 
-def _row(s: Snapshot, trial: TrialView, known: Mapping[str, Domain]) -> Row:
+def _rows(s: Snapshot, space: Mapping[str, BaseDistribution]) -> list[TableRow]:
+    best = s.best
+    return [_row(s, t, space, is_best=best is not None and best.number == t.number) for t in s.trials]
+
+
+def _row(s: Snapshot, trial: TrialView, space: Mapping[str, BaseDistribution], *, is_best: bool) -> TableRow:
     state = words.STATES[trial.state] + (f": {words.cause(trial)}" if trial.state == "failed" else "")
     state += f" (repeats {trial.repeats})" if trial.repeats is not None else ""
     cells = [
-        Cell(str(trial.number), trial.number),
-        Cell(state, state, numeric=False),
+        TableCell(str(trial.number), trial.number),
+        TableCell(state, state, numeric=False),
         _number_cell(trial.best_score, words.score(trial.best_score, s.unit)),
         _number_cell(trial.best_epoch or None, str(trial.best_epoch or words.NONE)),
-        Cell(f"{trial.epoch}/{trial.epochs}", trial.epoch),
+        TableCell(f"{trial.epoch}/{trial.epochs}", trial.epoch),
         _number_cell(trial.seconds, words.duration(trial.seconds)),
     ]
-    for name, domain in known.items():
+    for name, domain in space.items():
         value = trial.params.get(name)
         shown = words.setting(value) if name in trial.params else words.NONE
-        if isinstance(domain, Numeric):
+        if is_number(domain):
             cells.append(_number_cell(value, shown))
         else:
-            cells.append(Cell(shown, shown if name in trial.params else "", numeric=False))
-    best = s.best is not None and s.best.number == trial.number
-    marker = "best" if best else "default" if trial.number == 0 else trial.state
-    return Row(marker, _kind(trial), cells)
+            cells.append(TableCell(shown, shown if name in trial.params else "", numeric=False))
+    marker = "best" if is_best else "default" if trial.number == 0 else trial.state
+    return TableRow(marker, _kind(trial), cells)
 
 
 def _kind(trial: TrialView) -> str:
@@ -264,12 +276,12 @@ def _kind(trial: TrialView) -> str:
 
 def _states(s: Snapshot) -> list[str]:
     """What the trials table can be filtered by."""
-    found = {_kind(t) for t in s.trials}
-    return [name for name in (*words.STATES.values(), "confirmation") if name in found]
+    kinds = {_kind(t) for t in s.trials}
+    return [name for name in (*words.STATES.values(), "confirmation") if name in kinds]
 
 
-def _number_cell(value: float | None, text: str) -> Cell:
-    return Cell(text, value if value is not None and math.isfinite(value) else "")
+def _number_cell(value: float | None, text: str) -> TableCell:
+    return TableCell(text, value if value is not None and math.isfinite(value) else "")
 
 
 def _counts(s: Snapshot) -> str:

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from rich.console import Console
 from rich.live import Live
 
+from pare_tune.data.files import plain_json
 from pare_tune.report import events
 from pare_tune.report.ink import Ink
 from pare_tune.report.view import SearchView
@@ -103,7 +104,7 @@ class LiveView:
     def _say(self, event: events.Event, snapshot: Snapshot) -> None:
         out = self._console.file
         if self._mode == "json":
-            out.write(json.dumps({"event": event.name, **event.fields}, allow_nan=False) + "\n")
+            out.write(json.dumps(plain_json({"event": event.name, **event.fields}), allow_nan=False) + "\n")
         else:
             # Written past rich, which would wrap the line at a width that a pipe does not have.
             ink = Ink(self._console.encoding)

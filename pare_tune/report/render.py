@@ -1,35 +1,25 @@
-"""Jinja templates → one self-contained page, written whole."""
+"""Jinja templates → the text of one self-contained page."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from pare_tune.errors import StorageError
 from pare_tune.report.figure import Chart
 
 
 def render_page(template: str, charts: Sequence[Chart], **values: Any) -> str:
-    """A page of `page/`; plotly is inlined once, and only where there is something to draw."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    """A page of `page/` with its script; plotly is inlined once, and only where there is something to draw."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("pare_tune.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = {chart.key: chart.figure for chart in charts}
-    return environment.get_template(template).render(
+    return render_template(
+        "pare_tune.report",
+        template,
         **values,
-        css=Markup(_page_file("report.css")),
         js=Markup(_page_file("report.js")),
         # Not read where there is nothing to draw: it is most of the page.
         plotly=Markup(get_plotlyjs()) if figures else "",
@@ -37,17 +27,19 @@ def render_page(template: str, charts: Sequence[Chart], **values: Any) -> str:
     )
 
 
-def write_page(path: Path, page: str) -> Path:
-    """Replace `path` as a whole. Raises StorageError when the disk refuses."""
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
-        ) from error
-    return path
+def render_template(package: str, template: str, **values: Any) -> str:
+    """A template of a package's folder `page/`, which gets the common style as `css`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader(package, "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values, css=Markup(_page_file("report.css")))
 
 
 def _page_file(name: str) -> str:

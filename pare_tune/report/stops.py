@@ -8,10 +8,10 @@ near the best, the stopped one might have, too.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal
 
 from pare_tune.report import words
@@ -100,36 +100,39 @@ def stopping(s: Snapshot) -> Stopping | None:
         return None
     finished = _finished(s)
     margin = _margin(s)
-    rated = [_rate(s, t, finished, margin) for t in pruned if t.stopped != "budget" and t.epoch]
-    rungs = tuple(_rung(s, epoch, rated, finished) for epoch in sorted({stop.epoch for stop in rated}))
+    judged = [t for t in pruned if t.stopped != "budget" and t.epoch]
+    epochs = sorted({t.epoch for t in judged})
+    witnesses = {epoch: _Witnesses(s, epoch, finished, margin) for epoch in epochs}
+    rated = [witnesses[t.epoch].rate(t) for t in judged]
+    rungs = tuple(_rung(s, epoch, rated, finished) for epoch in epochs)
     return Stopping(tuple(rated), rungs, sum(t.stopped == "budget" for t in pruned), margin)
 
 
-def stopping_lines(s: Snapshot, found: Stopping) -> list[str]:
+def stopping_lines(s: Snapshot, stopped: Stopping) -> list[str]:
     """What to say of it: the counts, the rule, and what else ended trials."""
-    counts = found.verdicts
+    counts = stopped.verdicts
     lines = []
-    if found.stops:
+    if stopped.stops:
         told = [f"{counts[v]} {v}" for v in ("right", "doubtful", "not known") if counts[v]]
-        lines.append(f"Of {words.plural(len(found.stops), 'trial')} stopped early: {', '.join(told)}.")
+        lines.append(f"Of {words.plural(len(stopped.stops), 'trial')} stopped early: {', '.join(told)}.")
         lines.append(
             f"The rule: a stop was right if at least {MIN_WITNESSES} finished trials were no better at the same epoch "
-            f"and none of them ended within {words.margin(s, found.margin)} of the best score of the search "
+            f"and none of them ended within {words.margin(s, stopped.margin)} of the best score of the search "
             f"({_margin_source(s)}); doubtful if one did; not known if there are fewer such trials."
         )
-    if found.cut_by_budget:
+    if stopped.cut_by_budget:
         lines.append(
-            f"{words.plural(found.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
+            f"{words.plural(stopped.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
         )
     return lines
 
 
-def stopping_chart(s: Snapshot, found: Stopping) -> Chart | None:
+def stopping_chart(s: Snapshot, stopped: Stopping) -> Chart | None:
     """Score at the rung where most were stopped against the score at the end; None with too few finished trials."""
     finished = _finished(s)
-    if not found.rungs or len(finished) < 3:
+    if not stopped.rungs or len(finished) < 3:
         return None
-    rung = max(found.rungs, key=lambda r: r.stopped)
+    rung = max(stopped.rungs, key=lambda r: r.stopped)
     best = s.best.number if s.best is not None else 0
     plain_ones = [t for t in finished if t.number not in (0, best)]
     groups: list[tuple[str, list[TrialView], dict[str, Any]]] = [
@@ -149,10 +152,10 @@ def stopping_chart(s: Snapshot, found: Stopping) -> Chart | None:
         for name, trials, marker in groups
         if trials
     ]  # fmt: skip
-    here = [stop for stop in found.stops if stop.epoch == rung.epoch and stop.score is not None]
+    here = [stop for stop in stopped.stops if stop.epoch == rung.epoch and stop.score is not None]
     ends = window(s, [t.best_score for t in finished if t.best_score is not None])
-    known = [t.best_score for t in finished if t.best_score is not None]
-    worst = max(known) if s.direction == "min" else min(known)
+    all_ends = [t.best_score for t in finished if t.best_score is not None]
+    worst = max(all_ends) if s.direction == "min" else min(all_ends)
     level = ends["range"][1 if s.direction == "min" else 0] if ends else worst
     data.append(
         {
@@ -182,21 +185,25 @@ def _finished(s: Snapshot) -> list[TrialView]:
     return [t for t in s.searched if t.state == "complete" and t.best_score is not None]
 
 
-def _rate(s: Snapshot, trial: TrialView, finished: Sequence[TrialView], margin: float) -> Stop:
-    epoch, score = trial.epoch, _score_at(trial, trial.epoch)
-    if score is None:
-        return Stop(trial.number, epoch, None, 0, 0)
-    then = [(t, _score_at(t, epoch)) for t in finished]
-    witnesses = [t for t, v in then if v is not None and not s.better(v, score)]
-    return Stop(
-        trial.number, epoch, score, len(witnesses), sum(_is_near(s, t, finished, margin) for t in witnesses)
-    )
+class _Witnesses:
+    """The finished trials at one epoch, sorted so that many stops are rated by looking up where each would stand."""
 
+    def __init__(self, s: Snapshot, epoch: int, finished: Sequence[TrialView], margin: float) -> None:
+        # Scores as if lower were better.
+        self._sign = 1.0 if s.direction == "min" else -1.0
+        best = min((self._sign * _end(t) for t in finished), default=math.nan)
+        then = [(t, v) for t in finished if (v := _score_at(t, epoch)) is not None]
+        self._all = sorted(self._sign * v for _, v in then)
+        self._near = sorted(self._sign * v for t, v in then if abs(self._sign * _end(t) - best) <= margin)
 
-def _is_near(s: Snapshot, trial: TrialView, finished: Iterable[TrialView], margin: float) -> bool:
-    ends = [t.best_score for t in finished if t.best_score is not None]
-    best = min(ends) if s.direction == "min" else max(ends)
-    return trial.best_score is not None and abs(trial.best_score - best) <= margin
+    def rate(self, stopped: TrialView) -> Stop:
+        score = _score_at(stopped, stopped.epoch)
+        if score is None:
+            return Stop(stopped.number, stopped.epoch, None, 0, 0)
+        no_better, near = (
+            len(scores) - bisect_left(scores, self._sign * score) for scores in (self._all, self._near)
+        )
+        return Stop(stopped.number, stopped.epoch, score, no_better, near)
 
 
 def _rung(s: Snapshot, epoch: int, stops: Sequence[Stop], finished: Sequence[TrialView]) -> Rung:
@@ -206,22 +213,32 @@ def _rung(s: Snapshot, epoch: int, stops: Sequence[Stop], finished: Sequence[Tri
         sum(t.epoch >= epoch for t in s.searched),
         len(here),
         Counter(stop.verdict for stop in here),
-        _kept_order(s, epoch, finished),
+        _kept_order(epoch, finished),
     )
 
 
-def _kept_order(s: Snapshot, epoch: int, finished: Sequence[TrialView]) -> float | None:
-    kept = pairs = 0
-    for a, b in combinations(finished, 2):
-        early_a, early_b = _score_at(a, epoch), _score_at(b, epoch)
-        end_a, end_b = a.best_score, b.best_score
-        if None in (early_a, early_b, end_a, end_b) or early_a == early_b or end_a == end_b:
-            continue
-        assert early_a is not None and early_b is not None  # noqa: PT018
-        assert end_a is not None and end_b is not None  # noqa: PT018
-        pairs += 1
-        kept += s.better(early_a, early_b) == s.better(end_a, end_b)
-    return kept / pairs if pairs >= 10 else None
+def _kept_order(epoch: int, finished: Sequence[TrialView]) -> float | None:
+    """None below ten pairs that differ in both."""
+    from scipy.stats import kendalltau
+
+    both = [(v, _end(t)) for t in finished if (v := _score_at(t, epoch)) is not None]
+    early, end = [v for v, _ in both], [v for _, v in both]
+    of_all, of_early, of_end, of_both = (
+        sum(math.comb(n, 2) for n in counts)
+        for counts in ([len(both)], *(Counter(values).values() for values in (early, end, both)))
+    )
+    pairs = of_all - of_early - of_end + of_both
+    if pairs < 10:
+        return None
+    # Kendall's τ_b is the pairs in order less those in reverse, over this root (Kendall, 1945).
+    root = math.sqrt(of_all - of_early) * math.sqrt(of_all - of_end)
+    in_order_less_reverse = round(kendalltau(early, end, method="asymptotic").statistic * root)
+    return float((pairs + in_order_less_reverse) / 2 / pairs)
+
+
+def _end(trial: TrialView) -> float:
+    assert trial.best_score is not None
+    return trial.best_score
 
 
 def _score_at(trial: TrialView, epoch: int) -> float | None:

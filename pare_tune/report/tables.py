@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -77,45 +77,49 @@ class DataRow:
 
 def task_table(rows: Sequence[TaskRow], *, fold: bool = True) -> RenderableType:
     """The tasks by benchmark, one a row; cells wrap between words so that 80 columns are enough."""
-    return _TaskTable(tuple(rows), fold)
+    return _InkDrawn(lambda ink: _tasks(rows, ink, fold=fold))
 
 
 def source_table(rows: Sequence[SourceRow]) -> RenderableType:
     """The sources, one a row."""
-    return _SourceTable(tuple(rows))
+    return _InkDrawn(lambda ink: _sources(rows, ink))
 
 
 def data_table(rows: Sequence[DataRow]) -> RenderableType:
     """What data each task has, one a row, by benchmark."""
-    return _DataTable(tuple(rows))
+    return _InkDrawn(lambda ink: _data(rows, ink))
 
 
 @dataclass(frozen=True, slots=True)
-class _TaskTable:
-    rows: tuple[TaskRow, ...]
-    fold: bool
+class _InkDrawn:
+    """Drawn when the encoding of the console is known."""
+
+    draw: Callable[[Ink], Iterable[RenderableType]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        ink = Ink(options.encoding)
-        groups = [(name, list(rows)) for name, rows in groupby(self.rows, key=lambda row: row.benchmark)]
-        folded = [g for g in groups if self.fold and len(g[1]) > FOLD]
-        table = _table("task", "modality", "input", "output", "metric", right=("paper",))
-        for name, rows in groups:
-            if (name, rows) in folded:
-                continue
-            _headed(table, name, ink)
-            for row in rows:
-                metric = f"{row.metric}, {row.unit}" if row.unit else row.metric
-                # A long name breaks between its words.
-                metric = metric.replace("_", " ") if len(metric) > _LONG else metric
-                paper = NONE if row.paper is None else f"{row.paper:g}"
-                cells = (_MODALITIES.get(row.modality, row.modality), row.input, row.output, metric, paper)
-                table.add_row(ink.text(row.name, "bold"), *(ink.wrapped(cell) for cell in cells))
-        if table.row_count:
-            yield table
-        for name, rows in folded:
-            yield ""
-            yield _folded(name, rows, ink)
+        yield from self.draw(Ink(options.encoding))
+
+
+def _tasks(rows: Sequence[TaskRow], ink: Ink, *, fold: bool) -> Iterable[RenderableType]:
+    groups = [(name, list(group)) for name, group in groupby(rows, key=lambda row: row.benchmark)]
+    folded = [g for g in groups if fold and len(g[1]) > FOLD]
+    table = _table("task", "modality", "input", "output", "metric", right=("paper",))
+    for name, group in groups:
+        if (name, group) in folded:
+            continue
+        _headed(table, name, ink)
+        for row in group:
+            metric = f"{row.metric}, {row.unit}" if row.unit else row.metric
+            # A long name breaks between its words.
+            metric = metric.replace("_", " ") if len(metric) > _LONG else metric
+            paper = NONE if row.paper is None else f"{row.paper:g}"
+            cells = (_MODALITIES.get(row.modality, row.modality), row.input, row.output, metric, paper)
+            table.add_row(ink.text(row.name, "bold"), *(ink.wrapped(cell) for cell in cells))
+    if table.row_count:
+        yield table
+    for name, group in folded:
+        yield ""
+        yield _folded(name, group, ink)
 
 
 def _headed(table: Table, name: str, ink: Ink) -> None:
@@ -136,49 +140,39 @@ def _folded(name: str, rows: Sequence[TaskRow], ink: Ink) -> RenderableType:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _SourceTable:
-    rows: tuple[SourceRow, ...]
+def _sources(rows: Sequence[SourceRow], ink: Ink) -> Iterable[RenderableType]:
+    table = _table("source", "kind", right=("classes",), last=("data", "where"))
+    for row in rows:
+        where = row.path or (row.looks_for[0] if row.data == "missing" else row.title)
+        table.add_row(
+            ink.text(row.name, "bold"),
+            ink.text(row.kind.replace("_", " ")),
+            ink.text(NONE if row.classes is None else str(row.classes)),
+            ink.text(row.data, _STYLES.get(row.data, "")),
+            ink.wrapped(where),
+        )
+    yield table
+    missing = [row for row in rows if row.data == "missing"]
+    if missing:
+        yield ""
+        yield ink.text("what is missing is found at", "dim")
+    for row in missing:
+        yield ink.wrapped(f"  {row.name}: {row.homepage}", "dim")
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        ink = Ink(options.encoding)
-        table = _table("source", "kind", right=("classes",), last=("data", "where"))
-        for row in self.rows:
-            where = row.path or (row.looks_for[0] if row.data == "missing" else row.title)
+
+def _data(rows: Sequence[DataRow], ink: Ink) -> Iterable[RenderableType]:
+    table = _table("task", "data", right=("prepared",), last=("release",))
+    for name, group in groupby(rows, key=lambda row: row.benchmark):
+        _headed(table, name, ink)
+        for row in group:
+            prepared = NONE if row.prepared_bytes is None else size(row.prepared_bytes)
             table.add_row(
                 ink.text(row.name, "bold"),
-                ink.text(row.kind.replace("_", " ")),
-                ink.text(NONE if row.classes is None else str(row.classes)),
                 ink.text(row.data, _STYLES.get(row.data, "")),
-                ink.wrapped(where),
+                ink.text(prepared),
+                ink.wrapped(_release(row)),
             )
-        yield table
-        missing = [row for row in self.rows if row.data == "missing"]
-        if missing:
-            yield ""
-            yield ink.text("what is missing is found at", "dim")
-        for row in missing:
-            yield ink.wrapped(f"  {row.name}: {row.homepage}", "dim")
-
-
-@dataclass(frozen=True, slots=True)
-class _DataTable:
-    rows: tuple[DataRow, ...]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        ink = Ink(options.encoding)
-        table = _table("task", "data", right=("prepared",), last=("release",))
-        for name, rows in groupby(self.rows, key=lambda row: row.benchmark):
-            _headed(table, name, ink)
-            for row in rows:
-                prepared = NONE if row.prepared_bytes is None else size(row.prepared_bytes)
-                table.add_row(
-                    ink.text(row.name, "bold"),
-                    ink.text(row.data, _STYLES.get(row.data, "")),
-                    ink.text(prepared),
-                    ink.wrapped(_release(row)),
-                )
-        yield table
+    yield table
 
 
 def _release(row: DataRow) -> str:

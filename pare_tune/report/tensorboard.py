@@ -13,10 +13,13 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pare_tune.data.files import owned, write_json
+from pare_tune.errors import RunBusy
 from pare_tune.report import hparams, words
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
@@ -51,12 +54,16 @@ class TensorBoardWriter:
     The first time that a writer meets a trial it writes it from its first epoch, in place of what an earlier session
     left: an event file that a killed process held open may lack its last points. Trials that an earlier session
     closed are left alone; `written.json` knows them.
+
+    One writer at a time: it owns the folder from its first update until it is closed. What another living one has
+    open must not be replaced, since that one would go on writing into files that no folder names any more.
     """
 
     def __init__(self, run: Path) -> None:
         """Write under `run`/tensorboard; nothing is touched before the first update."""
         self._run, self._folder = run, run / "tensorboard"
         self._state = self._folder / "written.json"
+        self._owns = ExitStack()
         self._closed: dict[str, list[Any]] | None = None
         self._trials: dict[int, _EventFile] = {}
         self._search: SummaryWriter | None = None
@@ -73,8 +80,17 @@ class TensorBoardWriter:
         self.close()
 
     def update(self, snapshot: Snapshot) -> None:
-        """Add the epochs and ends of trials that are not written yet."""
+        """Add the epochs and ends of trials that are not written yet; nothing while another writer has the folder.
+
+        That one writes the same, and whoever comes after it what is missing then.
+        """
         if self._closed is None:
+            if not snapshot.trials:
+                return
+            try:
+                self._owns.enter_context(owned(self._folder, otherwise="its owner keeps it up to date"))
+            except RunBusy:
+                return
             self._closed = _read_state(self._state)
             self._columns = hparams.columns_of(self._run)
             self._began = time.time() - snapshot.elapsed_s
@@ -89,9 +105,7 @@ class TensorBoardWriter:
         self._update_search(snapshot)
         if ended:
             self._closed |= {str(t.number): _mark(t) for t in ended}
-            partial = self._state.with_suffix(".partial")
-            partial.write_text(json.dumps(self._closed), encoding="utf-8")
-            partial.replace(self._state)
+            write_json(self._state, self._closed)
 
     def close(self) -> None:
         """Close all files; trials that still run are written anew by the next session."""
@@ -101,6 +115,8 @@ class TensorBoardWriter:
         if self._search is not None:
             self._search.close()
             self._search = None
+        self._closed = None
+        self._owns.close()
 
     def _update_trial(self, snapshot: Snapshot, trial: TrialView) -> None:
         file = self._trials.get(trial.number)
@@ -135,8 +151,6 @@ class TensorBoardWriter:
     def _update_search(self, snapshot: Snapshot) -> None:
         points = incumbents(snapshot)
         if self._search is None:
-            if not snapshot.trials:
-                return
             self._search = _fresh_writer(self._folder / "search")
             self._search.add_text("about", _about(snapshot))
             if self._columns is not None:
@@ -209,9 +223,9 @@ def incumbents(snapshot: Snapshot) -> list[tuple[int, float]]:
     for trial in sorted(snapshot.searched, key=lambda t: t.number):
         if trial.state not in _ENDED:
             break
-        found = trial.best_score if trial.state == "complete" else None
-        if found is not None and math.isfinite(found) and (best is None or snapshot.better(found, best)):
-            best = found
+        score = trial.best_score if trial.state == "complete" else None
+        if score is not None and math.isfinite(score) and (best is None or snapshot.better(score, best)):
+            best = score
         if best is not None:
             points.append((trial.number, best))
     return points
@@ -257,8 +271,8 @@ class _EventFile:
 def _leads(s: Snapshot, trial: TrialView) -> bool:
     """Whether a running trial is already better than every finished one."""
     best = s.best.best_score if s.best is not None else None
-    found = trial.best_score
-    return best is not None and found is not None and s.better(found, best)
+    score = trial.best_score
+    return best is not None and score is not None and s.better(score, best)
 
 
 def _file_writer(writer: SummaryWriter) -> Any:

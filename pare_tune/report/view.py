@@ -220,13 +220,13 @@ def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableTy
 def _best_comment(ink: Ink, s: Snapshot, best: TrialView, compared: bool) -> Text:
     if best.number == 0:
         return ink.text("trial 0, the paper's default itself", "dim")
-    found = words.compare(s)
+    comparison = words.compare(s)
     text = ink.text("").append(f"trial {best.number}", "dim")
     if not compared:
         text.append(f", epoch {best.best_epoch} of {best.epochs}", "dim")
-    elif found is not None:
-        text.append("  ").append(ink.clean(f"{found.text} better"))
-        if found.may_be_noise:
+    elif comparison is not None:
+        text.append("  ").append(ink.clean(f"{comparison.text} better"))
+        if comparison.may_be_noise:
             text.append(ink.clean(" (may be noise)"), WARN)
     return text
 

@@ -177,14 +177,14 @@ def margin(snapshot: Snapshot, value: float) -> str:
 
 def judged(snapshot: Snapshot, trial: TrialView) -> str:
     """Its score, `4.784 Å`; once confirmed the mean and spread over fresh seeds, `4.81 ± 0.03 Å`."""
-    found = snapshot.confirmed(trial.number)
-    if found is None:
+    again = snapshot.confirmed(trial.number)
+    if again is None:
         return score(trial.best_score, snapshot.unit)
-    shown = score(found.mean, snapshot.unit)
-    if found.spread is None:
+    shown = score(again.mean, snapshot.unit)
+    if again.spread is None:
         return shown
     value, _, unit = shown.partition(" ")
-    spread = _difference(found.spread, found.mean, "1")
+    spread = _difference(again.spread, again.mean, "1")
     return f"{value} ± {spread}{' ' + unit if unit else ''}"
 
 
@@ -206,19 +206,22 @@ def verdict(snapshot: Snapshot) -> str:
         if runner_up is not None:
             return _no_better(snapshot, snapshot.trials[runner_up.number], best) + cut_off(snapshot)
         return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
-    found = compare(snapshot)
-    if found is None:
+    comparison = compare(snapshot)
+    if comparison is None:
         why = "has no score" if default is None else _without_score(default)
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
-    text = f"Better than the paper's default by {found.text}"
-    if found.seeds > 1:
-        means = f"means over {plural(found.seeds, 'fresh seed')}, whose spread is {found.wobble_text}"
+    text = f"Better than the paper's default by {comparison.text}"
+    if comparison.seeds > 1:
+        means = (
+            f"means over {plural(comparison.seeds, 'fresh seed')}, whose spread is {comparison.wobble_text}"
+        )
         return f"{text}: {means}.{cut_off(snapshot)}"
-    if found.seeds:
+    if comparison.seeds:
         text += " with 1 fresh seed, which says nothing of the seeds' spread"
     text += f".{cut_off(snapshot)}"
-    if found.may_be_noise:
-        text += f" Late in training the score moves as much from epoch to epoch ({found.wobble_text}): it may be noise."
+    if comparison.may_be_noise:
+        moves = comparison.wobble_text
+        text += f" Late in training the score moves as much from epoch to epoch ({moves}): it may be noise."
     return text
 
 
@@ -238,9 +241,9 @@ def cut_off(snapshot: Snapshot) -> str:
 
 def _no_better(s: Snapshot, trial: TrialView, default: TrialView) -> str:
     seeds = s.choice.seeds
-    found = _comparison(s, trial, default)
-    how = f"better by {found.absolute}" if found.difference > 0 else "no better"
-    spread = f", and the seeds' spread is {found.wobble_text}" if seeds > 1 else ""
+    comparison = _comparison(s, trial, default)
+    how = f"better by {comparison.absolute}" if comparison.difference > 0 else "no better"
+    spread = f", and the seeds' spread is {comparison.wobble_text}" if seeds > 1 else ""
     return (
         f"No better than the paper's default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
         f"trial {trial.number} is {how}{spread}."

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from pare_tune.simulate.names import check_names
 from pare_tune.simulate.replay import Trace, replay
 from pare_tune.simulate.strategies import keep_journals_in, make_strategy, quick_folder
 from pare_tune.simulate.surrogate import HeldOut, World, wrong_space_of
+from pare_tune.tasks.base import Direction, best_of, loss_sign
 
 BASELINE = "random"
 """Sets the goal, so it always runs."""
@@ -57,7 +57,7 @@ class TaskResult:
     """All searches on one task."""
 
     task: str
-    direction: Literal["min", "max"]
+    direction: Direction
     epochs: int
     """Of a whole trial."""
     trials: int
@@ -79,16 +79,15 @@ class TaskResult:
 
     def scores(self, strategy: str, trials: float) -> npt.NDArray[np.float64]:
         """(seeds,) best scores after the epochs of so many whole trials; infinitely bad where no epoch ended."""
-        found = [t.at(round(trials * self.epochs)) for t in self.traces[strategy]]
-        return np.array([self._worst if math.isnan(score) else score for score in found])
+        scores = [t.at(round(trials * self.epochs)) for t in self.traces[strategy]]
+        return np.array([self._worst if math.isnan(score) else score for score in scores])
 
     def ranks(self, trials: float) -> Mapping[str, float]:
         """Strategy → its rank at that budget, 1 is best; ties share theirs; mean over seeds."""
         from scipy.stats import rankdata
 
         names = list(self.traces)
-        sign = 1.0 if self.direction == "min" else -1.0
-        table = np.array([sign * self.scores(name, trials) for name in names])
+        table = np.array([self._sign * self.scores(name, trials) for name in names])
         mean = rankdata(table, axis=0).mean(axis=1)
         return dict(zip(names, mean.tolist(), strict=True))
 
@@ -97,23 +96,28 @@ class TaskResult:
 
         Infinity where a search found nothing.
         """
-        found = np.array([_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]])
+        reached = np.array(
+            [_padded(t, self.trials * self.epochs, self._worst) for t in self.traces[strategy]]
+        )
         every = [t.best[-1] for traces in self.traces.values() for t in traces if len(t.best)]
-        best = min(every) if self.direction == "min" else max(every)
+        best = best_of(every, self.direction)
         typical = float(np.median(self.scores(BASELINE, 1)))
-        regret: npt.NDArray[np.float64] = np.abs(found - best) / (abs(typical - best) or 1.0)
+        regret: npt.NDArray[np.float64] = np.abs(reached - best) / (abs(typical - best) or 1.0)
         return regret
 
     def below_default(self, strategy: str) -> float:
         """Share of the searches that end worse than the paper's configuration."""
         final = self.scores(strategy, self.trials)
-        worse = final > self.default if self.direction == "min" else final < self.default
-        return float(worse.mean())
+        return float((self._sign * final > self._sign * self.default).mean())
+
+    @property
+    def _sign(self) -> float:
+        return loss_sign(self.direction)
 
     @property
     def _worst(self) -> float:
         """What a search has found whose trials all failed in their first epoch."""
-        return math.inf if self.direction == "min" else -math.inf
+        return self._sign * math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +147,19 @@ def compare(
     cells = [
         _Cell(plan, task, name, seed) for task in plan.tasks for name in names for seed in range(plan.seeds)
     ]
-    found: dict[tuple[str, str], list[Trace]] = {}
+    traces_of: dict[tuple[str, str], list[Trace]] = {}
     # Journals outlive the processes that are interrupted, so these end first, and the folder of all goes after them.
     with (
         tempfile.TemporaryDirectory(prefix="pare-tune-simulate-", dir=quick_folder()) as journals,
         closing(_run_all(cells, jobs, Path(journals))) as traces,
     ):
         for done, (cell, trace) in enumerate(traces, start=1):
-            found.setdefault((cell.task, cell.strategy), []).append(trace)
+            traces_of.setdefault((cell.task, cell.strategy), []).append(trace)
             if progress is not None:
                 progress(done, len(cells))
-    return [_result(plan, task, {name: tuple(found[task, name]) for name in names}) for task in plan.tasks]
+    return [
+        _result(plan, task, {name: tuple(traces_of[task, name]) for name in names}) for task in plan.tasks
+    ]
 
 
 def mean_ranks(results: Sequence[TaskResult], trials: float) -> Mapping[str, float]:

@@ -17,7 +17,7 @@ import torch
 
 from pare_tune.simulate.replay import Outcome, Report, Run
 from pare_tune.simulate.surrogate import World
-from pare_tune.tune.space import Parameter
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 
 _FIDELITY = "epochs"
 
@@ -30,7 +30,7 @@ class PriorBand:
 
     def __init__(self, world: World, seed: int) -> None:
         self._space, self._epochs, self._seed = world.space, world.epochs, seed
-        self._sign = 1.0 if world.table.direction == "min" else -1.0
+        self._sign = world.table.sign
         default = world.space.base_params()
         elements = {p.name: _element(p, default.get(p.name)) for p in world.space.parameters}
         elements[_FIDELITY] = neps.HPOInteger(1, world.epochs, is_fidelity=True)
@@ -72,7 +72,7 @@ class PriorBand:
 
 def _element(parameter: Parameter, default: Any) -> Any:
     confidence = {"prior": default, "prior_confidence": "medium"}
-    if parameter.kind == "choice":
+    if isinstance(parameter, ChoiceParameter):
         if len(parameter.choices) == 1:
             return neps.HPOConstant(parameter.choices[0])
         return neps.HPOCategorical(list(parameter.choices), **confidence)
@@ -82,7 +82,7 @@ def _element(parameter: Parameter, default: Any) -> Any:
 
 def _clipped(parameter: Parameter, value: Any) -> Any:
     """Back inside the bounds, which a change of scale may miss by a rounding."""
-    if parameter.kind == "choice":
+    if isinstance(parameter, ChoiceParameter):
         return value
     inside = min(max(value, parameter.low), parameter.high)
     return int(inside) if parameter.kind == "int" else float(inside)

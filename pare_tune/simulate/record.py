@@ -23,10 +23,6 @@ from pare_tune.errors import ConfigError, PareTuneError, TrialFailed
 from pare_tune.tasks import get_task
 from pare_tune.tune.space import BoundSpace, open_space
 
-FIELDS = ("score", "best_score", "train_loss", "k", "seconds", "cpu_seconds")
-"""What a record holds of every epoch. `score` is the task's metric on VALIDATION; `seconds` are wall time, on a machine
-that may do other work, `cpu_seconds` the processor time of the one training thread."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -34,36 +30,12 @@ class Recording:
 
     task: str
     space: BoundSpace
-    epochs: int
-    """Of a training: the preset's own, or a share of them."""
-    restart: int | None = None
-    """Epochs of a first, short curriculum, as `TrainConfig.restart` has it."""
 
     @classmethod
-    def open(cls, task: str, *, share: float = 1.0, restart: bool = False) -> Recording:
-        """The shipped space of `task` around the embedded preset.
-
-        Args:
-            share: of the epochs, for short whole curricula.
-            restart: go on from those with a second curriculum over the remaining epochs.
-
-        Raises:
-            UnknownName: there is no such task.
-            ConfigError: the share is not in (0, 1], or nothing is left for a second curriculum.
-        """
-        if not 0.0 < share <= 1.0:
-            raise ConfigError(f"a share of the epochs lies in (0, 1], got {share:g}")
+    def open(cls, task: str) -> Recording:
+        """The shipped space of `task` around the embedded preset. Raises UnknownName where there is no such task."""
         value = get_task(task)
-        base = default_trial(value, preset="embedded")
-        space = open_space(RunConfig(trial=base), value)
-        whole, part = base.train.epochs, max(1, round(share * base.train.epochs))
-        if not restart:
-            return cls(value.name, space, part)
-        if part == whole:
-            raise ConfigError(
-                f"a restart after {part} of {whole} epochs leaves none; choose a smaller share of them, got {share:g}"
-            )
-        return cls(value.name, space, whole, restart=part)
+        return cls(value.name, open_space(RunConfig(trial=default_trial(value, preset="embedded")), value))
 
     def settings(self, number: int) -> dict[str, Any]:
         """Settings of configuration `number`, by dotted name: trial 0's, then uniform draws from the space."""
@@ -75,14 +47,8 @@ class Recording:
         return self.space.suggest(optuna.create_study(sampler=sampler).ask())
 
     def path(self, folder: Path, number: int) -> Path:
-        """FOLDER/TASK/0007.json; other curricula have folders of their own, FOLDER/TASK/6-epochs/0007.json and
-        FOLDER/TASK/restart-6/0007.json."""
-        place = folder / self.task
-        if self.restart is not None:
-            place /= f"restart-{self.restart}"
-        elif self.epochs != self.space.base.train.epochs:
-            place /= f"{self.epochs}-epochs"
-        return place / f"{number:04d}.json"
+        """FOLDER/TASK/0007.json."""
+        return folder / self.task / f"{number:04d}.json"
 
 
 def is_recorded(path: Path) -> bool:
@@ -94,10 +60,10 @@ def is_recorded(path: Path) -> bool:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record as written by `record`; None if there is none."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return found
+    return written
 
 
 def record(recording: Recording, number: int, folder: Path) -> dict[str, Any]:
@@ -113,33 +79,30 @@ def record(recording: Recording, number: int, folder: Path) -> dict[str, Any]:
     curve: list[dict[str, Any]] = []
     cause = message = None
     try:
-        lengths = {"train.epochs": recording.epochs, "train.restart": recording.restart}
-        config = recording.space.config({**settings, **lengths})
-        train(config, curve)
+        train(recording.space.config(settings), curve)
     except ConfigError as error:
         cause, message = "invalid", str(error)
     except TrialFailed as error:
         cause, message = error.cause, str(error)
-    found = {
+    written = {
         "task": recording.task,
         "number": number,
         "version": __version__,
-        "epochs": recording.epochs,
-        "restart": recording.restart,
         "base": recording.space.base.to_dict(),
         "settings": settings,
         "cause": cause,
         "message": message,
         "curve": curve,
     }
-    path = recording.path(folder, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(plain_json(found)) + "\n")
-    return found
+    write_text(recording.path(folder, number), json.dumps(plain_json(written)) + "\n")
+    return written
 
 
 def train(config: TrialConfig, curve: list[dict[str, Any]]) -> None:
     """Train `config` in this process, appending every epoch to `curve`.
+
+    Of an epoch there are its score on VALIDATION and the processor time of the one training thread: wall time says
+    little of a machine that may do other work.
 
     Raises:
         TrialFailed: it diverged, ran out of memory, or raised anything that is no error of ours.
@@ -162,8 +125,7 @@ def train(config: TrialConfig, curve: list[dict[str, Any]]) -> None:
                     cause="diverged",
                 )
             now = time.process_time()
-            epoch = {name: getattr(report, name) for name in FIELDS if name != "cpu_seconds"}
-            curve.append({"epoch": report.epoch, **epoch, "cpu_seconds": round(now - clock, 4)})
+            curve.append({"epoch": report.epoch, "score": report.score, "cpu_seconds": round(now - clock, 4)})
             clock = now
 
         context = Context(report=note)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.simulate.surrogate import Curve, World
+from pare_tune.tasks.base import Direction, loss_sign
 
 Outcome = Literal["complete", "stopped", "failed"]
 
@@ -83,9 +84,10 @@ class Trace:
             float(self.best[min(epochs, len(self.best)) - 1]) if epochs > 0 and len(self.best) else math.nan
         )
 
-    def epochs_to(self, target: float, *, direction: Literal["min", "max"]) -> float:
+    def epochs_to(self, target: float, *, direction: Direction) -> float:
         """Epochs spent when `target` was reached; infinity if it was not."""
-        reached = self.best <= target if direction == "min" else self.best >= target
+        sign = loss_sign(direction)
+        reached = sign * self.best <= sign * target
         return float(np.argmax(reached) + 1) if reached.any() else math.inf
 
 

@@ -102,6 +102,7 @@ class Ours:
         from pare_tune.train.loop import EpochReport
         from pare_tune.tune.bridge import Desk
         from pare_tune.tune.folder import RunFolder
+        from pare_tune.tune.snapshot import TaskFacts
         from pare_tune.tune.study import Study
 
         folder = Path(tempfile.mkdtemp(prefix="pare-tune-simulate-", dir=_journals or quick_folder()))
@@ -115,9 +116,9 @@ class Ours:
             world.space,
             config,
             epochs=world.epochs,
-            direction=world.table.direction,
-            about={"task": world.table.task},
-            start=start,
+            facts=TaskFacts(task=world.table.task, direction=world.table.direction),
+            first=[] if start is None else start.tested(world.space),
+            earlier=[] if start is None else start.ranked(world.space, seed),
         )
         self._desk = Desk(
             self.study,

@@ -78,23 +78,24 @@ def _task(result: TaskResult, at: Sequence[int]) -> dict[str, Any]:
 
 def summary_tables(results: Sequence[TaskResult]) -> list[Table]:
     """For the terminal: all tasks together, then each."""
-    found = summarize(results)
-    return [_overall(found, results[0].trials), *(_of_task(row) for row in found["tasks"])]
+    summary = summarize(results)
+    return [_overall(summary, results[0].trials), *(_of_task(row) for row in summary["tasks"])]
 
 
-def _overall(found: Mapping[str, Any], trials: int) -> Table:
+def _overall(summary: Mapping[str, Any], trials: int) -> Table:
     from rich.table import Table
 
-    at = list(found["strategies"][0]["ranks"])
+    at = list(summary["strategies"][0]["ranks"])
     table = Table(
-        title=f"{_tasks(len(found['tasks']))}; goal: what {trials} random trials reach", title_justify="left"
+        title=f"{_tasks(len(summary['tasks']))}; goal: what {trials} random trials reach",
+        title_justify="left",
     )
     table.add_column("strategy", no_wrap=True)
     table.add_column("epochs to goal", justify="right")
     for budget in at:
         table.add_column(f"rank at {budget}", justify="right")
     table.add_column("worse than default", justify="right")
-    for row in found["strategies"]:
+    for row in summary["strategies"]:
         table.add_row(
             row["strategy"],
             percent(row["share_to_goal"]),
@@ -126,12 +127,12 @@ def _of_task(row: Mapping[str, Any]) -> Table:
     for budget in at:
         table.add_column(f"at {budget}", justify="right")
     table.add_column("whole", justify="right", no_wrap=True)
-    for found in row["strategies"]:
+    for strategy in row["strategies"]:
         table.add_row(
-            found["strategy"],
-            with_spread(found["share_to_goal"], percent),
-            *(number(found["scores"][budget][1]) for budget in at),
-            f"{found['complete']:g}/{found['runs']:g}",
+            strategy["strategy"],
+            with_spread(strategy["share_to_goal"], percent),
+            *(number(strategy["scores"][budget][1]) for budget in at),
+            f"{strategy['complete']:g}/{strategy['runs']:g}",
         )
     return table
 

@@ -23,15 +23,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import DataError
 from pare_tune.recorded.table import Configuration, Table
+from pare_tune.tasks.base import Direction
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 from pare_tune.tune.recorded import space_of
-from pare_tune.tune.space import BoundSpace, Parameter
+from pare_tune.tune.space import BoundSpace
 
 Floats = npt.NDArray[np.float64]
 
@@ -138,9 +140,9 @@ class World:
         """Measured by cross-validation over configurations."""
         from scipy.stats import kendalltau
 
-        best = np.min if self.table.direction == "min" else np.max
-        recorded = best(np.array([c.scores for c in self.table.complete]), axis=1)
-        predicted = best(self._ranks.to_score(self._unseen), axis=1)
+        sign = self.table.sign
+        recorded = sign * (sign * np.array([c.scores for c in self.table.complete])).min(axis=1)
+        predicted = sign * (sign * self._ranks.to_score(self._unseen)).min(axis=1)
         spread = np.abs(recorded - np.median(recorded)).mean()
         error = np.abs(predicted - recorded).mean() / spread if spread > 0 else 0.0
         tau = float(kendalltau(predicted, recorded).statistic)
@@ -222,8 +224,7 @@ class Features:
 def wrong_space_of(table: Table) -> BoundSpace:
     """`space_of` the table, with the worst recorded configuration as trial 0: a prior that misleads."""
     space = space_of(table)
-    worst = max if table.direction == "min" else min
-    chosen = worst(table.complete, key=lambda c: (table.best(c.scores), c.number))
+    chosen = max(table.complete, key=lambda c: (table.sign * table.best(c.scores), c.number))
     return replace(space, base=space.config(chosen.settings))
 
 
@@ -235,7 +236,7 @@ class _Ranks:
     at 0 where that was recorded, and at the best recorded one where large is good, since metrics state no bound.
     """
 
-    def __init__(self, scores: Floats, *, direction: Literal["min", "max"] = "min") -> None:
+    def __init__(self, scores: Floats, *, direction: Direction = "min") -> None:
         from scipy.special import ndtri
 
         values, counts = np.unique(scores, return_counts=True)
@@ -290,25 +291,24 @@ class _Forest:
         return mean
 
 
-def _encoded(parameter: Parameter, values: Mapping[str, Any]) -> list[float]:
-    value = values[parameter.key]
-    if parameter.kind == "choice":
-        if all(isinstance(c, int | float) for c in parameter.choices):
-            ladder = sorted(parameter.choices)
+def _encoded(p: Parameter, values: Mapping[str, Any]) -> list[float]:
+    value = values[p.key]
+    if isinstance(p, ChoiceParameter):
+        if p.is_ladder:
+            ladder = sorted(float(c) for c in p.choices)
             return [float(np.interp(value, ladder, np.linspace(0.0, 1.0, len(ladder))))]
-        return [float(value == c) for c in parameter.choices]
-    if parameter.times is not None:
-        whole = values[parameter.times]
+        return [float(value == c) for c in p.choices]
+    if p.times is not None:
+        whole = values[p.times]
         value = value / whole if whole else 0.0
-    low, high = parameter.low, parameter.high
-    if parameter.log:
-        return [float(np.log(value / low) / np.log(high / low))] if value > 0 else [0.0]
-    return [float((value - low) / (high - low))]
+    if p.log:
+        return [float(np.log(value / p.low) / np.log(p.high / p.low))] if value > 0 else [0.0]
+    return [float((value - p.low) / (p.high - p.low))]
 
 
-def _not_asked(parameter: Parameter) -> list[float]:
-    words = parameter.kind == "choice" and not all(isinstance(c, int | float) for c in parameter.choices)
-    return [_ABSENT] * (len(parameter.choices) if words else 1)
+def _not_asked(p: Parameter) -> list[float]:
+    one_hot = isinstance(p, ChoiceParameter) and not p.is_ladder
+    return [_ABSENT] * (len(p.extremes) if one_hot else 1)
 
 
 def _cut(curve: Curve, failed: Configuration, epochs: int) -> Curve:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # listing the tasks must not wait for torch
 
 Split = Literal["train", "val", "test"]
 Preset = Literal["paper", "embedded"]
+Direction = Literal["min", "max"]
+"""Whether low or high scores are good."""
 Provenance = Literal["real", "sample", "solved"]
 """real: the released data. solved: a PDE solved here. sample: simulated data of the same format and kind."""
 
@@ -78,12 +80,27 @@ class Numbers:
 Output = Point | MultiLabel | Dense | Numbers
 
 
+def loss_sign(direction: Direction) -> float:
+    """What a score is multiplied by, so that less is better."""
+    return 1.0 if direction == "min" else -1.0
+
+
+def is_better(a: float, b: float, direction: Direction) -> bool:
+    """Whether score `a` beats score `b`; NaN never wins."""
+    return a < b if direction == "min" else a > b
+
+
+def best_of(scores: Iterable[float], direction: Direction) -> float:
+    """The best of at least one score."""
+    return min(scores) if direction == "min" else max(scores)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A score over a WHOLE split; never a mean of chunk scores, which published code reports."""
 
     name: str
-    direction: Literal["min", "max"]
+    direction: Direction
     unit: str
     """"%", "Å", "1" ...; shown beside every number."""
     citation: str
@@ -92,7 +109,7 @@ class Metric:
 
     def better(self, a: float, b: float) -> bool:
         """Whether score `a` beats score `b`; NaN never wins."""
-        return a < b if self.direction == "min" else a > b
+        return is_better(a, b, self.direction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

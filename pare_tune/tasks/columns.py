@@ -48,6 +48,11 @@ class Column:
     """Of dates: which part of them the numbers are."""
 
     @property
+    def title(self) -> str:
+        """Name and part, for people."""
+        return f"{self.name} {self.part}".rstrip()
+
+    @property
     def is_categorical(self) -> bool:
         """Whether the values are names."""
         return self.values.dtype == np.object_
@@ -98,7 +103,7 @@ def _parsed(values: pd.Series, path: Path) -> Float64 | None:
         row = int(np.flatnonzero(text)[0])
         raise DataError(
             f"{path}: column {values.name} must hold numbers, found {values.iloc[row]!r} in row {row + 1}; if it "
-            "holds categories, give the table as ARFF or Parquet, which tell"
+            "holds categories, give the table as ARFF or Parquet, which tell; else mend the cell, or leave it empty"
         )
     return None
 
@@ -146,7 +151,8 @@ class Token:
             frequent = sorted((n for n in count if count[n] >= rare), key=lambda n: (-count[n], n))
             kept = tuple(sorted(frequent[: most - 1], key=natural))
             return cls(name=column.name, part=column.part, categories=kept)
-        numbers: Float64 = values[~np.isnan(values)]
+        numbers = values.astype(np.float64)
+        numbers = numbers[~np.isnan(numbers)]
         gaps = len(numbers) < len(values)
         if not len(numbers) or numbers.min() == numbers.max():
             return cls(name=column.name, part=column.part, gaps=gaps)
@@ -160,11 +166,6 @@ class Token:
         """From JSON."""
         categories = tree["categories"]
         return cls(**{**tree, "categories": None if categories is None else tuple(categories)})
-
-    @property
-    def title(self) -> str:
-        """Name and part, for people."""
-        return f"{self.name} {self.part}".rstrip()
 
     @property
     def num_slots(self) -> int:

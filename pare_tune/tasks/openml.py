@@ -379,22 +379,22 @@ def download(data_id: int, root: Path, _seed: int) -> None:
 
     try:
         with _impatient():
-            found = fetch_openml(data_id=data_id, as_frame=True, cache=False, n_retries=1)
+            bunch = fetch_openml(data_id=data_id, as_frame=True, cache=False, n_retries=1)
     except (OSError, ValueError) as error:
         raise DataError(
             f"table {data_id} could not be fetched from OpenML ({error}); save it as {data_id}.csv, {data_id}.arff "
             f"or {data_id}.parquet and give its folder with --data FOLDER"
         ) from error
-    if len(found.target_names) != 1:
+    if len(bunch.target_names) != 1:
         raise DataError(
             f"table {data_id} of OpenML must have one column of classes, it names "
-            f"{', '.join(found.target_names) or 'none'}; save it as CSV with the classes last and give its folder "
+            f"{', '.join(bunch.target_names) or 'none'}; save it as CSV with the classes last and give its folder "
             "with --data FOLDER"
         )
-    frame = found.frame
+    frame = bunch.frame
     # Columns of objects may mix kinds, which Parquet refuses.
     frame = frame.astype({name: "string" for name in frame.columns if is_object_dtype(frame[name])})
-    frame.attrs = {TARGET_ATTRIBUTE: found.target_names[0]}
+    frame.attrs = {TARGET_ATTRIBUTE: bunch.target_names[0]}
     try:
         frame.to_parquet(root / f"{data_id}.parquet")
     except (TypeError, ValueError, NotImplementedError) as error:

@@ -80,7 +80,7 @@ class ArrayFile:
             DataError: the file is missing, cut short or not laid out as PDEBench's; it spans other times; it
                 holds NaN.
         """
-        path = root / self.file
+        path = locate(root, self.file)
         with release_at(HOMEPAGE), open_hdf5(path) as file:
             count = self._check(file, path)
         num_test = count // _TEST_SHARE
@@ -165,7 +165,7 @@ class GroupFile:
         Raises:
             DataError: as `ArrayFile.read`. Data that differ from the first group's are found as they are read.
         """
-        path = root / self.file
+        path = locate(root, self.file)
         with release_at(HOMEPAGE), open_hdf5(path) as file:
             names = sorted(file)
             shape = self._check(file, names, path)
@@ -212,6 +212,22 @@ class GroupFile:
                 yield _record(values[: len(self.inputs)], values[len(self.inputs) :])
 
 
+def locate(root: Path, file: str) -> Path:
+    """`file` in `root`, or in a folder below it, as PDEBench's own download lays it (`1D/Advection/Train/`).
+
+    Raises:
+        DataError: several folders hold one.
+    """
+    if (root / file).is_file():
+        return root / file
+    below = sorted(path for path in root.rglob(Path(file).name) if path.is_file())
+    if len(below) > 1:
+        raise DataError(
+            f"{root} holds {len(below)} files {file}: {', '.join(map(str, below))}; give the folder of one"
+        )
+    return below[0] if below else root / file
+
+
 def _split(test: Indices, rest: Indices, seed: int) -> dict[Split, Indices]:
     order = np.random.default_rng(seed).permutation(len(rest))
     num_val = len(rest) // _VAL_SHARE
@@ -237,10 +253,10 @@ def _require_samples(count: int, where: str) -> None:
 
 
 def _require_points(axes: tuple[int, ...], points: tuple[int, ...], name: str, path: Path) -> None:
-    for found, most in zip(axes, points, strict=True):
-        if found == 0 or (found % most and most % found):
+    for length, most in zip(axes, points, strict=True):
+        if length == 0 or (length % most and most % length):
             raise DataError(
-                f"{path}: {name} must have a divisor or a multiple of {most} grid points, found {found}"
+                f"{path}: {name} must have a divisor or a multiple of {most} grid points, found {length}"
             )
 
 

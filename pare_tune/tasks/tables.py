@@ -93,13 +93,13 @@ def find_table(root: Path, stems: Sequence[str]) -> Path:
     files = sorted(
         (p for p in root.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES), key=_by_suffix
     )
-    known = {_spelled(stem) for stem in stems}
-    named = [path for path in files if _spelled(path.stem) in known]
+    spelled = {_spelled(stem) for stem in stems}
+    named = [path for path in files if _spelled(path.stem) in spelled]
     if named or len({path.stem for path in files}) == 1:
         return (named or files)[0]
-    found = f", found {', '.join(path.name for path in files)}" if files else ""
+    there = f", found {', '.join(path.name for path in files)}" if files else ""
     raise DataError(
-        f"no table in {root}{found}: it must hold {stems[0]}.csv, {stems[0]}.arff or {stems[0]}.parquet, "
+        f"no table in {root}{there}: it must hold {stems[0]}.csv, {stems[0]}.arff or {stems[0]}.parquet, "
         "as OpenML serves it"
     )
 
@@ -111,7 +111,7 @@ def read_table(path: Path, form: Form) -> Table:
         DataError: the file cannot be read, or differs from `form`.
     """
     try:
-        frame = read_frame(path, as_text=True)
+        frame = read_frame(path, text=None, missing=("?", ""))
     except DataError as error:
         raise DataError(f"{error}; get it again") from error
     target = _target(frame, form, path)
@@ -165,7 +165,9 @@ def encode_official(table: Table, train: Indices, rows: Indices) -> Iterator[Flo
     categorical = [c for c in table.columns if c.is_categorical]
     numeric = [c for c in table.columns if not c.is_categorical]
     if categorical:
-        columns = categorical + [Column(c.name, np.nan_to_num(c.values, nan=0.0)) for c in numeric]
+        columns = categorical + [
+            Column(c.name, np.nan_to_num(c.values.astype(np.float64), nan=0.0)) for c in numeric
+        ]
         tokens = [Token.fit(c, train, rare=1, most=len(train) + 1) for c in columns]
         yield from encode(tokens, columns, rows)
         return
@@ -184,10 +186,10 @@ def _target(frame: pd.DataFrame, form: Form, path: Path) -> str:
     names = [str(name) for name in frame.columns]
     if form.target is not None:
         exact = [name for name in names if name == form.target]
-        found = exact or [name for name in names if name.lower() == form.target.lower()]
-        if len(found) != 1:
+        matching = exact or [name for name in names if name.lower() == form.target.lower()]
+        if len(matching) != 1:
             raise DataError(f"{path} must have a column {form.target}, the class; found {_listed(names)}")
-        return found[0]
+        return matching[0]
     if TARGET_ATTRIBUTE in frame.attrs:
         return str(frame.attrs[TARGET_ATTRIBUTE])
     likely = [name for name in names if name.lower() in _TARGETS]

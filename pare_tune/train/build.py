@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -32,6 +32,11 @@ from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
 from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point
 from pare_tune.tasks.load import TargetScaling, TaskData, default_cache, load_task
 
+_OUTPUTS: Final[Mapping[str, type[Output]]] = {
+    "point": Point, "multilabel": MultiLabel, "dense": Dense, "numbers": Numbers,
+}  # fmt: skip
+"""What the metadata of weights call each output."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
@@ -39,8 +44,7 @@ class ModelShape:
 
     modality: str
     input_shape: tuple[int, ...]
-    output_kind: str
-    output_shape: tuple[int, ...]
+    output: Output
     target_scale: TargetScaling | None = field(compare=False)
     """Maps the head's output to the target's unit. JSON keeps its shape alone: the values are among the weights."""
     source_kind: str | None
@@ -51,12 +55,10 @@ class ModelShape:
     @classmethod
     def of(cls, data: TaskData, source: SourceData | None) -> ModelShape:
         """Shapes of opened data."""
-        kind, shape = _output_shape(data.output)
         return cls(
             modality=data.task.modality.value,
             input_shape=data.input_shape,
-            output_kind=kind,
-            output_shape=shape,
+            output=data.output,
             target_scale=data.target_scale,
             source_kind=None if source is None else source.kind.value,
             source_classes=0 if source is None else source.num_classes,
@@ -70,11 +72,15 @@ class ModelShape:
         scale = values["target_scale"]
         if scale is not None:
             values["target_scale"] = (torch.zeros(scale), torch.ones(scale))
-        return cls(**values)
+        output, sizes = _OUTPUTS[values.pop("output_kind")], values.pop("output_shape")
+        return cls(output=Dense(sizes) if output is Dense else output(*sizes), **values)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        tree = {f.name: getattr(self, f.name) for f in fields(self)}
+        word = next(word for word, output in _OUTPUTS.items() if isinstance(self.output, output))
+        sizes = self.output.shape if isinstance(self.output, Dense) else astuple(self.output)
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "output"}
+        tree = {**own, "output_kind": word, "output_shape": sizes}
         if self.target_scale is not None:
             tree["target_scale"] = tuple(self.target_scale[0].shape)
         return tree
@@ -289,11 +295,11 @@ def start_pretrained(
 
 def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
     width = backbone.spec.feature_width
-    if shape.output_kind != "dense":
-        return PointHead(width, shape.output_shape[0])
+    if not isinstance(shape.output, Dense):
+        return PointHead(width, *astuple(shape.output))
     if backbone.spec.kind == "grid":
-        return _grid_head(backbone, shape.output_shape)
-    return SequenceDenseHead(width, num_tokens, shape.output_shape)
+        return _grid_head(backbone, shape.output.shape)
+    return SequenceDenseHead(width, num_tokens, shape.output.shape)
 
 
 def _source_head(shape: ModelShape, backbone: Backbone) -> nn.Module | None:
@@ -313,18 +319,6 @@ def _grid_head(backbone: Backbone, out_shape: tuple[int, ...]) -> nn.Module:
     return GridDenseHead(
         spec.feature_width, spec.feature_grid, out_shape, up=spec.image_size // spec.feature_grid[0]
     )
-
-
-def _output_shape(output: Output) -> tuple[str, tuple[int, ...]]:
-    match output:
-        case Point():
-            return "point", (output.num_classes,)
-        case MultiLabel():
-            return "multilabel", (output.num_labels,)
-        case Dense():
-            return "dense", output.shape
-        case Numbers():
-            return "numbers", (output.num,)
 
 
 def pick_device() -> torch.device:

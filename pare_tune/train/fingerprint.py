@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pare_tune.backbones import load_backbone
-from pare_tune.config import FINGERPRINT, TrialConfig, dump_yaml, load_yaml
+from pare_tune.config import FINGERPRINT, TrialConfig, as_builtins, dump_yaml, load_yaml
 from pare_tune.errors import ConfigError
 from pare_tune.method import METHODS
 from pare_tune.steps import step
@@ -105,7 +105,7 @@ def read_fingerprint(path: Path) -> Fingerprint | None:
             f"{path}: {FINGERPRINT} is not what pare-tune wrote there; take it away to do without the comparison"
         )
     return Fingerprint(
-        **{name: _builtin(part) for name, part in zip(Fingerprint.__slots__, parts, strict=True)}
+        **{name: as_builtins(part) for name, part in zip(Fingerprint.__slots__, parts, strict=True)}
     )
 
 
@@ -200,10 +200,3 @@ def _file_lines(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Map
     return lines + (
         sizes or [f"{p}: written {a['changed']}" for p, b, a in both if b["changed"] != a["changed"]]
     )
-
-
-def _builtin(node: Any) -> Any:
-    """ruamel's scalars as builtins."""
-    if isinstance(node, Mapping):
-        return {str(key): _builtin(value) for key, value in node.items()}
-    return int(node) if isinstance(node, int) else str(node)

@@ -193,7 +193,8 @@ class _Fit:
         )
 
     def _optimizer_step(self, group: Sequence[StepBatch], epoch: _Epoch) -> None:
-        epoch.lr = self._learning_rate(epoch.index)
+        total_steps = self.config.train.epochs * self.steps_per_epoch
+        epoch.lr = learning_rate(self.step, total_steps, self.config.optimizer)
         for settings in self.optimizer.param_groups:
             settings["lr"] = epoch.lr
         self.optimizer.zero_grad(set_to_none=True)
@@ -253,19 +254,11 @@ class _Fit:
         weights = self.config.loss
         return pare_loss(loss_t, loss_mt, loss_ms, lam, weights.beta1, weights.beta2, target_weight=weight)
 
-    def _learning_rate(self, index: int) -> float:
-        """Of the next optimiser step, which is in epoch `index`."""
-        first, epochs = self.config.train.curriculum(index)
-        step = self.step - first * self.steps_per_epoch
-        return learning_rate(step, epochs * self.steps_per_epoch, self.config.optimizer)
-
     def _k(self, index: int) -> int:
         if self.model.mixer is None:
             return 0
-        first, epochs = self.config.train.curriculum(index)
-        # A random k is drawn by the epoch, and must not be drawn twice.
         return self.config.k.k_at(
-            index - first, epochs, self.opened.num_tokens, seed=self.config.seed + first
+            index, self.config.train.epochs, self.opened.num_tokens, seed=self.config.seed
         )
 
     def _score(self, epoch: _Epoch) -> float:

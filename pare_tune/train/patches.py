@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.errors import StorageError
+from pare_tune.data.files import replacing
 
 if TYPE_CHECKING:  # the report reads these files and must not wait for torch
     from torch import Tensor
@@ -122,17 +120,8 @@ def read_patches(folder: Path) -> list[PatchRecord]:
 
 
 def _write(path: Path, record: PatchRecord) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **{name: getattr(record, name) for name in record.__slots__})
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}; free some space, then resume") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **{name: getattr(record, name) for name in record.__slots__})
 
 
 def _drawable(x: Tensor) -> Array:

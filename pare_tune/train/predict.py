@@ -13,6 +13,7 @@ import torch
 from pare_tune.config import TrialConfig
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel
+from pare_tune.tasks.base import MultiLabel, Numbers, Point
 from pare_tune.tasks.own.predict import Prepared, prepare
 from pare_tune.train.build import ModelShape, empty_model
 from pare_tune.train.checkpoint import load_weights
@@ -121,12 +122,12 @@ def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt
         DataError: the task predicts values; its outputs are no logits.
     """
     logits = torch.from_numpy(outputs)
-    match shape.output_kind:
-        case "point":
+    match shape.output:
+        case Point():
             return logits.softmax(dim=-1).numpy()
-        case "multilabel":
+        case MultiLabel():
             return logits.sigmoid().numpy()
-        case "numbers":
+        case Numbers():
             raise DataError(
                 "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
             )

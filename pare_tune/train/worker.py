@@ -21,6 +21,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pare_tune.config import TrialConfig
 from pare_tune.errors import PareTuneError, StudyFailed, TrialFailed
+from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.train.trial import run_trial
@@ -28,6 +29,7 @@ from pare_tune.train.trial import run_trial
 FAILURE = "failure.json"
 
 
+@looked_at_once()
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """One trial on several workers; reports an `EpochReport` dict an epoch.
 
@@ -48,6 +50,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
         raise
 
 
+@looked_at_once()
 def final_loop_per_worker(settings: dict[str, Any]) -> None:
     """The final training on one worker or several.
 
@@ -106,8 +109,8 @@ def launch_final(
 
 def _ours(error: Exception) -> PareTuneError:
     """The first error of ours that a worker raised; Ray wraps them in its own."""
-    found: Iterable[BaseException] = getattr(error, "worker_failures", {}).values()
-    for failure in found:
+    failures: Iterable[BaseException] = getattr(error, "worker_failures", {}).values()
+    for failure in failures:
         inner: BaseException | None = failure
         while inner is not None:
             if isinstance(inner, PareTuneError):

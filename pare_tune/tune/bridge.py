@@ -376,7 +376,7 @@ class Throttle:
 
 def _rebuilt(kind: str, message: str) -> PareTuneError:
     """An error of ours that a worker met, to be raised again here with its class and exit code."""
-    found = getattr(pare_tune.errors, kind, StudyFailed)
-    error: PareTuneError = found.__new__(found)
+    error_class = getattr(pare_tune.errors, kind, StudyFailed)
+    error: PareTuneError = error_class.__new__(error_class)
     Exception.__init__(error, message)
     return error

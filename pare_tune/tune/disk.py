@@ -36,12 +36,12 @@ def usage(path: Path) -> int:
     total = 0
     for entry in _walk(path):
         try:
-            found = entry.stat(follow_symlinks=False)
+            stat = entry.stat(follow_symlinks=False)
         except OSError:
             continue
-        if (found.st_dev, found.st_ino) not in seen:
-            seen.add((found.st_dev, found.st_ino))
-            total += found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+        if (stat.st_dev, stat.st_ino) not in seen:
+            seen.add((stat.st_dev, stat.st_ino))
+            total += stat.st_blocks * 512 if hasattr(stat, "st_blocks") else stat.st_size
     return total
 
 

@@ -128,18 +128,18 @@ class Pace:
     def measured(cls, trials: Sequence[TrialView], elapsed: float) -> Pace | None:
         """From all epochs so far; None without one."""
         spans = {t.number: _span(t) for t in trials if t.curve}
-        known = {n: s for n, s in spans.items() if s is not None}
+        timed = {n: s for n, s in spans.items() if s is not None}
         num_epochs = sum(t.epoch for t in trials)
         if not num_epochs:
             return None
-        if len(known) < len(spans):  # a journal that does not say when
+        if len(timed) < len(spans):  # a journal that does not say when
             return cls(elapsed / num_epochs, 0.0, 1, elapsed)
-        recent = sorted(known.values())[-_RECENT:]
+        recent = sorted(timed.values())[-_RECENT:]
         slots = max(_most_at_once(recent), sum(t.state == "running" for t in trials))
-        ended = sorted(known[t.number][1] for t in trials if t.curve and t.state not in OPEN)
-        gaps = [a - b for a, b in zip(sorted(s for s, _ in known.values())[slots:], ended, strict=False)]
+        ended = sorted(timed[t.number][1] for t in trials if t.curve and t.state not in OPEN)
+        gaps = [a - b for a, b in zip(sorted(s for s, _ in timed.values())[slots:], ended, strict=False)]
         return cls(
-            epoch_s=sum(end - start for start, end in known.values()) / num_epochs,
+            epoch_s=sum(end - start for start, end in timed.values()) / num_epochs,
             gap_s=max(0.0, statistics.median(gaps)) if gaps else 0.0,
             slots=slots,
             last_end=ended[-1] if ended else 0.0,

@@ -60,9 +60,9 @@ def build_portfolio(runs: Sequence[Sequence[Tried]], size: int) -> dict[str, Por
     return {m: cover([r for r in runs if r[0].point.modality == m], size) for m in modalities}
 
 
-def write_portfolio(found: Mapping[str, Portfolio], path: Path) -> None:
+def write_portfolio(portfolios: Mapping[str, Portfolio], path: Path) -> None:
     """Write a file that `--warm-start` takes. Raises StorageError when the disk refuses."""
-    write_text(path, points_yaml([point for part in found.values() for point in part.points]))
+    write_text(path, points_yaml([point for part in portfolios.values() for point in part.points]))
 
 
 def tried_in(sources: Sequence[Path]) -> list[list[Tried]]:
@@ -71,16 +71,16 @@ def tried_in(sources: Sequence[Path]) -> list[list[Tried]]:
     Raises:
         ConfigError: there is no run, or one that is named has no complete trial.
     """
-    found: dict[Path, list[Tried]] = {}
+    trials: dict[Path, list[Tried]] = {}
     for source in sources:
         if (source / "run.yaml").is_file():
-            found[source.absolute()] = tried_of_run(source)
+            trials[source.absolute()] = tried_of_run(source)
             continue
         inside = {run.parent.absolute(): _usable(run.parent) for run in sorted(source.glob("*/run.yaml"))}
         if not any(inside.values()):
             raise ConfigError(f"{source} is no run folder, and holds none with a complete trial")
-        found |= {path: run for path, run in inside.items() if run}
-    return list(found.values())
+        trials |= {path: run for path, run in inside.items() if run}
+    return list(trials.values())
 
 
 def _usable(run: Path) -> list[Tried]:
@@ -132,11 +132,11 @@ def _regrets(run: Sequence[Tried], candidates: Sequence[Point]) -> Array:
     from sklearn.ensemble import RandomForestRegressor
 
     columns = _columns([t.point for t in run])
-    known = np.array([_regret_of(t, run) for t in run])
+    regrets = np.array([_regret_of(t, run) for t in run])
     forest = RandomForestRegressor(n_estimators=_TREES, min_samples_leaf=2, random_state=0)
-    forest.fit(_table([t.point for t in run], columns), known)
+    forest.fit(_table([t.point for t in run], columns), regrets)
     guessed: Array = forest.predict(_table(candidates, columns))
-    measured = {id(t.point): r for t, r in zip(run, known, strict=True)}
+    measured = {id(t.point): r for t, r in zip(run, regrets, strict=True)}
     return np.array([measured.get(id(c), g) for c, g in zip(candidates, guessed, strict=True)])
 
 

@@ -136,10 +136,10 @@ def earlier_observations(
 ) -> tuple[Extra | None, Extra | None]:
     """What earlier searches add to the densities of good and of bad values, after so many trials of one's own."""
     left = max(0.0, 1.0 - trials / _FORGOTTEN)
-    known = [r for r in ranked if name in r.params]
-    if not left or not known:
+    having = [r for r in ranked if name in r.params]
+    if not left or not having:
         return None, None
-    weight = left * min(1.0, _WORTH / len(known))
+    weight = left * min(1.0, _WORTH / len(having))
 
     def extra(chosen: Sequence[Ranked]) -> Extra | None:
         if not chosen:
@@ -147,4 +147,4 @@ def earlier_observations(
         values = np.array([distribution.to_internal_repr(r.params[name]) for r in chosen], dtype=float)
         return Extra(values, np.full(len(chosen), weight))
 
-    return extra([r for r in known if r.rank <= _GOOD]), extra([r for r in known if r.rank > _GOOD])
+    return extra([r for r in having if r.rank <= _GOOD]), extra([r for r in having if r.rank > _GOOD])

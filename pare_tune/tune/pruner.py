@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from pare_tune.tune.judge import JUDGES, Floats
+from pare_tune.tune.judge import Floats, learned
 
 Curve = Callable[[FrozenTrial], Sequence[float]]
 """The scores of a trial, one an epoch."""
@@ -33,24 +33,13 @@ class RungPruner(BasePruner):
         epochs: full length of a trial; the last epoch is no rung.
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
-        judge: how trials are compared, one of `JUDGES`.
-        curve: what they are judged by; `best` needs none.
+        curve: what trials are compared by, as `judge.learned` has it; None compares their best scores so far.
     """
 
-    def __init__(
-        self,
-        *,
-        epochs: int,
-        first_rung: float,
-        reduction: int,
-        judge: str = "best",
-        curve: Curve | None = None,
-    ) -> None:
-        assert judge == "best" or curve is not None
+    def __init__(self, *, epochs: int, first_rung: float, reduction: int, curve: Curve | None = None) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
         self._epochs, self._reduction = epochs, reduction
-        # The study holds the best so far: a thousand curves need not be read for it.
-        self._by_curve = None if judge == "best" or curve is None else (JUDGES[judge], curve)
+        self._curve = curve
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
@@ -69,22 +58,22 @@ class RungPruner(BasePruner):
 
     def _losses(self, trials: Sequence[FrozenTrial], step: int, sign: float) -> Floats:
         """Of each trial, the lower the better."""
-        if self._by_curve is None:
+        if self._curve is None:
+            # The study holds the best so far: a thousand curves need not be read for it.
             return sign * np.array([t.intermediate_values[step] for t in trials])
-        judge, curve = self._by_curve
-        whole = [curve(t) for t in trials if t.state == TrialState.COMPLETE]
+        whole = [self._curve(t) for t in trials if t.state == TrialState.COMPLETE]
         ended = sign * np.array(whole).reshape(len(whole), self._epochs)
-        return judge(sign * np.array([curve(t)[:step] for t in trials]), ended, self._epochs)
+        return learned(sign * np.array([self._curve(t)[:step] for t in trials]), ended)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:
     """Epochs after which trials are compared: 21 and 42 of 60 with 0.34 and 2, 18 and 54 with 0.3 and 3."""
     rung = max(1, math.ceil(first_rung * epochs - 1e-9))
-    found: list[int] = []
+    epochs_of_rungs: list[int] = []
     while rung < epochs:
-        found.append(rung)
+        epochs_of_rungs.append(rung)
         rung *= reduction
-    return tuple(found)
+    return tuple(epochs_of_rungs)
 
 
 def _is_among_best(judged: Floats, reduction: int) -> bool:

@@ -15,8 +15,9 @@ from pare_tune.errors import DataError
 from pare_tune.recorded.names import recorded_tasks
 from pare_tune.recorded.table import Configuration, Table, load_table
 from pare_tune.tasks import get_task
+from pare_tune.tune.available import source_problem
 from pare_tune.tune.portfolio import cover
-from pare_tune.tune.space import BoundSpace, Space, source_problem
+from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.warm import Point, Start, Tried, in_turn
 
 _POINTS = 2
@@ -56,11 +57,10 @@ def tried_of_table(table: Table) -> list[Tried]:
             f"no configuration of the table of {table.task} reached its last epoch; record more with "
             f"jobs/record_curves.py, or leave it out"
         )
-    sign = 1.0 if table.direction == "min" else -1.0
     relative = {p.key for p in space_of(table).parameters if p.relative}
 
     def cost(c: Configuration) -> float:
-        return sign * table.best(c.scores) if c.is_complete else math.inf
+        return table.sign * table.best(c.scores) if c.is_complete else math.inf
 
     ordered = sorted(table.configurations, key=lambda c: (cost(c), c.number))
     last = max(1, len(ordered) - 1)

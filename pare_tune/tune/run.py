@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from ray import tune
-
-from pare_tune.config import Budget, RunConfig, load_run, task_of
+from pare_tune.config import Budget, RunConfig, TrialConfig, load_run, task_of
 from pare_tune.data.files import is_owned, write_text
-from pare_tune.errors import StorageError, StudyFailed
+from pare_tune.errors import StudyFailed
 from pare_tune.shell import command
-from pare_tune.signals import interrupt, on_ending_signals
 from pare_tune.tasks import Task
 from pare_tune.tasks.load import provenance_of
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
-from pare_tune.tune.bridge import (
-    METRIC,
-    Desk,
-    StudyCallback,
-    StudyScheduler,
-    StudySearcher,
-    StudyStopper,
-    Throttle,
-)
-from pare_tune.tune.cluster import DRIVER, Cluster, connect
-from pare_tune.tune.disk import DiskCap
+from pare_tune.tune.cluster import Cluster, connect
 from pare_tune.tune.folder import RunFolder, check_writable
-from pare_tune.tune.metrics import SearchMetrics
+from pare_tune.tune.journal import load_study
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
-from pare_tune.tune.snapshot import Snapshot
+from pare_tune.tune.session import Notify, Observe, SearchInterrupted, Session
+from pare_tune.tune.snapshot import Snapshot, TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space
-from pare_tune.tune.study import Study, elapsed_before, load_study, view
-from pare_tune.tune.summary import make_snapshot, write_tables
-from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
-from pare_tune.tune.warm import Start, gather, most_first, ranking
+from pare_tune.tune.study import elapsed_before, view
+from pare_tune.tune.summary import make_snapshot
+from pare_tune.tune.trial import Job, TrialRunner
+from pare_tune.tune.warm import Start, gather, most_first
 
-Observe = Callable[[Snapshot], None]
-Notify = Callable[[str], None]
+__all__ = ["SearchInterrupted", "resume", "search", "snapshot"]
 
 _MIXED = (
     "trials so far keep their scores on the old data, which do not compare with new ones, and samples that are tested "
     "in the end may have been trained on"
 )
-_OBSERVE_S = 0.25
-_METRICS_S = 5.0
-_DISK_S = 5.0
-_TABLES_S = 30.0
-_TABLES_SHARE = 0.02
-"""Of the driver's time: the tables are written whole, and grow with every epoch."""
-
-
-class SearchInterrupted(KeyboardInterrupt):
-    """The search was asked to stop; everything is saved in `run` and `resume(run)` goes on."""
-
-    def __init__(self, run: Path, why: str = "interrupted") -> None:
-        super().__init__(f"{why}; go on with: {command('resume', run)}")
-        self.run, self.why = run, why
 
 
 def search(
@@ -103,8 +73,17 @@ def search(
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
+            session = Session(
+                folder,
+                config,
+                space,
+                cluster,
+                facts=_facts(task, config.trial),
+                fingerprint=fingerprint,
+                observe=observe,
+                notify=notify or _unheard,
+            )
+            return session.run(_job(config, cluster, folder, runner, cache))
 
 
 def resume(
@@ -145,7 +124,7 @@ def resume(
         where=folder.path,
         accept=accept_changed_data,
         accepted_means=_MIXED,
-        notify=notify or (lambda line: None),
+        notify=notify or _unheard,
     )
     with folder.owned():
         write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
@@ -154,8 +133,17 @@ def resume(
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, dashboard) as cluster:
-            session = _Session(folder, config, space, fingerprint, cluster, observe, notify)
-            return session.run(_about(task, config), _job(config, cluster, folder, runner, cache))
+            session = Session(
+                folder,
+                config,
+                space,
+                cluster,
+                facts=_facts(task, config.trial),
+                fingerprint=fingerprint,
+                observe=observe,
+                notify=notify or _unheard,
+            )
+            return session.run(_job(config, cluster, folder, runner, cache))
 
 
 def snapshot(run: Path) -> Snapshot:
@@ -179,13 +167,17 @@ def snapshot(run: Path) -> Snapshot:
         elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
     return make_snapshot(
         folder.path,
-        about,
+        TaskFacts.read(about),
         config.search,
         trials,
         elapsed=elapsed,
         is_running=alive,
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
+
+
+def _unheard(line: str) -> None:
+    """Notes that nobody asked for."""
 
 
 def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
@@ -217,248 +209,16 @@ def _job(
     )
 
 
-class _Session:
-    """One sitting of a search: from opening the study to leaving the folder in order."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        config: RunConfig,
-        space: BoundSpace,
-        fingerprint: Fingerprint,
-        cluster: Cluster,
-        observe: Observe | None,
-        notify: Notify | None,
-    ) -> None:
-        self._folder, self._config, self._space, self._cluster = folder, config, space, cluster
-        self._fingerprint = fingerprint
-        self._observe, self._notify = observe, notify or (lambda line: None)
-        self._last_best: int | None = None
-        self._kept: set[int] = set()
-        self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
-        self._metrics_due, self._disk_due = Throttle(_METRICS_S), Throttle(_DISK_S)
-        max_disk = config.search.max_disk
-        self._cap = None if max_disk is None else DiskCap(folder, max_disk)
-        self._told_full = False
-
-    def run(self, about: Mapping[str, Any], job: Job) -> Result:
-        folder, config = self._folder, self._config
-        start = Start.load(folder.warm_start_yaml)
-        for line in (*self._space.warnings, *self._space.notes, *([] if start is None else [str(start)])):
-            self._notify(line)
-        self._about = about
-        self._concurrency = self._cluster.capacity(config.search)
-        self._study = Study(
-            folder.journal,
-            self._space,
-            config.search,
-            epochs=config.trial.train.epochs,
-            direction=about["direction"],
-            about=about,
-            start=start,
-        )
-        self._study.optuna.set_user_attr("dashboard", self._cluster.dashboard_url)
-        self._metrics = SearchMetrics(folder.path.name, about["task"])
-        self._desk = Desk(
-            self._study,
-            folder,
-            config.search.budget,
-            ended=self._ended,
-            tick=self._tick,
-            room=None if self._cap is None else self._make_room,
-            confirm=config.search.confirm,
-            concurrency=self._concurrency,
-        )
-        self._tidy()
-        self._show(self._snapshot())
-        try:
-            with _stop_on_signal(self._desk) as came:
-                self._fit(job)
-        finally:
-            self._leave()
-        if self._desk.error is not None:
-            raise self._desk.error
-        if self._desk.interrupted:
-            raise SearchInterrupted(folder.path, *map(str, came))
-        result = Result(folder.path, self._snapshot())
-        self._metrics.update(result.snapshot)
-        self._show(result.snapshot)
-        return result
-
-    def _fit(self, job: Job) -> None:
-        several = job.num_workers > 1
-        resources = DRIVER if several else {"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker}
-        trainable = tune.with_resources(_trainable(job), resources)
-        shutil.rmtree(self._folder.ray, ignore_errors=True)
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                metric=METRIC,
-                mode=self._about["direction"],
-                search_alg=StudySearcher(self._desk, self._about["direction"]),
-                scheduler=StudyScheduler(self._desk),
-                num_samples=-1,
-                max_concurrent_trials=self._concurrency,
-                reuse_actors=not several,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(self._folder.ray),
-                verbose=0,
-                stop=StudyStopper(self._desk),
-                callbacks=[StudyCallback(self._desk)],
-                # A killed process starts again from its checkpoint, once.
-                failure_config=tune.FailureConfig(max_failures=1),
-            ),
-        )
-        try:
-            tuner.fit()
-        except Exception:
-            if self._desk.error is None:
-                raise
-
-    def _tick(self) -> None:
-        if self._observe is not None and self._view_due.due():
-            self._show(self._snapshot())
-        if self._metrics_due.due():
-            self._metrics.update(self._snapshot())
-        if self._tables_due.due():
-            started = time.monotonic()
-            self._write_tables()
-            self._tables_due.took(time.monotonic() - started, _TABLES_SHARE)
-        if self._cap is not None and self._disk_due.due():
-            lacking = self._cap.hold(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
-            if lacking and not self._told_full:
-                self._notify(self._cap.problem(lacking))
-                self._told_full = True
-
-    def _make_room(self) -> None:
-        """Before a trial starts; raises StorageError where --max-disk leaves no room for it."""
-        assert self._cap is not None
-        self._cap.require(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
-
-    def _least_wanted(self) -> list[int]:
-        """Trials that ended, the worst first."""
-        ended = ranking(self._study.views(), minimize=self._about["direction"] == "min", repeats=True)
-        return [t.number for t in reversed(ended)]
-
-    def _ended(self, number: int) -> None:
-        if self._cap is not None:
-            self._cap.note(number)
-        best = self._study.best
-        keep = self._to_keep(best)
-        # A repeat that ends can complete the confirmation of any other trial.
-        is_repeat = self._study.views()[number].repeats is not None
-        if best is not None and (best == number or is_repeat or best != self._last_best):
-            self._publish(best)
-        # Those that were candidates until now keep nothing either.
-        self._folder.keep_weights({number} | (self._kept - keep), keep=keep)
-        self._last_best, self._kept = best, keep
-
-    def _to_keep(self, best: int | None) -> set[int]:
-        """Trials whose weights may still be wanted."""
-        keep = self._study.candidates if self._config.search.confirm else {0}
-        return keep if best is None else keep | {best}
-
-    def _publish(self, best: int) -> None:
-        text = self._desk.config_of(best).to_yaml() + self._fingerprint.to_yaml()
-        self._folder.publish_best(best, text, self._told_of(best))
-
-    def _told_of(self, best: int) -> dict[str, object]:
-        """What is published of the best trial beside its number."""
-        state = self._snapshot()
-        trial, default, confirmed = state.trials[best], state.trials[0], state.confirmed(best)
-        metrics: dict[str, object] = {
-            "metric": self._about["metric"],
-            "unit": self._about["unit"],
-            "direction": self._about["direction"],
-            "score": trial.best_score,
-            "epoch": trial.best_epoch,
-            "default_score": default.best_score if default.state == "complete" else None,
-            "data": self._about["provenance"],
-        }
-        if confirmed is not None:
-            metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.fresh)}
-        return metrics
-
-    def _tidy(self) -> None:
-        """Finish what a killed session left half-done between its study and its folder."""
-        best = self._study.best
-        # The same trial may have been published before the last of its repeats ended.
-        if best is not None and self._folder.best_metrics() != {"trial": best, **self._told_of(best)}:
-            self._publish(best)
-        self._last_best = best
-        self._kept = self._to_keep(best)
-        finished = (n for n in self._study.numbers() if self._study.is_finished(n))
-        self._folder.keep_weights(finished, keep=self._kept)
-
-    def _leave(self) -> None:
-        shutil.rmtree(self._folder.ray, ignore_errors=True)
-        try:
-            self._study.close()
-            self._write_tables()
-        except (OSError, StorageError):
-            # On a full disk the first error is the one to tell.
-            if self._desk.error is None:
-                raise
-
-    def _write_tables(self) -> None:
-        write_tables(self._study.views(), self._folder.trials_parquet, self._folder.curves_parquet)
-
-    def _show(self, state: Snapshot) -> None:
-        if self._observe is not None:
-            self._observe(state)
-
-    def _snapshot(self) -> Snapshot:
-        return make_snapshot(
-            self._folder.path,
-            self._about,
-            self._config.search,
-            self._study.views(),
-            elapsed=self._study.elapsed,
-            dashboard_url=self._cluster.dashboard_url,
-        )
-
-
-def _trainable(job: Job) -> Callable[[dict[str, Any]], None]:
-    """A function of one argument named config, as Ray Tune wants it."""
-
-    def trial(config: dict[str, Any]) -> None:
-        run_on_worker(job, config)
-
-    return trial
-
-
-@contextmanager
-def _stop_on_signal(desk: Desk) -> Iterator[list[KeyboardInterrupt]]:
-    """The first signal ends the session in order, the second one at once; yields what came."""
-    came: list[KeyboardInterrupt] = []
-
-    def handle(number: int, frame: Any) -> None:
-        try:
-            interrupt(number, frame)
-        except KeyboardInterrupt as interrupted:
-            if desk.interrupted:
-                raise
-            came.append(interrupted)
-            desk.interrupted = True
-
-    with on_ending_signals(handle):
-        yield came
-
-
-def _about(task: Task, config: RunConfig) -> dict[str, Any]:
-    trial = config.trial
-    return {
-        "task": task.name,
-        "title": task.title,
-        "modality": task.modality.value,
-        "metric": task.metric.name,
-        "unit": task.metric.unit,
-        "direction": task.metric.direction,
-        "provenance": provenance_of(task, trial.data),
-        "preset": trial.preset,
-        "backbone": trial.backbone,
-        "method": trial.method,
-    }
+def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
+    return TaskFacts(
+        task=task.name,
+        direction=task.metric.direction,
+        title=task.title,
+        modality=task.modality.value,
+        metric=task.metric.name,
+        unit=task.metric.unit,
+        provenance=provenance_of(task, trial.data),
+        preset=trial.preset,
+        backbone=trial.backbone,
+        method=trial.method,
+    )

@@ -18,16 +18,11 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.samplers._tpe.sampler import (
-    _get_infeasible_trial_score,
-    _get_pruned_trial_score,
-    default_gamma,
-)
-from optuna.study import Study, StudyDirection
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from pare_tune.tune.journal import Densities, num_good, order_of
 from pare_tune.tune.prior import Extra, Prior, Ranked, earlier_observations, pseudo_observations
 
 _GOOD = 25
@@ -89,9 +84,9 @@ class RepeatableTPE(BaseSampler):
     ) -> Any:
         """A value of one parameter: random at first, later TPE's."""
         if isinstance(param_distribution, CategoricalDistribution) and trial.number >= self._first_trial:
-            known = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
-            if known[trial.number - self._first_trial :]:
-                return known[trial.number - self._first_trial]
+            in_turn = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
+            if in_turn[trial.number - self._first_trial :]:
+                return in_turn[trial.number - self._first_trial]
         if trial.number < self._startup_trials:
             return self._startup(study, trial, param_name, param_distribution)
         if self._tpe is None:
@@ -136,7 +131,7 @@ class RepeatableTPE(BaseSampler):
         return int.from_bytes(digest[:4], "big")
 
 
-class _InformedTPE(TPESampler):
+class _InformedTPE:
     """TPE on the trials that it is given, whose two densities also hold what was known before.
 
     Args:
@@ -149,7 +144,7 @@ class _InformedTPE(TPESampler):
     def __init__(
         self, below: list[FrozenTrial], above: list[FrozenTrial], earlier: Sequence[Ranked], *, finished: int
     ) -> None:
-        super().__init__()
+        self._densities = Densities()
         self._below, self._above, self._earlier, self._finished = below, above, earlier, finished
 
     def value(
@@ -163,34 +158,16 @@ class _InformedTPE(TPESampler):
         rng: np.random.Generator,
     ) -> Any:
         """Of one parameter, drawn with `seed`; `rng` draws what stands for the prior."""
-        space, finished = {name: distribution}, self._finished
-        pseudo = pseudo_observations(
-            prior, distribution, trials=finished, good=max(1, len(self._below)), rng=rng
-        )
-        better, worse = earlier_observations(self._earlier, name, distribution, trials=finished)
-        density_below = self._density(study, space, self._below, [pseudo, better])
-        density_above = self._density(study, space, self._above, [worse])
-        samples = density_below.sample(np.random.RandomState(seed), self._n_ei_candidates)
-        gain = density_below.log_pdf(samples) - density_above.log_pdf(samples)
-        return distribution.to_external_repr(TPESampler._compare(samples, gain)[name])
+        good = max(1, len(self._below))
+        pseudo = pseudo_observations(prior, distribution, trials=self._finished, good=good, rng=rng)
+        better, worse = earlier_observations(self._earlier, name, distribution, trials=self._finished)
 
-    def _density(
-        self,
-        study: Study,
-        space: dict[str, BaseDistribution],
-        trials: list[FrozenTrial],
-        extras: Sequence[Extra | None],
-    ) -> _ParzenEstimator:
-        ((name, own),) = self._get_internal_repr(trials, space, study).items()
-        parameters = self._parzen_estimator_parameters
-        observations, weights = [own], [np.asarray(parameters.weights(len(own)), dtype=float)]
-        for extra in extras:
-            if extra is not None:
-                observations.append(extra.values)
-                weights.append(extra.weights)
-        return _ParzenEstimator(
-            {name: np.concatenate(observations)}, space, parameters, np.concatenate(weights)
-        )
+        def density(trials: list[FrozenTrial], *extras: Extra | None) -> Any:
+            further = [(e.values, e.weights) for e in extras if e is not None]
+            return self._densities.made_of(study, name, distribution, trials, further)
+
+        below, above = density(self._below, pseudo, better), density(self._above, worse)
+        return distribution.to_external_repr(self._densities.most_promising(below, above, name, seed))
 
 
 class _History:
@@ -205,7 +182,7 @@ class _History:
 
     def is_of(self, study: Study) -> bool:
         """Whether these are the trials of `study`."""
-        return self._study._storage is study._storage and self._study._study_id == study._study_id
+        return self._study is study
 
     @property
     def finished(self) -> int:
@@ -214,16 +191,16 @@ class _History:
 
     def update(self) -> None:
         """Look at the trials that ended since the last time."""
-        self._trials = self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)
+        self._trials = self._study.get_trials(deepcopy=False)
         for trial in self._trials:
             if trial.number not in self._known and trial.state in _LEARNED_FROM and not _is_repeat(trial):
                 self._known.add(trial.number)
-                bisect.insort(self._ranked, (self._rank(trial), trial.number))
+                bisect.insort(self._ranked, (order_of(trial, self._study), trial.number))
                 bisect.insort(self._numbers, trial.number)
 
     def split(self, asked: int, size: int) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
         """The good trials and the others, as TPE splits at most `size` of them; running ones are among the others."""
-        count = default_gamma(min(len(self._ranked), size))
+        count = num_good(min(len(self._ranked), size))
         below = {number for _, number in self._ranked[:count]}
         if len(self._ranked) <= size:
             above = [n for n in self._numbers if n not in below]
@@ -234,17 +211,6 @@ class _History:
         running = (t for t in self._trials if t.state == TrialState.RUNNING and t.number != asked)
         others = [self._trials[n] for n in above] + [t for t in running if not _is_repeat(t)]
         return [self._trials[n] for n in sorted(below)], sorted(others, key=lambda t: t.number)
-
-    def _rank(self, trial: FrozenTrial) -> tuple[float, ...]:
-        """Optuna's order: complete ones by value, stopped ones by how far they got, infeasible ones last."""
-        infeasible = _get_infeasible_trial_score(trial)
-        if infeasible > 0:
-            return (2.0, infeasible)
-        if trial.state == TrialState.PRUNED:
-            return (1.0, *_get_pruned_trial_score(trial, self._study))
-        assert trial.value is not None
-        minimize = self._study.direction == StudyDirection.MINIMIZE
-        return (0.0, trial.value if minimize else -trial.value)
 
 
 def _is_repeat(trial: FrozenTrial) -> bool:

@@ -5,11 +5,34 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFacts:
+    """What a search is about, for readers that know no tasks; the study keeps it under `about`."""
+
+    task: str
+    direction: Literal["min", "max"]
+    """Of the metric."""
+    title: str = ""
+    modality: str = ""
+    metric: str = ""
+    unit: str = ""
+    provenance: str = ""
+    """real, sample or solved."""
+    preset: str = ""
+    backbone: str = ""
+    method: str = ""
+
+    @classmethod
+    def read(cls, about: Mapping[str, Any]) -> Self:
+        """What a study keeps; other versions may have kept more or less."""
+        return cls(**{f.name: about[f.name] for f in fields(cls) if f.name in about})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

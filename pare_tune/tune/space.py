@@ -27,19 +27,13 @@ from __future__ import annotations
 import copy
 import importlib.resources
 import io
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.trial import BaseTrial
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -49,90 +43,16 @@ from pare_tune.config import (
     SourceConfig,
     TrainConfig,
     TrialConfig,
+    as_builtins,
+    dotted,
     line_of,
     load_yaml,
 )
-from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.method import METHODS, Method
+from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Task
-from pare_tune.tune.prior import STRENGTHS, Prior
-
-Kind = Literal["float", "int", "choice"]
-Usable = Callable[[str], str | None]
-"""Source name → why it cannot be used here, None if it can."""
-
-_KINDS: tuple[Kind, ...] = ("float", "int", "choice")
-_FIELDS = frozenset({*_KINDS, "log", "step", "default", "relative", "times", "when", "prior"})
-
-# A setting that the method ignores would only add noise to the search.
-_ONLY: tuple[tuple[tuple[str, ...], Callable[[Method], bool], str], ...] = (
-    (("k.", "loss."), lambda m: m.mixer is not None, "mixes nothing"),
-    (("source.",), lambda m: m.reads_source, "reads no source data"),
-    (("gate.",), lambda m: m.is_gated, "has no gate"),
-    (("align.",), lambda m: m.aligns, "aligns nothing"),
-    (("train.freeze",), lambda m: m.freeze is None, "decides that itself"),
-    (("input.embedder",), lambda m: m.pretrained, "starts at random"),
-)
-"""(settings, whether a method has them, why others do not)."""
-_METHOD = "method"
-_STRONGEST = 1000.0
-"""A prior that outweighs every search is no prior but a fixed value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """One searched setting."""
-
-    key: str
-    """Dotted setting of `TrialConfig`."""
-    kind: Kind
-    low: float = 0.0
-    high: float = 0.0
-    choices: tuple[Any, ...] = ()
-    log: bool = False
-    step: float | None = None
-    default: Any = None
-    relative: bool = False
-    times: str | None = None
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    strength: float = 0.0
-    """Trials that the expectation of good values near trial 0's is worth; 0 for none."""
-    where: str = ""
-    """file:line, for messages."""
-
-    @property
-    def name(self) -> str:
-        """What the study calls it: a share of another setting is named as the share that it is."""
-        return self.key if self.times is None else f"{self.key} / {self.times}"
-
-    def contains(self, value: Any) -> bool:
-        """Whether the study could hold `value`."""
-        if self.kind == "choice":
-            return any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        if self.kind == "int" and value != int(value):
-            return False
-        steps = 0.0 if self.step is None else (value - self.low) / self.step
-        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-8
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Values that are valid if everything in between is."""
-        if self.kind == "choice":
-            return self.choices
-        return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
-
-    def describe(self) -> str:
-        """For people: "float 0.05 … 1, log"."""
-        if self.kind == "choice":
-            text = ", ".join(str(c) for c in self.choices)
-        else:
-            text = f"{self.low:g} … {self.high:g}{', log' if self.log else ''}"
-            text += f", step {self.step:g}" if self.step is not None else ""
-            text += f" of {self.times}" if self.times else ""
-        conditions = " and ".join(f"{k} is {' or '.join(map(str, v))}" for k, v in self.when.items())
-        return f"{text}; when {conditions}" if conditions else text
+from pare_tune.tune.available import Usable, check_sources, searchable, source_problem
+from pare_tune.tune.parameter import ChoiceParameter, Parameter, parse_parameter
+from pare_tune.tune.prior import Prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +94,11 @@ class Space:
     def _parse(cls, tree: CommentedMap, origin: Mapping[str, str]) -> Space:
         errors: list[str] = []
         parameters: dict[str, Parameter] = {}
-        settings = _settings()
         for key, spec in tree.items():
             try:
-                parameters[str(key)] = _parameter(str(key), spec, origin[str(key)], settings, parameters)
-            except _Mistake as mistake:
-                errors.append(str(mistake))
+                parameters[str(key)] = _parameter(str(key), spec, parameters, origin[str(key)])
+            except ValueError as mistake:
+                errors.append(f"{origin[str(key)]}: {mistake}")
         if errors:
             raise ConfigError("\n".join(errors))
         if not parameters:
@@ -199,19 +118,10 @@ class Space:
         Raises:
             ConfigError: a value that the space allows is not a valid setting.
         """
-        notes: list[str] = []
-        kept: list[Parameter] = []
-        methods = next((p.choices for p in self.parameters if p.key == _METHOD), (base.method,))
-        # Asked first, for conditions look back; sorting is stable.
-        for parameter in sorted(self.parameters, key=lambda p: p.key != _METHOD):
-            bound = _bind(parameter, base, methods, usable, notes)
-            if bound is not None:
-                bound = _still_asked(bound, self.parameters, kept, base, notes)
-            if bound is not None:
-                kept.append(bound)
+        kept, notes = searchable(self.parameters, base, usable)
         tree = copy.deepcopy(self.tree)
         _keep(tree, kept)
-        space = BoundSpace(base, tuple(kept), self.warnings, tuple(notes), tree)
+        space = BoundSpace(base, tuple(kept.values()), self.warnings, tuple(notes), tree)
         space.check()
         return space
 
@@ -227,9 +137,9 @@ class BoundSpace:
     """What was dropped, and why."""
     tree: CommentedMap
 
-    def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+    def suggest(self, trial: BaseTrial) -> dict[str, Any]:
         """Ask `trial` for every active parameter; the settings that differ from or repeat trial 0's, by dotted key."""
-        return self._walk(lambda parameter: _ask(trial, parameter))
+        return self._walk(lambda parameter: parameter.ask(trial))
 
     def base_params(self) -> dict[str, Any]:
         """What the study can record of trial 0: its value of every active parameter that can hold it."""
@@ -241,9 +151,11 @@ class BoundSpace:
 
     def priors(self) -> dict[str, Prior]:
         """Where good values are expected, by the study's names; trial 0's values, where the study can hold them."""
-        found = {p.name: Prior(self._base_value(p), p.strength) for p in self.parameters if p.strength > 0}
-        by_name = {p.name: p for p in self.parameters}
-        return {name: prior for name, prior in found.items() if by_name[name].contains(prior.value)}
+        return {
+            p.name: Prior(self._base_value(p), p.strength)
+            for p in self.parameters
+            if p.strength > 0 and p.contains(self._base_value(p))
+        }
 
     def place(
         self, known: Mapping[str, Any], fill: Callable[[Parameter], Any] | None = None
@@ -267,12 +179,12 @@ class BoundSpace:
         self._walk(take)
         return params
 
-    def suggest_base(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+    def suggest_base(self, trial: BaseTrial) -> dict[str, Any]:
         """Enter trial 0, enqueued with `base_params`, into the study; its settings are `base`'s to the last bit."""
         params = self.base_params()
         for parameter in self.parameters:
             if parameter.name in params:
-                _ask(trial, parameter)
+                parameter.ask(trial)
         return self.base_settings()
 
     def config(self, settings: Mapping[str, Any]) -> TrialConfig:
@@ -311,7 +223,7 @@ class BoundSpace:
         while needed:
             key, allowed = needed.pop()
             if key in by_key and key not in forced:
-                forced[key] = next((c for c in by_key[key].choices if c in allowed), allowed[0])
+                forced[key] = next((c for c in by_key[key].extremes if c in allowed), allowed[0])
                 needed += by_key[key].when.items()
         return self._walk(lambda p: forced[p.key] if p.key in forced else self._base_value(p))
 
@@ -347,18 +259,10 @@ def open_space(config: RunConfig, task: Task, *, usable: Usable | None = None) -
         ConfigError: see `Space.load`.
         UnknownName: the order of sources names one that does not exist.
     """
-    _check_sources(config.search.source_order)
+    check_sources(config.search.source_order)
     own = config.search.space
     space = Space.shipped(task) if own is None else Space.load(own)
     return space.bind(config.trial, usable=usable or (lambda name: source_problem(name, config.trial)))
-
-
-def _check_sources(names: Sequence[str]) -> None:
-    from pare_tune.sources import SOURCES
-
-    for name in names:
-        if name not in SOURCES:
-            raise UnknownName("source", name, SOURCES)
 
 
 def spaces_folder() -> Path:
@@ -366,45 +270,6 @@ def spaces_folder() -> Path:
     inside = Path(str(importlib.resources.files("pare_tune"))) / "search_spaces"
     beside = Path(__file__).resolve().parents[2] / "search_spaces"
     return inside if inside.is_dir() else beside
-
-
-def source_problem(name: str, base: TrialConfig) -> str | None:
-    """Why a trial of `base` cannot use source `name`: its files are not there, or the backbone cannot read it."""
-    from pare_tune.sources import SOURCES, SourceKind
-
-    source = SOURCES.get(name)
-    if source is None:
-        return f"there is no such source; known: {', '.join(SOURCES)}"
-    if base.task in source.holds:
-        return f"it holds validation samples of {base.task}, with their labels"
-    if not source.embedded and name != base.source.name:
-        root = base.source.data
-        if root is None:
-            return "no folder of files is given (--source-data)"
-        if not source.releases:
-            return "data of your own are chosen by --source and --source-data together"
-        if source.find(root) is None:
-            return f"{source.releases[0]} is not in {root}"
-    known = SOURCES.get(base.source.name)
-    if known is None or known.kind == source.kind:
-        return None
-    pictures = {SourceKind.IMAGES, SourceKind.MASKED_IMAGES}
-    if (known.kind in pictures) != (source.kind in pictures):
-        return f"{base.backbone} cannot read {source.kind.value}"
-    if source.kind is SourceKind.WAVES and base.backbone != "micro-roberta":
-        return f"{base.backbone} was not pretrained on waves"
-    return None
-
-
-def available_sources(base: TrialConfig) -> list[str]:
-    """Sources that a trial of `base` could use, in the order of the registry."""
-    from pare_tune.sources import SOURCES
-
-    return [name for name in SOURCES if source_problem(name, base) is None]
-
-
-class _Mistake(ValueError):
-    """One line of the ConfigError about a file."""
 
 
 def _mapping(tree: Any, path: Path) -> CommentedMap:
@@ -420,209 +285,36 @@ def _where(path: Path, tree: Any, keys: tuple[str | int, ...]) -> str:
     return str(path) if line is None else f"{path}:{line}"
 
 
-def _parameter(
-    key: str, spec: Any, where: str, settings: Mapping[str, Any], earlier: Mapping[str, Parameter]
-) -> Parameter:
-    if key not in settings:
-        raise _Mistake(f"{where}: no setting named {key!r}; see `pare-tune --dry-run` for all settings")
-    if not isinstance(spec, Mapping):
-        raise _Mistake(f"{where}: {key} needs a mapping such as {{float: [lo, hi]}}, got {spec!r}")
-    unknown = sorted(set(spec) - _FIELDS)
-    if unknown:
-        raise _Mistake(
-            f"{where}: {key} has an unknown key {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
-        )
-    kinds = [k for k in _KINDS if k in spec]
-    if len(kinds) != 1:
-        raise _Mistake(
-            f"{where}: {key} needs exactly one of float, int, choice, got {', '.join(kinds) or 'none'}"
-        )
-    for flag in ("log", "relative"):
-        if not isinstance(spec.get(flag, False), bool):
-            raise _Mistake(f"{where}: {flag} of {key} must be true or false, got {spec[flag]!r}")
-    parameter = Parameter(
-        key=key,
-        kind=kinds[0],
-        log=bool(spec.get("log", False)),
-        relative=bool(spec.get("relative", False)),
-        default=spec.get("default"),
-        strength=_strength(key, spec.get("prior"), where),
-        where=where,
-    )
-    parameter = _with_values(parameter, spec)
-    parameter = replace(parameter, times=_times(parameter, spec.get("times"), earlier))
-    return replace(parameter, when=_when(parameter, spec.get("when", {}), earlier))
-
-
-def _with_values(p: Parameter, spec: Mapping[str, Any]) -> Parameter:
-    values = spec[p.kind]
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        example = "[a, b]" if p.kind == "choice" else "[lo, hi]"
-        raise _Mistake(f"{p.where}: {p.kind} of {p.key} needs a list {example}, got {values!r}")
-    if p.kind == "choice":
-        if p.log or p.relative or "step" in spec or "times" in spec:
-            raise _Mistake(f"{p.where}: choice of {p.key} goes with neither log, step, relative nor times")
-        if any(not isinstance(v, str | int | float | bool) for v in values):
-            raise _Mistake(
-                f"{p.where}: choices of {p.key} must be numbers, words or true/false, got {list(values)}"
+def _parameter(key: str, spec: Any, earlier: Mapping[str, Parameter], where: str) -> Parameter:
+    """Raises ValueError, without `where`."""
+    if key not in _settings():
+        raise ValueError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
+    parameter = parse_parameter(key, as_builtins(spec), where)
+    times = parameter.times
+    if times is not None and (times not in earlier or isinstance(earlier[times], ChoiceParameter)):
+        raise ValueError(f"times of {key} needs a number searched earlier in the file, got {times!r}")
+    for parent, allowed in parameter.when.items():
+        condition = earlier.get(parent)
+        if not isinstance(condition, ChoiceParameter):
+            raise ValueError(
+                f"{key} depends on {parent!r}, which is not a choice searched earlier in the file"
             )
-        if len(set(map(str, values))) != len(values):
-            raise _Mistake(f"{p.where}: choices of {p.key} must differ, got {list(values)}")
-        return replace(p, choices=tuple(_plain(v) for v in values))
-    wanted = (int,) if p.kind == "int" else (int, float)
-    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, wanted) for v in values):
-        numbers = "whole numbers" if p.kind == "int" else "numbers"
-        raise _Mistake(f"{p.where}: {p.kind} of {p.key} needs two {numbers} [lo, hi], got {list(values)}")
-    low, high = float(values[0]), float(values[1])
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise _Mistake(f"{p.where}: {p.key} needs finite lo < hi, got [{low:g}, {high:g}]")
-    if p.log and low <= 0:
-        raise _Mistake(f"{p.where}: log of {p.key} needs lo > 0, got {low:g}")
-    return replace(p, low=low, high=high, step=_step(p, spec.get("step"), high - low))
-
-
-def _strength(key: str, prior: Any, where: str) -> float:
-    if prior is None:
-        return 0.0
-    given = prior.get("strength") if isinstance(prior, Mapping) and set(prior) == {"strength"} else None
-    if isinstance(given, str) and given in STRENGTHS:
-        return STRENGTHS[given]
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= _STRONGEST:
-        return float(given)
-    raise _Mistake(
-        f"{where}: prior of {key} needs {{strength: {', '.join(STRENGTHS)}, or a number of trials from 0 to "
-        f"{_STRONGEST:g}}}, got {dict(prior) if isinstance(prior, Mapping) else prior!r}"
-    )
-
-
-def _step(p: Parameter, step: Any, width: float) -> float | None:
-    if step is None:
-        return None
-    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= width:
-        raise _Mistake(f"{p.where}: step of {p.key} must lie in (0, hi - lo], got {step!r}")
-    if p.log or p.relative:
-        raise _Mistake(f"{p.where}: step of {p.key} goes with neither log nor relative")
-    if p.kind == "int" and step != int(step):
-        raise _Mistake(f"{p.where}: step of {p.key} must be whole, got {step!r}")
-    return float(step)
-
-
-def _times(p: Parameter, parent: Any, earlier: Mapping[str, Parameter]) -> str | None:
-    if parent is None:
-        return None
-    if p.kind != "float" or p.relative:
-        raise _Mistake(f"{p.where}: times of {p.key} goes with a float that is not relative")
-    if parent not in earlier or earlier[parent].kind == "choice":
-        raise _Mistake(
-            f"{p.where}: times of {p.key} needs a number searched earlier in the file, got {parent!r}"
-        )
-    return str(parent)
-
-
-def _when(p: Parameter, when: Any, earlier: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(when, Mapping):
-        raise _Mistake(f"{p.where}: when of {p.key} needs a mapping {{setting: [values]}}, got {when!r}")
-    conditions: dict[str, tuple[Any, ...]] = {}
-    for parent, allowed in when.items():
-        if parent not in earlier or earlier[parent].kind != "choice":
-            raise _Mistake(
-                f"{p.where}: {p.key} depends on {parent!r}, which is not a choice searched earlier in the file"
-            )
-        if not isinstance(allowed, Sequence) or isinstance(allowed, str) or not allowed:
-            raise _Mistake(f"{p.where}: when of {p.key} needs a list of values of {parent}, got {allowed!r}")
-        wrong = [v for v in allowed if not earlier[parent].contains(v)]
+        wrong = [v for v in allowed if not condition.contains(v)]
         if wrong:
-            known = ", ".join(map(str, earlier[parent].choices))
-            raise _Mistake(f"{p.where}: {p.key} depends on {parent} = {wrong[0]!r}, which takes {known}")
-        conditions[str(parent)] = tuple(_plain(v) for v in allowed)
-    return conditions
-
-
-def _bind(
-    p: Parameter, base: TrialConfig, methods: Sequence[str], usable: Usable | None, notes: list[str]
-) -> Parameter | None:
-    for prefixes, has, why in _ONLY:
-        if not p.key.startswith(prefixes):
-            continue
-        having = frozenset(name for name, method in METHODS.items() if has(method))
-        if not having & set(methods):
-            notes.append(f"{p.key} is not searched: method {' or '.join(methods)} {why}")
-            return None
-        p = _only_of(p, having, methods, base)
-        if not p.when.get(_METHOD, methods):
-            notes.append(f"{p.key} is not searched: its `when` leaves only methods that have none")
-            return None
-    if p.key == "source.name" and usable is not None:
-        problems = {c: usable(c) for c in p.choices}
-        why_not: dict[str, list[str]] = {}
-        for choice, problem in problems.items():
-            if problem is not None:
-                why_not.setdefault(problem, []).append(choice)
-        notes += [
-            f"source{'s' * (len(out) > 1)} not tried: {', '.join(out)}: {problem}"
-            for problem, out in why_not.items()
-        ]
-        p = replace(p, choices=tuple(c for c, why in problems.items() if why is None))
-        return p if p.choices else None
-    if p.relative:
-        own = base.value_of(p.key)
-        if not isinstance(own, int | float) or own <= 0:
-            raise ConfigError(
-                f"{p.where}: {p.key} is relative to trial 0's value, which must be > 0, got {own!r}"
+            raise ValueError(
+                f"{key} depends on {parent} = {wrong[0]!r}, which takes {', '.join(map(str, condition.choices))}"
             )
-        low, high = p.low * own, p.high * own
-        return replace(p, low=low, high=high) if p.kind == "float" else _whole(p, low, high)
-    return p
+    return parameter
 
 
-def _still_asked(
-    p: Parameter,
-    declared: Sequence[Parameter],
-    kept: Sequence[Parameter],
-    base: TrialConfig,
-    notes: list[str],
-) -> Parameter | None:
-    """`p` with the conditions that are left of choices that were reduced or dropped; None where none can be met."""
-    by_key = {k.key: k for k in kept}
-    when: dict[str, tuple[Any, ...]] = {}
-    for parent, allowed in p.when.items():
-        if parent in by_key:
-            when[parent] = tuple(v for v in allowed if v in by_key[parent].choices)
-        elif parent not in {d.key for d in declared}:
-            when[parent] = allowed  # a condition of ours, on what this space does not search
-        elif base.value_of(parent) not in allowed:
-            when[parent] = ()
-        if when.get(parent) == ():
-            notes.append(f"{p.key} is not searched: nothing is left of its condition on {parent}")
-            return None
-    return replace(p, when=when)
-
-
-def _only_of(p: Parameter, having: frozenset[str], methods: Sequence[str], base: TrialConfig) -> Parameter:
-    """Asked of the methods that have it, where there are others."""
-    known = tuple(dict.fromkeys((*methods, base.method)))
-    allowed = tuple(m for m in p.when.get(_METHOD, known) if m in having)
-    if set(known) <= having and _METHOD not in p.when:
-        return p
-    return replace(p, when={_METHOD: allowed, **{k: v for k, v in p.when.items() if k != _METHOD}})
-
-
-def _whole(p: Parameter, low: float, high: float) -> Parameter:
-    low, high = float(max(1, math.floor(low))), float(math.ceil(high))
-    if low >= high:
-        raise ConfigError(f"{p.where}: {p.key} has no room between {low:g} and {high:g}")
-    return replace(p, low=low, high=high)
-
-
-def _keep(tree: CommentedMap, kept: Sequence[Parameter]) -> None:
+def _keep(tree: CommentedMap, kept: Mapping[str, Parameter]) -> None:
     """Leave in `tree` what is searched, so that `space.yaml` and the study agree for ever."""
-    by_key = {p.key: p for p in kept}
     for key in list(tree):
-        if key not in by_key:
+        p = kept.get(key)
+        if p is None:
             del tree[key]
             continue
-        p = by_key[key]
-        if p.kind == "choice" and list(tree[key]["choice"]) != list(p.choices):
+        if isinstance(p, ChoiceParameter) and list(tree[key]["choice"]) != list(p.choices):
             tree[key]["choice"] = list(p.choices)
         conditions = tree[key].get("when", {})
         for parent in list(conditions):
@@ -632,37 +324,6 @@ def _keep(tree: CommentedMap, kept: Sequence[Parameter]) -> None:
                 conditions[parent] = list(p.when[parent])
         if "when" in tree[key] and not conditions:
             del tree[key]["when"]
-
-
-def _ask(trial: optuna.trial.BaseTrial, p: Parameter) -> Any:
-    match p.kind:
-        case "float":
-            return trial.suggest_float(p.name, p.low, p.high, log=p.log, step=p.step)
-        case "int":
-            step = 1 if p.step is None else int(p.step)
-            return trial.suggest_int(p.name, int(p.low), int(p.high), log=p.log, step=step)
-        case "choice":
-            return trial.suggest_categorical(p.name, p.choices)
-
-
-def distribution_of(p: Parameter) -> BaseDistribution:
-    """What `p` is to the study."""
-    match p.kind:
-        case "float":
-            return FloatDistribution(p.low, p.high, log=p.log, step=p.step)
-        case "int":
-            step = 1 if p.step is None else int(p.step)
-            return IntDistribution(int(p.low), int(p.high), log=p.log, step=step)
-        case "choice":
-            return CategoricalDistribution(p.choices)
-
-
-def _plain(value: Any) -> Any:
-    """ruamel's scalars as builtins."""
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
 
 
 def _prototype() -> TrialConfig:
@@ -675,15 +336,6 @@ def _prototype() -> TrialConfig:
     )
 
 
-def _settings() -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-
-    def walk(tree: Mapping[str, Any], prefix: str) -> None:
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-            else:
-                flat[f"{prefix}{key}"] = value
-
-    walk(_prototype().to_dict(), "")
-    return flat
+@cache
+def _settings() -> frozenset[str]:
+    return frozenset(dotted(_prototype().to_dict()))

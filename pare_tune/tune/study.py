@@ -20,38 +20,28 @@ is a bad example whatever it reached (Optuna's constrained TPE ranks it behind e
 
 from __future__ import annotations
 
-import json
 import math
 import operator
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tune.pruner import RungPruner, rungs
+from pare_tune.tune.journal import NAME, open_storage, reopened, repair, trial_of
+from pare_tune.tune.prior import Ranked
+from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.snapshot import TrialView, choose
+from pare_tune.tune.snapshot import TaskFacts, TrialView, choose
 from pare_tune.tune.space import BoundSpace
 
-if TYPE_CHECKING:
-    from pare_tune.tune.warm import Start
-
-NAME = "pare-tune"
 _FAILED = "failed"
 _REPEAT_SEED = 1_000_003
-_CONSTRAINT = "constraints:failed"
-_COUNTS = frozenset({0, 2, 6, 7})
-"""Operations of Optuna's journal that wait for the disk: new studies, their attributes, states and scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +64,9 @@ class Study:
         journal: the file; made if it does not exist.
         space: around trial 0.
         epochs: full length of a trial.
-        direction: of the task's metric.
-        about: kept in a new study for readers that know no tasks.
-        start: what earlier searches found.
+        facts: kept in a new study for readers that know no tasks.
+        first: what the trials after trial 0 are, as the study records it.
+        earlier: trials of earlier searches, which the sampler learns from.
     """
 
     def __init__(
@@ -86,45 +76,41 @@ class Study:
         search: SearchConfig,
         *,
         epochs: int,
-        direction: Literal["min", "max"],
-        about: Mapping[str, Any],
-        start: Start | None = None,
+        facts: TaskFacts,
+        first: Sequence[Mapping[str, Any]] = (),
+        earlier: Sequence[Ranked] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.epochs = space, epochs
         repair(journal)
-        self._first = [] if start is None else start.tested(space)
-        ranked = [] if start is None else start.ranked(space, search.seed)
+        self._first = [dict(params) for params in first]
         self._study = optuna.create_study(
-            storage=_storage(journal),
+            storage=open_storage(journal),
             study_name=NAME,
-            direction="minimize" if direction == "min" else "maximize",
+            direction="minimize" if facts.direction == "min" else "maximize",
             load_if_exists=True,
             sampler=RepeatableTPE(
                 seed=search.seed,
                 # With earlier searches to learn from, nothing need be tried at random.
-                startup_trials=1 + len(self._first) if ranked else search.startup_trials,
+                startup_trials=1 + len(self._first) if earlier else search.startup_trials,
                 first={"source.name": search.source_order},
                 first_trial=1 + len(self._first),
                 priors=space.priors(),
-                earlier=ranked,
+                earlier=earlier,
             ),
             pruner=RungPruner(
                 epochs=epochs,
                 first_rung=search.first_rung,
                 reduction=search.reduction,
-                judge=search.judge,
-                curve=_scores,
+                curve=_scores if search.judge == "learned" else None,
             )
             if search.pruning
             else optuna.pruners.NopPruner(),
         )
-        self._minimize = direction == "min"
-        at = rungs(epochs, search.first_rung, search.reduction)
-        self._restart = {"train.restart": at[0]} if search.restart and at else {}
+        self._minimize = facts.direction == "min"
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
-        self._begin(about)
+        self._begin(facts)
         # Counted on, since each report would otherwise look at every trial there was.
         trials = self._trials()
         self._orphans = [t.number for t in trials if t.state == TrialState.RUNNING]
@@ -139,7 +125,7 @@ class Study:
     def ask(self) -> Ask:
         """The next trial: what a dead session left running, trial 0, earlier searches' best points, the sampler's."""
         if self._orphans:
-            trial = Trial(self._study, self._orphans.pop(0))
+            trial = reopened(self._study, self._orphans.pop(0))
         else:
             self._enqueue_first()
             trial = self._study.ask()
@@ -148,9 +134,7 @@ class Study:
         if settings is None:
             # Also an orphan that died between two parameters: the sampler repeats what it drew.
             is_base = 0 in (trial.number, trial.user_attrs.get("repeats"))
-            settings = (
-                self.space.suggest_base(trial) if is_base else {**self.space.suggest(trial), **self._restart}
-            )
+            settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
         return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))
@@ -218,7 +202,7 @@ class Study:
         trial = self._live.pop(number)
         trial.set_user_attr("cause", cause)
         trial.set_user_attr("message", message)
-        if _CONSTRAINT not in trial.storage.get_trial_system_attrs(trial._trial_id):
+        if _FAILED not in self._frozen(number).constraints:
             trial.set_constraint(_FAILED, 1.0)
         self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -301,12 +285,12 @@ class Study:
         self._study.set_user_attr("elapsed", self.elapsed)
         self._study.set_user_attr("session", None)
 
-    def _begin(self, about: Mapping[str, Any]) -> None:
+    def _begin(self, facts: TaskFacts) -> None:
         self._started = time.monotonic()
         self._elapsed_before = elapsed_before(self._study)
         if not self._study.get_trials(deepcopy=False):
             # The study may have been made by a session that died right after.
-            self._study.set_user_attr("about", dict(about))
+            self._study.set_user_attr("about", asdict(facts))
             self._study.enqueue_trial(self.space.base_params())
         else:
             # Put down by a session that died before it began them: orphans like those that ran.
@@ -326,28 +310,10 @@ class Study:
         return min(scores) if self._minimize else max(scores)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        # The only study of its journal: Optuna's ids of its trials are their numbers.
-        return self._study._storage.get_trial(number)
+        return trial_of(self._study, number)
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
-
-
-def load_study(journal: Path) -> optuna.Study:
-    """Open a journal for reading, also while a search writes it.
-
-    Raises:
-        StudyFailed: there is no study in it.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not journal.is_file():
-        raise StudyFailed(f"{journal} does not exist: the run ended before its first trial; start it again")
-    try:
-        return optuna.load_study(study_name=NAME, storage=_storage(journal))
-    except KeyError:
-        raise StudyFailed(
-            f"{journal} holds no study: the run ended before its first trial; start it again"
-        ) from None
 
 
 def elapsed_before(study: optuna.Study) -> float:
@@ -391,38 +357,6 @@ def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
     )
 
 
-def repair(journal: Path) -> None:
-    """Cut a torn end off the journal: what a killed writer or a lost power supply left there.
-
-    Raises:
-        StudyFailed: a line before the end is damaged, which no crash of ours does.
-    """
-    if not journal.is_file():
-        return
-    lines = journal.read_bytes().splitlines(keepends=True)
-    good = len(lines)
-    while good and not _is_whole(lines[good - 1]):
-        good -= 1
-    # Those before are parsed when they are replayed, and a torn line has no end; reading them twice would cost as much.
-    damaged = next((i for i in range(good) if not (lines[i][:1] == b"{" and lines[i].endswith(b"}\n"))), None)
-    if damaged is not None:
-        raise _damaged(journal, damaged)
-    if good < len(lines):
-        with journal.open("r+b") as file:
-            file.truncate(sum(map(len, lines[:good])))
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _damaged(journal: Path, index: int) -> StudyFailed:
-    return StudyFailed(f"{journal}: line {index + 1} is damaged; restore the file from a copy")
-
-
 def _state(trial: FrozenTrial, alive: bool) -> Literal["waiting", "running", "complete", "pruned", "failed"]:
     match trial.state:
         case TrialState.COMPLETE:
@@ -448,91 +382,3 @@ def _best_epoch(trial: FrozenTrial, curve: list[Mapping[str, Any]]) -> int | Non
 
 def _epoch_key(epoch: int) -> str:
     return f"epoch {epoch}"
-
-
-class _Journal(BaseJournalBackend):
-    """Optuna's journal file, written by one process and flushed to the disk when something counts.
-
-    Optuna locks the file for every line, with a lock file that outlives a killed process by 30 s; here the run folder's
-    lock is held already. It also waits for the disk at every line: a trial's parameters are worth nothing without the
-    settings that follow them, so only lines that count wait, and take the earlier ones along. And it reads every line
-    back from the disk, where the only writer knows what it wrote.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._reader = JournalFileBackend(str(path))
-        self._is_writer = False
-        self._written: list[dict[str, Any]] = []
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Lines from a number on; a torn last one is left out.
-
-        Raises:
-            StudyFailed: a line before the end is damaged.
-        """
-        if self._is_writer:
-            written, self._written = self._written, []
-            yield from written
-            return
-        number = log_number_from
-        try:
-            for log in self._reader.read_logs(log_number_from):
-                yield log
-                number += 1
-        except ValueError as error:
-            raise _damaged(self._path, number) from error
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write lines at the end."""
-        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
-        text = "".join(line + "\n" for line in lines)
-        before = self._path.stat().st_size
-        try:
-            with self._path.open("ab") as file:
-                file.write(text.encode())
-                file.flush()
-                if any(log["op_code"] in _COUNTS for log in logs):
-                    os.fsync(file.fileno())
-        except OSError:
-            # A full disk takes part of a line; once there is room again, the next one must not follow that part.
-            os.truncate(self._path, before)
-            raise
-        self._is_writer = True
-        # As it would be read, so that a session and the one that resumes it see the same.
-        self._written += [json.loads(line) for line in lines]
-
-
-class _Replay(JournalStorageReplayResult):
-    """Optuna's replay, without a copy of the trial for every line while nobody can hold one yet."""
-
-    loading = False
-
-    def _apply_set_trial_user_attr(self, log: dict[str, Any]) -> None:
-        if self.loading and self._trial_exists_and_updatable(log["trial_id"], log):
-            self._trials[log["trial_id"]].user_attrs.update(log["user_attr"])
-        elif not self.loading:
-            super()._apply_set_trial_user_attr(log)
-
-    def _apply_set_trial_intermediate_value(self, log: dict[str, Any]) -> None:
-        if self.loading and self._trial_exists_and_updatable(log["trial_id"], log):
-            self._trials[log["trial_id"]].intermediate_values[log["step"]] = log["intermediate_value"]
-        elif not self.loading:
-            super()._apply_set_trial_intermediate_value(log)
-
-
-class _Storage(JournalStorage):
-    """A journal that is opened in a second or two also after a thousand trials."""
-
-    def _sync_with_backend(self) -> None:
-        if isinstance(self._replay_result, _Replay):
-            super()._sync_with_backend()
-            return
-        self._replay_result = replay = _Replay(self._worker_id_prefix)
-        replay.loading = True
-        super()._sync_with_backend()
-        replay.loading = False
-
-
-def _storage(journal: Path) -> JournalStorage:
-    return _Storage(_Journal(journal))

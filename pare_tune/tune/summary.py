@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pare_tune.config import Budget, SearchConfig
 from pare_tune.data.files import replacing
 from pare_tune.tune.forecast import OPEN, remaining, repeats_planned
-from pare_tune.tune.snapshot import Snapshot, TrialView
+from pare_tune.tune.snapshot import Snapshot, TaskFacts, TrialView
 
 
 def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
@@ -28,7 +28,7 @@ def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
 
 def make_snapshot(
     run: Path,
-    about: Mapping[str, Any],
+    facts: TaskFacts,
     search: SearchConfig,
     trials: Sequence[TrialView],
     *,
@@ -36,7 +36,7 @@ def make_snapshot(
     is_running: bool = True,
     dashboard_url: str | None = None,
 ) -> Snapshot:
-    """A search at this moment; `about` is what the study keeps about its task."""
+    """A search at this moment."""
     budget = search.budget
     spent = min(1.0, used(budget, trials, elapsed) / budget.amount)
     is_open = any(t.state in OPEN for t in trials)
@@ -44,13 +44,13 @@ def make_snapshot(
     left = 0.0 if finished else remaining(search, trials, elapsed) if is_running else None
     return Snapshot(
         run=run,
-        task=about["task"],
-        metric=about["metric"],
-        unit=about["unit"],
-        direction=about["direction"],
-        provenance=about["provenance"],
-        preset=about["preset"],
-        backbone=about["backbone"],
+        task=facts.task,
+        metric=facts.metric,
+        unit=facts.unit,
+        direction=facts.direction,
+        provenance=facts.provenance,
+        preset=facts.preset,
+        backbone=facts.backbone,
         budget=str(budget),
         spent=spent,
         elapsed_s=elapsed,
@@ -66,38 +66,21 @@ def make_snapshot(
 def trials_table(trials: Sequence[TrialView]) -> pa.Table:
     """One row a trial; a column for every setting that any trial searched, null where it was not active."""
     keys = list(dict.fromkeys(key for t in trials for key in t.params))
-    fixed = [
-        "number",
-        "state",
-        "best_score",
-        "best_epoch",
-        "epochs_run",
-        "epochs",
-        "seconds",
-        "cause",
-        "message",
-    ]
-    rows = [
-        [
-            t.number,
-            t.state,
-            t.best_score,
-            t.best_epoch,
-            t.epoch,
-            t.epochs,
-            t.seconds,
-            t.cause,
-            t.message,
-            t.retries,
-            t.repeats,
-        ]
-        for t in trials
-    ]
     columns: dict[str, Any] = {
-        name: _column([row[i] for row in rows]) for i, name in enumerate([*fixed, "retries", "repeats"])
+        "number": [t.number for t in trials],
+        "state": [t.state for t in trials],
+        "best_score": [t.best_score for t in trials],
+        "best_epoch": [t.best_epoch for t in trials],
+        "epochs_run": [t.epoch for t in trials],
+        "epochs": [t.epochs for t in trials],
+        "seconds": [t.seconds for t in trials],
+        "cause": [t.cause for t in trials],
+        "message": [t.message for t in trials],
+        "retries": [t.retries for t in trials],
+        "repeats": [t.repeats for t in trials],
+        **{key: [t.params.get(key) for t in trials] for key in keys},
     }
-    columns |= {key: _column([t.params.get(key) for t in trials]) for key in keys}
-    return pa.table(columns)
+    return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 def curves_table(trials: Sequence[TrialView]) -> pa.Table:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import owned
 from pare_tune.errors import PareTuneError, RunBusy, StorageError, TrialFailed
+from pare_tune.tasks.own.survey import looked_at_once
 
 if TYPE_CHECKING:
     from pare_tune.train.loop import Context, EpochReport, FitResult
@@ -53,6 +54,7 @@ class Job:
     """For Ray Train's own files."""
 
 
+@looked_at_once()
 def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
     """Run one trial and report every epoch to Ray Tune; a failure is one more report, with `cause` and `message`.
 

@@ -22,16 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.config import Budget, TrialConfig, as_builtins, dump_yaml, load_run, load_yaml, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.shell import command
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.journal import load_study
+from pare_tune.tune.parameter import ChoiceParameter, Parameter
 from pare_tune.tune.prior import Ranked, draw_uniform
-from pare_tune.tune.snapshot import TrialView
-from pare_tune.tune.space import BoundSpace, Parameter, Space, distribution_of
-from pare_tune.tune.study import load_study, view
+from pare_tune.tune.snapshot import TaskFacts, TrialView
+from pare_tune.tune.space import BoundSpace, Space
+from pare_tune.tune.study import view
 
 SHARE = 0.2
 """Most of the budget that earlier points are tested with."""
@@ -107,26 +109,26 @@ class Start:
 
     def tested(self, space: BoundSpace) -> list[dict[str, Any]]:
         """What the study records of the points tested first; none twice, and not what trial 0 tests anyway."""
-        found: list[dict[str, Any]] = []
+        tested: list[dict[str, Any]] = []
         for point in self.points:
             if not point.complete:
                 continue
-            known = known_values(point, space)
-            params = space.place(known)
-            if known and params not in (space.base_params(), *found):
-                found.append(params)
-        return found[: self.count]
+            values = known_values(point, space)
+            params = space.place(values)
+            if values and params not in (space.base_params(), *tested):
+                tested.append(params)
+        return tested[: self.count]
 
     def ranked(self, space: BoundSpace, seed: int) -> list[Ranked]:
         """All points as the sampler takes them. A value that is not known is drawn, so that it says nothing."""
-        found = []
+        ranked = []
         for index, point in enumerate(self.points):
-            known = known_values(point, space)
-            if known:
+            values = known_values(point, space)
+            if values:
                 digest = hashlib.sha256(f"{seed}:warm:{index}".encode()).digest()
                 rng = np.random.default_rng(int.from_bytes(digest[:4], "big"))
-                found.append(Ranked(space.place(known, partial(_draw, rng=rng)), point.rank))
-        return found
+                ranked.append(Ranked(space.place(values, partial(_draw, rng=rng)), point.rank))
+        return ranked
 
 
 def gather(sources: Sequence[Path], space: BoundSpace, modality: Modality, budget: Budget) -> Start | None:
@@ -172,16 +174,18 @@ def tried_of_run(run: Path) -> list[Tried]:
         study = load_study(folder.journal)
     except PareTuneError as error:
         raise ConfigError(f"{run} has no finished trial to start from: {error}") from error
-    about = study.user_attrs.get("about", {})
+    facts = TaskFacts.read(
+        {"task": config.trial.task, "direction": "max", **study.user_attrs.get("about", {})}
+    )
     trials = [view(t, config.trial.train.epochs, alive=False) for t in study.get_trials(deepcopy=False)]
-    ordered = ranking(trials, minimize=about.get("direction") == "min")
+    ordered = ranking(trials, minimize=facts.direction == "min")
     if not any(t.state == "complete" for t in ordered):
         raise ConfigError(
             f"{run} has no finished trial to start from; let it run on: {command('resume', run)}"
         )
-    modality = str(about.get("modality") or task_of(config.trial).modality)
-    sign = 1.0 if about.get("direction") == "min" else -1.0
-    found = []
+    modality = facts.modality or task_of(config.trial).modality.value
+    sign = 1.0 if facts.direction == "min" else -1.0
+    tried = []
     for place, trial in enumerate(ordered):
         point = Point.around(
             config.trial,
@@ -194,8 +198,8 @@ def tried_of_run(run: Path) -> list[Tried]:
         )
         failed = trial.state == "failed" or trial.best_score is None
         cost = math.inf if failed else sign * float(trial.best_score or 0.0)
-        found.append(Tried(trial.number, point, cost, trial.state == "complete"))
-    return found
+        tried.append(Tried(trial.number, point, cost, trial.state == "complete"))
+    return tried
 
 
 def ranking(trials: Sequence[TrialView], *, minimize: bool, repeats: bool = False) -> list[TrialView]:
@@ -239,7 +243,7 @@ def points_yaml(points: Sequence[Point], **head: Any) -> str:
 
 def known_values(point: Point, space: BoundSpace) -> dict[str, Any]:
     """What `point` says of the parameters of `space`, by the study's names: values that these can hold."""
-    known: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for parameter in space.parameters:
         value = _absolute(point, parameter.key, space)
         if value is not None and parameter.times is not None:
@@ -249,8 +253,8 @@ def known_values(point: Point, space: BoundSpace) -> dict[str, Any]:
             continue
         value = _within(parameter, value)
         if parameter.contains(value):
-            known[parameter.name] = value
-    return known
+            values[parameter.name] = value
+    return values
 
 
 def _absolute(point: Point, key: str, space: BoundSpace) -> Any:
@@ -262,7 +266,7 @@ def _absolute(point: Point, key: str, space: BoundSpace) -> Any:
 
 def _within(p: Parameter, value: Any) -> Any:
     """A number that rounding alone put outside of its range, or off whole numbers, is taken back."""
-    if p.kind == "choice" or isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(p, ChoiceParameter) or isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if p.kind == "int" and abs(value - round(value)) < 1e-9:
         value = round(value)
@@ -286,11 +290,11 @@ def _points_for(path: Path, modality: Modality) -> list[Point]:
     if not path.is_file():
         raise ConfigError(f"--warm-start takes run folders and files of points; {path} does not exist")
     points = read_points(path)
-    found = [p for p in points if p.modality == modality.value]
-    if not found:
+    fitting = [p for p in points if p.modality == modality.value]
+    if not fitting:
         has = ", ".join(sorted({p.modality for p in points}))
         raise ConfigError(f"{path} has no points for tasks of modality {modality.value}, only for {has}")
-    return found
+    return fitting
 
 
 def most_first(budget: Budget, epochs: int) -> int:
@@ -333,7 +337,7 @@ def _point(row: Any, where: str) -> Point:
     if not isinstance(complete, bool):
         raise ConfigError(f"{where}: complete must be true or false, got {complete!r}")
     return Point(
-        settings={str(k): _builtin(v) for k, v in settings.items()},
+        settings=as_builtins(settings),
         relative={str(k): float(v) for k, v in relative.items()},
         task=str(row["task"]),
         modality=str(row["modality"]),
@@ -343,14 +347,5 @@ def _point(row: Any, where: str) -> Point:
     )
 
 
-def _builtin(value: Any) -> Any:
-    """ruamel's scalars as builtins."""
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
 def _draw(p: Parameter, rng: np.random.Generator) -> Any:
-    distribution = distribution_of(p)
-    return distribution.to_external_repr(draw_uniform(distribution, rng))
+    return p.distribution.to_external_repr(draw_uniform(p.distribution, rng))

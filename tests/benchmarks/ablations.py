@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pare_tune.compare.cell import CellResult
+from pare_tune.compare.comparison import summarise
 from pare_tune.compare.plan import Plan, make_plan
 from pare_tune.compare.run import run_plan
-from pare_tune.compare.summary import summarise
 from pare_tune.report import words
 
 TASKS = ("wdbc", "tic-tac-toe", "pde-burgers")

@@ -22,9 +22,10 @@ from scipy.stats import kendalltau
 from pare_tune.errors import PareTuneError
 from pare_tune.recorded.names import recorded_tasks
 from pare_tune.recorded.table import Table, load_table
+from pare_tune.tune.parameter import Parameter
 from pare_tune.tune.prior import to_unit
 from pare_tune.tune.recorded import space_of
-from pare_tune.tune.space import BoundSpace, Parameter, distribution_of
+from pare_tune.tune.space import BoundSpace
 
 _FEWEST = 30
 """Configurations that a τ is worth showing of."""
@@ -48,13 +49,12 @@ def main() -> None:
 def taus(table: Table) -> Iterator[tuple[str, float]]:
     """Setting → τ."""
     space = space_of(table)
-    sign = 1.0 if table.direction == "min" else -1.0
     for parameter in space.parameters:
         having = [c for c in table.complete if parameter.key in c.settings]
         if len(having) < _FEWEST:
             continue
         distances = [distance(parameter, space, c.settings) for c in having]
-        losses = [sign * table.best(c.scores) for c in having]
+        losses = [table.sign * table.best(c.scores) for c in having]
         yield parameter.key, float(kendalltau(distances, losses).statistic)
 
 
@@ -63,7 +63,7 @@ def distance(parameter: Parameter, space: BoundSpace, settings: dict[str, object
     own, base = value_of(parameter, space, settings), value_of(parameter, space, {})
     if parameter.kind == "choice":
         return float(own != base)
-    distribution = distribution_of(parameter)
+    distribution = parameter.distribution
     inside = (min(max(v, parameter.low), parameter.high) for v in (own, base))
     here, there = (to_unit(distribution, v) for v in inside)
     return abs(here - there)

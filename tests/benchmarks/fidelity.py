@@ -4,13 +4,8 @@
 
 Without --tables, on those of the package (jobs/record_curves.py records and packs more).
 
-Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by
-
-- best, last (what plain ASHA compares), power-law, learned: as `search.judge` has them (pare_tune/tune/judge.py); the
-  learned one from 15 other curves that ended;
-- compressed: the best score of a short, whole curriculum as long as the rung is late, of the same settings. These need
-  recordings of their own: jobs/record_curves.py --epochs-share 0.33. In the means stands beside it what `best` says of
-  the same, fewer configurations.
+Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by its best score so far, or by what 15 other curves that
+ended teach, as `search.judge` has it (pare_tune/tune/judge.py).
 
 Beside τ (± standard deviation over bootstrap samples): which share of the best tenth at the end is in the rung's best
 third.
@@ -18,19 +13,13 @@ third.
 The third table judges rungs by what they find, without any surrogate: recorded configurations in random order, the
 default first, stopped by the pruner that ships, until the epochs of 5 or 10 whole trials are spent. Each cell is the
 mean place of the best whole trial among all recorded ones, in per cent (0 is the best one), over 300 orders.
-
-The last one holds trials of two curricula (`search.restart`; jobs/record_curves.py --epochs-share 0.33 --restart)
-against one curriculum of the same settings: τ between the end of the first curriculum and the end of the second, and
-of one curriculum at the same epoch; which share of the configurations ends better in two; and the places that searches
-find as above, with the first rung at the restart and one of two going on, all of them places among the ends of one
-curriculum.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -42,13 +31,14 @@ from scipy.stats import kendalltau
 from pare_tune.errors import PareTuneError
 from pare_tune.recorded.names import check_recorded, recorded_tasks
 from pare_tune.recorded.table import Configuration, Table, load_table
-from pare_tune.tune.judge import JUDGES, Floats, Judge
+from pare_tune.tune.judge import Floats, best, learned
 from pare_tune.tune.pruner import RungPruner
 
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
 _OTHERS, _DRAWS = 15, 40
-_FEWEST = 10
-"""Configurations of another curriculum that say something."""
+
+Judge = Callable[[Floats, Floats], Floats]
+"""(T, R) losses so far, (F, E) losses of trials that ended → (T,) the lower the better."""
 
 
 def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
@@ -58,11 +48,12 @@ def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
     for _ in range(_DRAWS):
         ended = rng.choice(len(losses), size=min(_OTHERS, len(losses) - 1), replace=False)
         rest = np.setdiff1d(np.arange(len(losses)), ended)
-        total[rest] += judge(losses[rest, :epoch], losses[ended], losses.shape[1])
+        total[rest] += judge(losses[rest, :epoch], losses[ended])
         count[rest] += 1
     return total / np.maximum(count, 1)
 
 
+JUDGES: Mapping[str, Judge] = {"best": lambda curves, ended: best(curves), "learned": learned}
 POLICIES: Mapping[str, tuple[float, int] | None] = {
     "never stopped": None,
     "0.11, 1 of 3": (1 / 9, 3),
@@ -73,7 +64,6 @@ POLICIES: Mapping[str, tuple[float, int] | None] = {
 }
 """First rung as a share of the epochs, and how many go on."""
 _ORDERS = 300
-CURRICULA = ("one", "two")
 
 
 def main() -> None:
@@ -83,59 +73,28 @@ def main() -> None:
     options = parser.parse_args()
     check_recorded(options.tasks or (), options.tables)
     tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]
-    names = [*JUDGES, "compressed"]
+    names = list(JUDGES)
     print(f"| task (curves), rung | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
     for table in tables:
         for share, label in RUNGS:
             cells = [judged(table, judge, share) for judge in JUDGES.values()]
-            cells.append(compressed(table, share))
             print(f"| {table.task} ({len(table.complete)}), {label} | {' | '.join(cells)} |")
     print(f"\nτ; the share of the best tenth that is in the rung's best third\n\n{means(tables)}")
     print(f"\n| first rung, who goes on | {' | '.join(POLICIES)} |\n|---|{'---:|' * len(POLICIES)}")
     for table in tables:
         losses = losses_of(table.complete, table)
         for trials in (5, 10):
-            found = [places(losses, losses, policy, trials) for policy in POLICIES.values()]
-            print(f"| {table.task}, {trials} trials' epochs | {' | '.join(found)} |")
-    restarts(tables)
+            cells = [places(losses, policy, trials) for policy in POLICIES.values()]
+            print(f"| {table.task}, {trials} trials' epochs | {' | '.join(cells)} |")
 
 
 def means(tables: Sequence[Table]) -> str:
     """τ, mean over tasks."""
-    names = [*JUDGES, "compressed", "best, of the same"]
     rows = []
     for share, label in RUNGS:
-        found = [[tau_of(table, judge, share) for table in tables] for judge in JUDGES.values()]
-        both = [pair for table in tables if (pair := brief_and_whole(table, share)) is not None]
-        found.append([tau(brief.min(axis=1), whole.min(axis=1)) for brief, whole in both])
-        found.append([tau(whole[:, : b.shape[1]].min(axis=1), whole.min(axis=1)) for b, whole in both])
-        cells = [f"{np.mean(taus):.2f}" if len(taus) == len(tables) else "–" for taus in found]
+        cells = [f"{np.mean([tau_of(t, judge, share) for t in tables]):.2f}" for judge in JUDGES.values()]
         rows.append(f"| all, {label} | {' | '.join(cells)} |")
-    return "\n".join([f"| mean over tasks | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}", *rows])
-
-
-def restarts(tables: Sequence[Table]) -> None:
-    """Two curricula against one."""
-    columns = (
-        "restart",
-        "τ, two",
-        "τ, one",
-        "better in two",
-        *(f"{n} trials, {c}" for n in (5, 10) for c in CURRICULA),
-    )
-    print(f"\n| two curricula (curves) | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
-    for table in tables:
-        for restart in sorted({c.restart for c in table.restarted if c.restart is not None}):
-            pair = same([c for c in table.restarted if c.restart == restart and c.is_complete], table)
-            if pair is None:
-                continue
-            two, one = pair
-            policy = (restart / table.epochs, 2)
-            cells = [f"{restart} of {table.epochs}"]
-            cells += [f"{tau(x[:, :restart].min(axis=1), x.min(axis=1)):.2f}" for x in (two, one)]
-            cells.append(f"{np.mean(two.min(axis=1) < one.min(axis=1)):.2f}")
-            cells += [places(x, one, policy, trials) for trials in (5, 10) for x in (one, two)]
-            print(f"| {table.task} ({len(two)}) | {' | '.join(cells)} |")
+    return "\n".join([f"| mean over tasks | {' | '.join(JUDGES)} |", f"|---|{'---:|' * len(JUDGES)}", *rows])
 
 
 def judged(table: Table, judge: Judge, share: float) -> str:
@@ -148,70 +107,43 @@ def tau_of(table: Table, judge: Judge, share: float) -> float:
     return tau(judged_by(judge, losses, rung(table, share)), losses.min(axis=1))
 
 
-def places(losses: Floats, reference: Floats, policy: tuple[float, int] | None, trials: int) -> str:
-    """Mean share of the configurations of `reference` that are better than the best whole trial of a search, in %."""
-    final, epochs = reference.min(axis=1), losses.shape[1]
+def places(losses: Floats, policy: tuple[float, int] | None, trials: int) -> str:
+    """Mean share of the configurations that are better than the best whole trial of a search, in %."""
+    final, epochs = losses.min(axis=1), losses.shape[1]
     pruner = None if policy is None else RungPruner(epochs=epochs, first_rung=policy[0], reduction=policy[1])
     rng = np.random.default_rng(0)
-    found = []
+    better = []
     for _ in range(_ORDERS):
         # With repetition: a search that stops early sees more configurations than were recorded.
         order = [0, *rng.integers(1, len(losses), size=20 * trials)]
-        found.append((final < search(losses, order, pruner, trials * epochs)).mean())
-    return f"{100 * np.mean(found):.0f}"
+        better.append((final < search(losses, order, pruner, trials * epochs)).mean())
+    return f"{100 * np.mean(better):.0f}"
 
 
 def search(losses: Floats, order: Sequence[int], pruner: RungPruner | None, budget: int) -> float:
     """The best loss of the trials that came to their end."""
     trials: list[Any] = []
     study: Any = SimpleNamespace(direction=StudyDirection.MINIMIZE, get_trials=lambda deepcopy: trials)
-    best, spent = np.inf, 0
+    lowest, spent = np.inf, 0
     for number, row in enumerate(order):
         running = np.minimum.accumulate(losses[row])
         trial = SimpleNamespace(number=number, user_attrs={}, intermediate_values={}, last_step=0)
         trials.append(trial)
         for epoch, value in enumerate(running.tolist(), start=1):
             if spent >= budget:
-                return float(best)
+                return float(lowest)
             spent += 1
             trial.intermediate_values[epoch], trial.last_step = value, epoch
             if pruner is not None and pruner.prune(study, cast("Any", trial)):
                 break
         else:
-            best = min(best, running[-1])
-    return float(best)
+            lowest = min(lowest, running[-1])
+    return float(lowest)
 
 
-def compressed(table: Table, share: float) -> str:
-    """Against the same configurations' whole curricula."""
-    pair = brief_and_whole(table, share)
-    return "–" if pair is None else cell(pair[0].min(axis=1), pair[1].min(axis=1))
-
-
-def brief_and_whole(table: Table, share: float) -> tuple[Floats, Floats] | None:
-    """Losses of short whole curricula, of their own or before a restart, and of whole ones; None for too few."""
-    epoch = rung(table, share)
-    short = [c for c in table.short if c.epochs == epoch and c.is_complete]
-    before = [c for c in table.restarted if c.restart == epoch and len(c.scores) >= epoch]
-    pair = same(short, table) or same(before, table)
-    return None if pair is None else (pair[0][:, :epoch], pair[1])
-
-
-def same(found: Sequence[Configuration], table: Table) -> tuple[Floats, Floats] | None:
-    """Losses of these configurations and of the same ones in a whole curriculum; None for too few."""
-    others = {c.number: c for c in found}
-    both = [c for c in table.complete if c.number in others and c.settings == others[c.number].settings]
-    if len(both) < _FEWEST:
-        return None
-    length = min(len(c.scores) for c in others.values())
-    sign = 1.0 if table.direction == "min" else -1.0
-    return sign * np.array([others[c.number].scores[:length] for c in both]), losses_of(both, table)
-
-
-def losses_of(found: Sequence[Configuration], table: Table) -> Floats:
+def losses_of(configurations: Sequence[Configuration], table: Table) -> Floats:
     """(C, E), less is better."""
-    sign = 1.0 if table.direction == "min" else -1.0
-    return sign * np.array([c.scores for c in found])
+    return table.sign * np.array([c.scores for c in configurations])
 
 
 def rung(table: Table, share: float) -> int:

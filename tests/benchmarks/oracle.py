@@ -59,7 +59,7 @@ def lucky(world: World, trials: int, seed: int) -> float:
 def trials_to(world: World, goal: float, pool: int, seed: int) -> float:
     """Whole trials until the goal; infinity if the pool does not hold it."""
     settings = random_settings(world, pool, 1000 + seed)
-    expected = (sign(world) * world.expected(settings)).min(axis=1)
+    expected = (world.table.sign * world.expected(settings)).min(axis=1)
     for count, index in enumerate(np.argsort(expected, kind="stable"), start=1):
         if loss(world, settings[index]) <= goal:
             return float(count)
@@ -74,11 +74,7 @@ def random_settings(world: World, count: int, seed: int) -> list[dict[str, objec
 def loss(world: World, settings: dict[str, object]) -> float:
     """Of a whole training."""
     scores = world.curve(settings).scores
-    return float((sign(world) * np.array(scores)).min()) if scores else np.inf
-
-
-def sign(world: World) -> float:
-    return 1.0 if world.table.direction == "min" else -1.0
+    return float((world.table.sign * np.array(scores)).min()) if scores else np.inf
 
 
 if __name__ == "__main__":

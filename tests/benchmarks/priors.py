@@ -27,7 +27,7 @@ from pare_tune.config import RunConfig, default_trial
 from pare_tune.tasks import get_task
 from pare_tune.tune.prior import STRENGTHS, Prior, Ranked, to_unit
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.space import BoundSpace, distribution_of, open_space
+from pare_tune.tune.space import BoundSpace, open_space
 
 NOISE = 0.01
 STARTUP = 10
@@ -40,7 +40,7 @@ class Landscape:
     def __init__(self, space: BoundSpace, where: str, seed: int) -> None:
         rng = np.random.default_rng([seed, *where.encode()])
         base = space.place({})
-        self._distributions = {p.name: distribution_of(p) for p in space.parameters}
+        self._distributions = {p.name: p.distribution for p in space.parameters}
         self._weights, self._best = {}, {}
         for parameter in space.parameters:
             name, own = parameter.name, base.get(parameter.name)

@@ -26,7 +26,7 @@ from pare_tune.tasks import get_task
 from pare_tune.train.loop import Context
 from pare_tune.train.proxy import RankedSource, rank_sources
 from pare_tune.train.trial import run_trial
-from pare_tune.tune.space import available_sources
+from pare_tune.tune.available import available_sources
 
 TASKS = ("ninapro", "ecg", "wdbc", "tic-tac-toe", "advection")
 ORDERS: dict[str, Callable[[RankedSource], float]] = {

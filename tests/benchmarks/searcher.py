@@ -30,14 +30,15 @@ from optuna.samplers import RandomSampler
 
 from pare_tune.config import RunConfig, SearchConfig, default_trial
 from pare_tune.tasks import get_task
+from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace, open_space
 from pare_tune.tune.study import Study
 from pare_tune.tune.summary import make_snapshot
 
-ABOUT = {
-    "task": "wdbc", "metric": "error", "unit": "%", "direction": "min", "provenance": "real", "preset": "embedded",
-    "backbone": "micro-roberta",
-}  # fmt: skip
+FACTS = TaskFacts(
+    task="wdbc", metric="error", unit="%", direction="min", provenance="real", preset="embedded",
+    backbone="micro-roberta",
+)  # fmt: skip
 LAST = 20
 
 
@@ -56,7 +57,7 @@ class Clock:
 
 def open_study(journal: Path, space: BoundSpace, reports: int) -> Study:
     """With the default settings of a search, but that every trial goes to its end: the longest journal there is."""
-    return Study(journal, space, SearchConfig(pruning=False), epochs=reports, direction="min", about=ABOUT)
+    return Study(journal, space, SearchConfig(pruning=False), epochs=reports, facts=FACTS)
 
 
 def fill(study: Study, count: int) -> None:
@@ -80,7 +81,7 @@ def run_trials(study: Study, count: int, clock: Clock) -> None:
                 end = partial(study.prune, ask.number, "rung")
                 break
         clock("an end", partial(_end, study, end))
-        clock("a view", lambda: make_snapshot(Path(), ABOUT, SearchConfig(), study.views(), elapsed=1.0))
+        clock("a view", lambda: make_snapshot(Path(), FACTS, SearchConfig(), study.views(), elapsed=1.0))
 
 
 def _end(study: Study, close: Callable[[], None]) -> None:

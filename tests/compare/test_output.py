@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from pare_tune.compare.cell import CellResult
+from pare_tune.compare.comparison import Comparison, plus_minus, summarise
 from pare_tune.compare.export import latex, markdown, method_rows, page, pair_rows, score_rows, write_files
 from pare_tune.compare.plan import Plan, TaskFacts
 from pare_tune.compare.plots import RANKS_STEM, drawings
-from pare_tune.compare.summary import Comparison, plus_minus, summarise
 from pare_tune.compare.terminal import comparison_view
 from pare_tune.figures.profiles import performance_profile, read_table
 from pare_tune.figures.sheet import style

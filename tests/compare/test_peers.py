@@ -6,7 +6,6 @@ import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -18,7 +17,7 @@ from pare_tune.compare.peers import PEERS
 from pare_tune.compare.peers.base import Examples, Problem, field_channels, logits_of, one_hot
 from pare_tune.compare.peers.network import train_network
 from pare_tune.compare.peers.search import score_outputs
-from pare_tune.errors import BackboneUnavailable, ConfigError, TrialFailed
+from pare_tune.errors import ConfigError, TrialFailed
 from pare_tune.tasks.base import Dense, Task
 
 ProblemOf = Callable[..., Problem]
@@ -56,7 +55,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "toy"), CASES)
 def test_a_peer_learns(name: str, toy: str, problem_of: ProblemOf, test_split: TestSplit) -> None:
     peer, problem = PEERS[name], problem_of(toy, epochs=12)
-    if importlib.util.find_spec(peer.module.partition(".")[0]) is None:
+    if importlib.util.find_spec(peer.module) is None:
         pytest.skip(f"{peer.module} is not installed")
     assert peer.suits(problem.data.task) is None
     fitted = peer.fit(problem, SMALL.get(name, {}), 0)
@@ -123,7 +122,6 @@ def test_every_peer_asks_for_settings_that_its_space_can_hold(name: str, problem
     found = peer.suggest(study.ask(), problem_of(toy))
     assert bool(found) == peer.has_choices
     assert peer.name == name
-    assert peer.title
 
 
 @pytest.mark.parametrize(
@@ -150,19 +148,6 @@ def test_a_missing_library_is_one_message_with_the_command(monkeypatch: pytest.M
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"'fno' needs the library neuralop.*pare-tune\[baselines\]"):
         PEERS["fno"].require_ready()
-    with pytest.raises(ConfigError, match="pip install tabpfn, or leave"):
-        PEERS["tabpfn"].require_ready()
-
-
-def test_missing_weights_are_one_message_with_the_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setenv("TABPFN_MODEL_CACHE_DIR", str(tmp_path))
-    with pytest.raises(BackboneUnavailable, match=f"{tmp_path} holds no tabpfn-"):
-        PEERS["tabpfn"].require_ready()
-    (tmp_path / "tabpfn-v2-classifier-v2_default.ckpt").touch()
-    PEERS["tabpfn"].require_ready()
 
 
 def test_classes_that_training_never_saw_have_a_logit_too() -> None:

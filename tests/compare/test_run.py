@@ -15,10 +15,10 @@ import torch
 from pare_tune.compare import plan as planning
 from pare_tune.compare import work
 from pare_tune.compare.cell import CellResult, load_result
+from pare_tune.compare.comparison import summarise
 from pare_tune.compare.peers import PEERS
 from pare_tune.compare.plan import Plan, make_plan
 from pare_tune.compare.run import run_plan
-from pare_tune.compare.summary import summarise
 from pare_tune.errors import ClusterError, DataError, RunBusy
 from pare_tune.tasks.base import Task
 from pare_tune.train import build
@@ -119,7 +119,7 @@ def test_two_processes_do_not_compare_in_one_folder(tmp_path: Path) -> None:
     from filelock import FileLock
 
     one = plan(tmp_path, "linear")
-    with FileLock(tmp_path / ".lock"), pytest.raises(RunBusy, match="another process is comparing"):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunBusy, match="give another --runs"):
         run(one)
 
 
@@ -139,24 +139,17 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_ray")
-def test_a_search_is_shared_by_its_final_training_and_its_soup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    both = plan(tmp_path, "finetune,finetune+soup,linear", budget=5, search={"confirm": 1})
+def test_a_search_that_has_ended_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = plan(tmp_path, "finetune,linear", budget=5, search={"confirm": 1})
     found, told = run(both)
     # What needs no search comes first.
-    assert [r.method for r in told] == ["linear", "finetune", "finetune+soup"]
-    ours, soup, linear = found
-    assert [r.state for r in found] == ["done"] * 3, [r.cause for r in found]
-    assert ours.trials == soup.trials == linear.trials == 5
+    assert [r.method for r in told] == ["linear", "finetune"]
+    ours, linear = found
+    assert [r.state for r in found] == ["done"] * 2, [r.cause for r in found]
+    assert ours.trials == linear.trials == 5
     assert ours.epochs == 6, "five trials and the final training"
-    assert soup.epochs == 5
     searches = list((tmp_path / "cells").glob("*/*/*/search/*/run.yaml"))
     assert len(searches) == 1
-    metrics = json.loads((both.cells[1].folder / "final" / "metrics.json").read_text())
-    assert metrics["validation"] <= metrics["validation_alone"]
-    assert soup.settings["soup"] == metrics["soup"]
-    assert soup.note is not None
 
     # Killed after its last trial and before the best one was exported, a search has not ended.
     cell, best = both.cells[0], next(tmp_path.glob("cells/*/*/*/search/*/best/metrics.json"))
@@ -195,9 +188,9 @@ def test_a_search_without_a_complete_trial_is_a_failed_cell(
         raise StudyFailed("the first 3 trials failed alike")
 
     monkeypatch.setattr(work, "search", fail)
-    found, _ = run(plan(tmp_path, "finetune,finetune+soup,linear", budget=2))
-    assert [(r.state, r.cause) for r in found[:2]] == [("failed", "the first 3 trials failed alike")] * 2
-    assert found[2].state == "done"
+    found, _ = run(plan(tmp_path, "finetune,linear", budget=2))
+    assert (found[0].state, found[0].cause) == ("failed", "the first 3 trials failed alike")
+    assert found[1].state == "done"
 
 
 def test_toys_of_other_kinds_are_compared_where_a_method_suits(

@@ -35,14 +35,18 @@ def test_a_file_is_replaced_as_a_whole_and_its_folder_made(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("raised", "told"),
-    [(OSError(28, "No space left on device"), StorageError), (RuntimeError("stream"), StorageError), (ValueError("x"), ValueError)],
-)  # fmt: skip
+    [
+        (OSError(28, "No space left on device"), StorageError),
+        (RuntimeError("stream"), StorageError),
+        (ValueError("x"), ValueError),
+    ],
+)
 def test_a_block_that_raises_leaves_the_old_file(
     tmp_path: Path, raised: Exception, told: type[Exception]
 ) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(told), replacing(path, also=(RuntimeError,)) as partial:
+    with pytest.raises(told), replacing(path, also=(RuntimeError,)) as partial:  # noqa: PT012
         partial.write_text("half")
         raise raised
     assert path.read_text() == "old"

@@ -23,8 +23,8 @@ from pare_tune.tasks.metrics import METRICS
 from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone
 from pare_tune.train.checkpoint import save_weights, seed_everything
 from pare_tune.train.export import ModelFolder
-from pare_tune.train.patches import record_patches
 from pare_tune.train.opened import open_trial
+from pare_tune.train.patches import record_patches
 from pare_tune.tune.folder import RunFolder
 
 CPU = torch.device("cpu")

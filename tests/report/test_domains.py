@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from pare_tune.report.domains import MIN_TRIALS, Choice, Numeric, domains, importances
+from pare_tune.report.domains import MIN_TRIALS, domains, importances
 
 
 def test_without_a_journal_domains_are_what_was_tried(tmp_path: Path, make_search, make_trial) -> None:
@@ -20,14 +20,14 @@ def test_without_a_journal_domains_are_what_was_tried(tmp_path: Path, make_searc
     s = make_search(trials=tuple(make_trial(i, params=p) for i, p in enumerate(values)))
     found = domains(tmp_path, s)
     assert found == {
-        "lr": Numeric(1e-4, 1e-2, log=True, whole=False),
-        "k": Numeric(0.2, 0.9, log=False, whole=False),
-        "n": Numeric(16, 64, log=False, whole=True),
-        "kind": Choice(("fc", "mlp")),
-        "flag": Choice((True,)),
-        "clip": Choice((None, 1.0)),
+        "lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "k": FloatDistribution(0.2, 0.9),
+        "n": IntDistribution(16, 64),
+        "kind": CategoricalDistribution(("fc", "mlp")),
+        "flag": CategoricalDistribution((True,)),
+        "clip": CategoricalDistribution((None, 1.0)),
     }
-    assert [name for name, domain in found.items() if domain.single] == ["flag"]
+    assert [name for name, domain in found.items() if domain.single()] == ["flag"]
 
 
 def test_the_journal_knows_scales_and_bounds(tmp_path: Path, make_search, make_trial) -> None:
@@ -35,7 +35,7 @@ def test_the_journal_knows_scales_and_bounds(tmp_path: Path, make_search, make_t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optuna.logging.get_logger("optuna.study"), "disabled", True)
         study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="any"
+            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="pare-tune"
         )
     distributions = {
         "n": IntDistribution(16, 256, log=True),
@@ -47,9 +47,9 @@ def test_the_journal_knows_scales_and_bounds(tmp_path: Path, make_search, make_t
     before = journal.read_bytes()
     s = make_search(trials=(make_trial(0, params={"n": 64, "k": 0.957, "kind": "fc"}),))
     assert domains(tmp_path, s) == {
-        "n": Numeric(16, 256, log=True, whole=True),
-        "k": Numeric(0.05, 0.957, log=False, whole=False),  # trial 0 lies outside the space
-        "kind": Choice(("fc", "mlp", "mlp_dropout")),
+        "n": IntDistribution(16, 256, log=True),
+        "k": FloatDistribution(0.05, 0.957),  # trial 0 lies outside the space
+        "kind": CategoricalDistribution(("fc", "mlp", "mlp_dropout")),
     }
     assert journal.read_bytes() == before
 

@@ -105,13 +105,13 @@ def test_it_fetches_nothing_and_is_small(tmp_path: Path, make_search) -> None:
 
 def test_its_figures_are_what_plotly_expects(tmp_path: Path, make_search) -> None:
     page = report(tmp_path, make_search(50, running=0))
-    assert list(page.figures)[:6] == ["incumbent", "curves", "schedule", "stopping", "importance", "parallel"]
+    assert list(page.figures)[:6] == ["incumbent", "curves", "schedule", "stopping", "importance", "pair-0"]
     assert sum(key.startswith("slice-") for key in page.figures) == 6
     assert sum(key.startswith("pair-") for key in page.figures) >= 1
     for key, figure in page.figures.items():
         go.Figure(figure)  # raises for a property that does not exist
         assert f'id="{key}"' in page.source
-    assert page.tags.count("figcaption") == 8
+    assert page.tags.count("figcaption") == 7
 
 
 def test_its_figures_draw_the_search(tmp_path: Path, make_search) -> None:
@@ -193,32 +193,27 @@ def test_a_thousand_trials_stay_a_small_page(tmp_path: Path, make_search) -> Non
     assert path.stat().st_size <= 6e6
 
 
-def test_settings_that_a_trial_lacks_are_below_the_axes(tmp_path: Path, make_search) -> None:
+def test_pairs_show_the_trials_that_have_both_settings(tmp_path: Path, make_search) -> None:
+    s = make_search(80, running=0, budget=80)
+    pairs = {key: f for key, f in report(tmp_path, s).figures.items() if key.startswith("pair-")}
+    assert 1 < len(pairs) <= 4
+    finished = [t for t in s.trials if t.state == "complete"]
+    for figure in pairs.values():
+        x, y = (figure["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis"))
+        points, scale = figure["data"]
+        both = [t for t in finished if x in t.params and y in t.params]
+        assert len(points["x"]) == len(points["y"]) == len(points["hovertext"]) == len(both)
+        assert points["marker"]["symbol"].count("diamond") == (s.best in both)
+        assert scale["marker"]["colorbar"]["ticktext"][0].startswith("min. (2.")
+
+
+def test_the_best_and_the_default_stand_out_and_lie_on_top(tmp_path: Path, make_search) -> None:
     s = make_search(50, running=0)
-    figure = report(tmp_path, s).figures["parallel"]
-    names = [text.replace("<br>", "") for text in figure["layout"]["xaxis"]["ticktext"]]
-    assert sorted(names[:-1]) == sorted({name for t in s.trials for name in t.params})
-    default = next(t for t in figure["data"] if t["name"] == "paper's default")
-    assert default["y"][names.index("gate.hidden")] < 0 <= default["y"][names.index("k.start")] <= 1
-    best = next(t for t in figure["data"] if t["name"] == "best")
-    assert best["y"][-2] == 0  # the best score is at the bottom, lower is better
-
-
-def test_no_contour_is_made_up_where_no_trial_was(tmp_path: Path, make_search) -> None:
-    figures = report(tmp_path, make_search(80, running=0, budget=80)).figures
-    surfaces = [
-        t
-        for key, f in figures.items()
-        if key.startswith("pair-")
-        for t in f["data"]
-        if t["type"] == "contour"
-    ]
-    assert surfaces
-    for surface in surfaces:
-        values = [v for row in surface["z"] for v in row if v is not None]
-        assert 0 < len(values) <= 25 * 25
-        assert surface["zmin"] <= min(values)
-        assert max(values) <= surface["zmax"]
+    figures = report(tmp_path, s).figures
+    slices = {f["layout"]["xaxis"]["title"]["text"]: f["data"][0] for k, f in figures.items() if "slice" in k}
+    assert slices["k.start"]["marker"]["symbol"][-2:] == ["diamond-open", "diamond"]
+    assert slices["k.start"]["text"][-2:] == ["0", str(s.best.number)]
+    assert slices["k.start"]["marker"]["symbol"][:-2] == ["circle"] * (s.count("complete") - 2)
 
 
 NASTY = '<script>alert("x")</script><img src=http://e.vil/x>&"\''
@@ -317,6 +312,6 @@ def test_two_hundred_long_trials_are_reported_in_seconds(tmp_path: Path, make_se
 
 
 def test_a_page_that_cannot_be_written_says_where(tmp_path: Path, make_search) -> None:
-    (tmp_path / "report.partial").mkdir()
+    (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError, match=r"cannot write .*report\.html"):
         write_report(tmp_path, make_search(2))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
+from itertools import combinations
 
 import pytest
 
@@ -128,3 +131,27 @@ def test_the_chart_shows_finished_trials_and_marks_the_stopped(make_confirmed) -
     assert finished == sum(t.state == "complete" for t in s.searched)
     assert len(traces["stopped here (end not known)"]["x"]) == found.rungs[0].stopped
     assert f"after epoch {found.rungs[0].epoch}" in chart.caption
+
+
+@pytest.mark.parametrize("direction", ["min", "max"])
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_counts_and_order_are_those_of_plain_loops(made, direction: str, decimals: int) -> None:
+    rng = random.Random(decimals)
+    trials = []
+    for _ in range(80):
+        state = rng.choice(["complete", "pruned"])
+        length = 6 if state == "complete" else rng.choice([2, 4])
+        trials.append((state, [round(rng.gauss(5.0, 2.0), decimals) for _ in range(length)], {}))
+    s = made(*trials, direction=direction)
+    finished = [t for t in s.trials if t.state == "complete"]
+    best = (min if direction == "min" else max)(t.best_score for t in finished)
+    found = stopping(s)
+    for stop in found.stops:
+        no_better = [t for t in finished if not s.better(t.curve[stop.epoch - 1]["best_score"], stop.score)]
+        near = sum(abs(t.best_score - best) <= found.margin for t in no_better)
+        assert (stop.witnesses, stop.near_best) == (len(no_better), near)
+    for rung in found.rungs:
+        ends = [(t.curve[rung.epoch - 1]["best_score"], t.best_score) for t in finished]
+        pairs = [(a, b) for a, b in combinations(ends, 2) if a[0] != b[0] and a[1] != b[1]]
+        kept = sum(s.better(a[0], b[0]) == s.better(a[1], b[1]) for a, b in pairs)
+        assert math.isclose(rung.kept_order, kept / len(pairs), rel_tol=1e-12)

@@ -15,6 +15,7 @@ from pare_tune.report.hparams import Column, row
 from pare_tune.report.tensorboard import incumbents
 from pare_tune.tasks import get_task
 from pare_tune.train.patches import PATCHES, PatchRecord, _write
+from pare_tune.tune.snapshot import Snapshot
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -73,7 +74,8 @@ def test_epochs_are_added_as_they_come(tmp_path: Path, make_search, make_trial) 
 
 def test_resuming_writes_nothing_twice(tmp_path: Path, make_search) -> None:
     killed = TensorBoardWriter(tmp_path)
-    killed.update(make_search(12))  # and never closed
+    killed.update(make_search(12))
+    killed._owns.close()  # as the kernel ends the lock of a process that was killed; its files are never closed
     closed = {p: p.stat().st_mtime_ns for p in tmp_path.glob("tensorboard/trial-0003/events.*")}
     with TensorBoardWriter(tmp_path) as writer:
         later = make_search(14)
@@ -88,6 +90,41 @@ def test_resuming_writes_nothing_twice(tmp_path: Path, make_search) -> None:
     assert len(closed) == 1
     steps = [step for step, _ in points(tmp_path / "tensorboard/search", "best/mae_8")]
     assert steps == sorted(set(steps))
+
+
+def test_a_report_leaves_the_files_of_a_living_search_to_it(tmp_path: Path, make_search, make_trial) -> None:
+    def now(epoch: int) -> Snapshot:
+        return make_search(trials=(make_trial(0), make_trial(1, "running", epoch=epoch)))
+
+    def report(snapshot: Snapshot) -> None:
+        with TensorBoardWriter(tmp_path) as writer:
+            writer.update(snapshot)
+
+    search = TensorBoardWriter(tmp_path)
+    search.update(now(3))
+    report(now(5))
+    for epoch in (6, 9):
+        search.update(now(epoch))
+        assert len(points(tmp_path / "tensorboard/trial-0001", "schedule/k")) == epoch
+    search.close()
+    ended = make_search(trials=(make_trial(0), make_trial(1)))
+    report(ended)
+    for trial in ended.trials:
+        folder = tmp_path / f"tensorboard/trial-{trial.number:04d}"
+        assert points(folder, "validation/mae_8") == expected(trial, "score")
+        assert points(folder, "cost/epochs") == [(trial.number, trial.epoch)]
+    assert set(files(tmp_path).values()) == {1}
+
+
+def test_a_search_takes_over_from_a_report_that_came_first(tmp_path: Path, make_search, make_trial) -> None:
+    first, second = (make_search(trials=(make_trial(0, "running", epoch=epoch),)) for epoch in (2, 3))
+    report, search = TensorBoardWriter(tmp_path), TensorBoardWriter(tmp_path)
+    report.update(first)
+    search.update(first)
+    report.close()
+    search.update(second)
+    search.close()
+    assert points(tmp_path / "tensorboard/trial-0000", "schedule/k") == expected(second.trials[0], "k")
 
 
 def test_a_retry_starts_its_curve_anew(tmp_path: Path, make_search, make_trial) -> None:

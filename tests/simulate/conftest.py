@@ -45,13 +45,9 @@ def make_table(configurations: int = 40, *, failing: bool = False, noise: float 
         found.append(
             Configuration(
                 number=number,
-                epochs=EPOCHS,
                 settings=settings,
                 scores=tuple(scores[:length].tolist()),
-                train_losses=(0.5,) * length,
-                ks=(4,) * length,
                 seconds=(1.0,) * length,
-                wall_seconds=(2.0,) * length,
                 cause="diverged" if fails else None,
                 message="diverged: told so" if fails else None,
             )

@@ -115,7 +115,7 @@ def test_a_default_that_fails_at_once_and_constant_scores_are_compared_to_the_en
 ) -> None:
     failed, *others = table.configurations
     odd = [
-        replace(failed, scores=(), train_losses=(), ks=(), seconds=(), wall_seconds=(), cause="diverged"),
+        replace(failed, scores=(), seconds=(), cause="diverged"),
         *(replace(c, scores=(0.5,) * table.epochs) for c in others),
     ]
     write_table(replace(table, configurations=tuple(odd)), tmp_path / "wdbc.parquet")

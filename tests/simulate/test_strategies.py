@@ -18,6 +18,7 @@ from pare_tune.simulate.replay import Report, Run, Trace, replay
 from pare_tune.simulate.strategies import OptunaStrategy, Ours, RayAsha, keep_journals_in, make_strategy
 from pare_tune.simulate.surrogate import World
 from pare_tune.train.loop import EpochReport
+from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.study import Study
 
@@ -32,7 +33,9 @@ def essence(study: Study) -> list[Any]:
 def by_hand(world: World, journal: Path, seed: int) -> Study:
     """The product's search, one trial at a time, without a desk or a simulator."""
     config = SearchConfig.model_validate({"budget": f"{BUDGET}ep", "seed": seed, "confirm": 0})
-    study = Study(journal, world.space, config, epochs=world.epochs, direction="min", about={})
+    study = Study(
+        journal, world.space, config, epochs=world.epochs, facts=TaskFacts(task="wdbc", direction="min")
+    )
     blank = {f.name: math.nan for f in fields(EpochReport)}
     while study.num_epochs < BUDGET:
         ask = study.ask()

@@ -22,17 +22,15 @@ def write_records(folder: Path, count: int = 4, **changes: Any) -> Path:
             "task": "wdbc",
             "number": number,
             "version": "1",
-            "epochs": recording.epochs,
             "base": recording.space.base.to_dict(),
             "settings": recording.settings(number),
             "cause": None,
             "message": None,
             "curve": [
-                {"epoch": e, "score": 0.1 / e + number / 3, "best_score": 0.1 / e + number / 3,
-                 "train_loss": 1 / 3, "k": 60 - e, "seconds": 0.7, "cpu_seconds": 0.5}
-                for e in range(1, recording.epochs + 1)
+                {"epoch": e, "score": 0.1 / e + number / 3, "cpu_seconds": 0.5}
+                for e in range(1, recording.space.base.train.epochs + 1)
             ],
-        }  # fmt: skip
+        }
         if number == count - 1:
             record |= {"cause": "diverged", "message": "diverged: loss became nan", "curve": []}
         path = recording.path(folder, number)
@@ -51,7 +49,7 @@ def test_packed_records_come_back_to_the_last_bit(tmp_path: Path) -> None:
         assert found.settings == settings
         assert {k: type(v) for k, v in found.settings.items()} == {k: type(v) for k, v in settings.items()}
     assert table.configurations[1].scores == tuple(0.1 / e + 1 / 3 for e in range(1, table.epochs + 1))
-    assert table.configurations[1].ks[:2] == (59, 58)
+    assert table.configurations[1].seconds == (0.5,) * table.epochs
     assert table.configurations[3].cause == "diverged"
     assert [c.is_complete for c in table.configurations] == [True, True, True, False]
     assert (table.task, table.metric, table.direction, table.provenance) == (
@@ -66,25 +64,30 @@ def test_anyone_can_read_a_table(tmp_path: Path) -> None:
     _, path = pack(write_records(tmp_path), tmp_path)
     frame = pq.read_table(path).to_pandas()
     assert frame["k.start"][0] == pytest.approx(Recording.open("wdbc").space.base.k.start)
-    assert len(frame["score"][0]) == frame["epochs"][0]
+    assert len(frame["score"][0]) == len(frame["cpu_seconds"][0]) == 18
 
 
-def test_other_curricula_are_kept_apart(tmp_path: Path) -> None:
-    records = write_records(tmp_path)
-    short = Recording.open("wdbc", share=0.33)
-    record = json.loads((records / "0001.json").read_text())
-    path = short.path(tmp_path, 1)
-    path.parent.mkdir()
-    path.write_text(json.dumps({**record, "epochs": short.epochs, "curve": record["curve"][: short.epochs]}))
-    restarted = Recording.open("wdbc", share=0.33, restart=True)
-    other = restarted.path(tmp_path, 2)
-    other.parent.mkdir()
-    other.write_text(json.dumps({**record, "number": 2, "restart": restarted.restart}))
-    table, packed = pack(records, tmp_path)
-    assert len(table) == 4
-    assert [(c.number, c.epochs, c.is_complete) for c in table.short] == [(1, short.epochs, True)]
-    assert [(c.number, c.epochs, c.restart) for c in table.restarted] == [(2, table.epochs, short.epochs)]
-    assert read_table(packed) == table
+def test_tables_and_records_made_before_there_was_one_curriculum_only_are_read(tmp_path: Path) -> None:
+    """They hold trainings of other lengths and of two curricula, and columns that nobody read."""
+    import pyarrow as pa
+
+    records = write_records(tmp_path, epochs=18, restart=None)
+    (records / "restart-6").mkdir()
+    (records / "restart-6" / "0001.json").write_text("{}")
+    table, path = pack(records, tmp_path)
+    arrow = pq.read_table(path)
+    whole, count = arrow.num_rows, table.epochs
+    lists = pa.array([[1.0]] * 3 * whole, pa.list_(pa.float32()))
+    former = {
+        "epochs": pa.array([count] * whole + [6] * whole + [count] * whole, pa.int32()),
+        "restart": pa.array([None] * 2 * whole + [6] * whole, pa.int32()),
+        "train_loss": lists, "k": lists, "seconds": lists,
+    }  # fmt: skip
+    old = pa.concat_tables([arrow] * 3)
+    for name, values in former.items():
+        old = old.append_column(name, values)
+    pq.write_table(old.replace_schema_metadata(arrow.schema.metadata), tmp_path / "old.parquet")
+    assert read_table(tmp_path / "old.parquet") == table
 
 
 def test_records_around_different_defaults_are_not_mixed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pare_tune.errors import DataError
 from pare_tune.method.embed import stack_size
-from pare_tune.tasks.base import Modality
+from pare_tune.tasks.base import Dense, Modality, Point
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 
 
@@ -16,7 +16,7 @@ def found(shape: tuple[int | None, ...], kind: Any = "point", **changes: Any) ->
         "target": None, "modality": None, "channels": None, "normalise": "channel", "is_table": False,
         "is_images": False, **changes,
     }  # fmt: skip
-    return find_layout(shape, kind, **options)
+    return find_layout(shape, Dense if kind == "dense" else Point, **options)
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,10 @@ def save_objects(path: Path) -> None:
         ({"input": "not.npz:c", "target": "y.npy"}, "not.npz is not a whole .npz file"),
         ({"input": "x.txt", "target": "y.npy"}, "inputs are read from .npy"),
         ({"input": "t.csv", "target": "lable"}, "t.csv has no column 'lable'; its columns: a, text, y"),
-        ({"input": "t.csv", "target": "y"}, "input column 'text' must hold numbers, found 'u' in row 1"),
+        (
+            {"input": {"file": "t.csv", "id": "y", "columns": "text"}, "target": "y"},
+            "input column 'text' must hold numbers, found 'u' in row 1",
+        ),
         (
             {"input": {"file": "t.csv", "columns": ["a", "y"]}, "target": "y"},
             "column 'y' is among the inputs",

@@ -31,7 +31,7 @@ from pare_tune.train.predict import load_model, predict_array, prepare_inputs, t
 
 N = 60
 CPU = torch.device("cpu")
-ONE, TWO = Target(kind="values", names=("y",)), Target(kind="values", names=("a", "b"), spread=(2.0, 1e-3))
+ONE, TWO = Target(output=Numbers, names=("y",)), Target(output=Numbers, names=("a", "b"), spread=(2.0, 1e-3))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -219,7 +219,9 @@ def test_a_number_that_may_mark_a_missing_one_is_a_warning(tmp_path: Path) -> No
     ("text", "target", "message"),
     [
         ("a,y\n1,2.5\n2,\n3,4\n", "y", r"sample 1 has no target \(y\); leave such samples out"),
-        ("a,y\n1,2.5\n2,n/a\n3,4\n", "y", r"needs numbers, found 'n/a' \(sample 1, y\)"),
+        ("a,y\n1,2.5\n2,n/a\n3,4\n", "y", r"sample 1 has no target \(y\); leave such samples out"),
+        ("a,y\n1,2.5\n2,two\n3,4\n", "y", r"needs numbers, found 'two' \(sample 1, y\)"),
+        ("a,y\n1,\n2,\n3,\n", "y", "y is empty throughout; it cannot be the target"),
         ("a,y\n1,2.5\n2,3\n3,4\n", "t.csv", "inputs and target are one table; say which of its columns"),
         ("a,y\n1,2.5\n2,3\n3,4\n", {"columns": ["y", "y"]}, "each target column once, got y, y"),
     ],
@@ -384,7 +386,7 @@ def test_a_real_table_is_learned_better_than_its_mean(tmp_path: Path) -> None:
     assert metrics["test"] < 0.9 * of_the_mean
 
     model, shape, config = load_model(tmp_path / "final", CPU)
-    assert (shape.output_kind, shape.output_shape) == ("numbers", (1,))
+    assert shape.output == Numbers(1)
     assert [m.std.shape for m in model.modules() if isinstance(m, TargetScale)] == [(1,)]
     ready = prepare_inputs(tmp_path / "diabetes.csv", shape, config)
     found = ready.restore(predict_array(model, ready.x, batch_size=64, device=CPU))

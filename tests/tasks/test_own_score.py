@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.tasks.base import Dense, MultiLabel, Point
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.tasks.own.score import _FITTING, find_metric
 from pare_tune.tasks.own.spec import MetricSpec
 from pare_tune.tasks.own.target import Target
 
-CLASSES = Target(kind="classes", names=("a", "b", "c"))
-TWO = Target(kind="classes", names=("a", "b"))
-LABELS = Target(kind="labels", names=("a", "b"))
-MASK = Target(kind="mask", shape=(4, 4))
-NUMBERS = Target(kind="numbers", shape=(6,))
+CLASSES = Target(output=Point, names=("a", "b", "c"))
+TWO = Target(output=Point, names=("a", "b"))
+LABELS = Target(output=MultiLabel, names=("a", "b"))
+MASK = Target(output=Dense, levels=(0.0, 1.0), shape=(4, 4))
+NUMBERS = Target(output=Dense, shape=(6,))
 
 
 def named(name: str, **changes: Any) -> MetricSpec:
@@ -65,7 +66,7 @@ def test_masks_are_scored_by_overlap_without_their_padding() -> None:
     logits = torch.tensor([[2.0, 2.0, -2.0, -2.0], [2.0, -2.0, 2.0, 2.0]])
     y = torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
     ignore = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    target = Target(kind="mask", shape=(None,))
+    target = Target(output=Dense, levels=(0.0, 1.0), shape=(None,))
     theirs = find_metric(named("torchmetrics:BinaryJaccardIndex"), target)
     assert theirs.direction == "max"
     for batch, overlap in (({"y": y, "ignore": ignore}, 2 / 5), ({"y": y}, 2 / 7)):

@@ -18,9 +18,10 @@ from pare_tune.config import default_trial, validate
 from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.base import Dense, MultiLabel, Point, Task
 from pare_tune.tasks.load import TaskData, load_task, open_test
+from pare_tune.tasks.own import survey as survey_module
 from pare_tune.tasks.own.predict import prepare
 from pare_tune.tasks.own.spec import OwnData
-from pare_tune.tasks.own.survey import survey
+from pare_tune.tasks.own.survey import looked_at_once, survey
 from pare_tune.tasks.own.task import own_task
 
 N = 60
@@ -102,6 +103,32 @@ def test_the_same_data_are_read_once_until_a_file_changes(
     changed = survey(spec_of(tmp_path), tmp_path / "cache")
     assert changed.key != first.key
     assert changed.survey.layout.mean != first.survey.layout.mean
+
+
+def test_a_run_and_a_worker_look_at_the_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, x=series(), y=Y)
+    looks: list[OwnData] = []
+    look = survey_module._look_or_load
+    monkeypatch.setattr(
+        survey_module, "_look_or_load", lambda spec, cache: looks.append(spec) or look(spec, cache)
+    )
+
+    @looked_at_once()
+    def run() -> TaskData:
+        task_of(tmp_path)
+        with looked_at_once():  # a call of the API within a command
+            assert survey(spec_of(tmp_path), tmp_path / "cache") is survey(
+                spec_of(tmp_path), tmp_path / "cache"
+            )
+        return load_task(task_of(tmp_path), cache=tmp_path / "cache")
+
+    assert len(run().train) == 42
+    assert len(looks) == 1
+    assert len(run().train) == 42
+    assert len(looks) == 2, "the next run looks anew"
+    task_of(tmp_path)
+    task_of(tmp_path)
+    assert len(looks) == 4, "outside, every look is one"
 
 
 def test_a_changed_file_is_prepared_anew(tmp_path: Path) -> None:

@@ -197,6 +197,19 @@ def test_fields_are_stacked_and_subsampled_at_their_own_times(root: Path) -> Non
         assert record["x"].dtype == record["y"].dtype == np.float32
 
 
+def test_a_file_is_found_where_pdebenchs_own_download_lays_it(root: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    folder = data / "1D" / "Advection" / "Train"
+    folder.mkdir(parents=True)
+    shutil.copy(root / SERIES.file, folder)
+    here, below = (SERIES.read(place, 0)["test"] for place in (root, data))
+    for one, other in zip(here, below, strict=True):
+        np.testing.assert_array_equal(one["x"], other["x"])
+    shutil.copy(root / SERIES.file, folder.parent)
+    with pytest.raises(DataError, match=r"holds 2 files series\.hdf5: .*; give the folder of one"):
+        SERIES.read(data, 0)
+
+
 def test_a_single_target_has_no_axis_of_its_own_and_arrays_may_lack_time(root: Path) -> None:
     with h5py.File(root / MAPS.file) as file:
         nu, tensor = file["nu"][:, ::2, ::2], file["tensor"][:, 0, ::2, ::2]

@@ -21,7 +21,6 @@ from pare_tune.train import loop
 from pare_tune.train.batches import TargetDataset
 from pare_tune.train.checkpoint import LAST
 from pare_tune.train.loop import Context, EpochReport, evaluate
-from pare_tune.train.optim import learning_rate
 
 from .conftest import Toy
 
@@ -56,40 +55,6 @@ def test_k_falls_with_the_schedule_and_lambda_is_its_share(toy: Toy) -> None:
     n = 12
     assert [r.k for r in result.curve] == [round(0.957 * (1 - e / 3) * n) for e in range(3)]
     assert [r.lam for r in result.curve] == [r.k / n for r in result.curve]
-
-
-def test_a_restart_runs_a_whole_short_curriculum_and_then_a_whole_longer_one(toy: Toy) -> None:
-    whole = toy.changed(**{"train.epochs": 7, "k.kind": "random"})
-    restarted, short = whole.changed(**{"train.restart": 3}), whole.changed(**{"train.epochs": 3})
-    found, brief, one = restarted.run()[0].curve, short.run()[0].curve, whole.run()[0].curve
-
-    def essence(curve: tuple[EpochReport, ...]) -> list[dict[str, float]]:
-        return [{k: v for k, v in epoch.items() if k != "epochs"} for epoch in numbers(curve)]
-
-    assert essence(found[:3]) == essence(brief), "nothing tells it that more will come"
-    assert [r.k for r in found] != [r.k for r in one]
-    assert [r.k for r in found[3:6]] != [r.k for r in found[:3]], "a random k is drawn anew"
-    falling = restarted.changed(**{"k.kind": "linear"})
-    curve = falling.run()[0].curve
-    shares = [1 - e / 3 for e in range(3)] + [1 - e / 4 for e in range(4)]
-    assert [r.k for r in curve] == [round(0.957 * share * 12) for share in shares]
-    steps = math.ceil(22 / 8)
-    rates = [learning_rate((e + 1) * steps - 1, 3 * steps, falling.config.optimizer) for e in range(3)]
-    rates += [learning_rate((e + 1) * steps - 1, 4 * steps, falling.config.optimizer) for e in range(4)]
-    assert [r.lr for r in curve] == rates
-    assert {r.epochs for r in curve} == {7}
-
-
-def test_a_restart_begins_from_the_weights_it_left(toy: Toy, tmp_path: Path) -> None:
-    restarted = toy.changed(**{"train.restart": 2})
-    whole, model = restarted.run()
-    with pytest.raises(Killed):
-        restarted.run(folder=tmp_path, report=die)
-    resumed, again = restarted.run(folder=tmp_path)
-    assert numbers(resumed.curve) == numbers(whole.curve)
-    fresh, _ = toy.changed(**{"train.epochs": 1}).run()
-    assert resumed.curve[2].loss_target < fresh.curve[0].loss_target, "it has learned before"
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
 def test_an_interrupted_training_ends_as_an_undisturbed_one(toy: Toy, tmp_path: Path) -> None:

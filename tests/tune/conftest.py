@@ -15,7 +15,6 @@ from types import ModuleType
 import pytest
 
 from pare_tune.config import RunConfig
-from pare_tune.tune import run as run_module
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import snapshot
 from pare_tune.tune.snapshot import Snapshot
@@ -63,8 +62,8 @@ def without_ray(
     @contextmanager
     def patched() -> Iterator[None]:
         with monkeypatch.context() as patch:
-            for name, value in lone.STAND_INS.items():
-                patch.setattr(run_module, name, value)
+            for module, name, value in lone.STAND_INS:
+                patch.setattr(module, name, value)
             yield
 
     return patched

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,6 +30,8 @@ from pare_tune.errors import PareTuneError, TrialFailed
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.tune import run
+from pare_tune.tune import session as session_module
+from pare_tune.tune.session import Session
 from pare_tune.tune.trial import Job
 
 BUDGET, EPOCHS = 30, 6
@@ -41,7 +43,7 @@ class _Stopped(Exception):
     """The desk has heard enough of this trial."""
 
 
-class LoneSession(run._Session):
+class LoneSession(Session):
     """Runs one trial after the other in this process."""
 
     def _fit(self, job: Job) -> None:
@@ -77,12 +79,12 @@ def _no_cluster(*_: object, **__: object) -> Iterator[Any]:
     )
 
 
-STAND_INS: dict[str, Any] = {
-    "_Session": LoneSession,
-    "connect": _no_cluster,
-    "SearchMetrics": lambda *_: SimpleNamespace(update=lambda snapshot: None),
-}
-"""What takes Ray out of `pare_tune.tune.run`, by name."""
+STAND_INS: list[tuple[ModuleType, str, Any]] = [
+    (run, "Session", LoneSession),
+    (run, "connect", _no_cluster),
+    (session_module, "SearchMetrics", lambda *_: SimpleNamespace(update=lambda snapshot: None)),
+]
+"""What takes Ray out of a search: module, name, value."""
 
 
 def session(folder: Path, pause_s: float, seed: int) -> None:
@@ -143,8 +145,8 @@ def main() -> None:
         folder.mkdir(parents=True)
     nothing = Fingerprint(splits={}, files={}, backbone={}, packages={})
     # To look at data and weights takes longer than these sessions live.
-    for name, value in {**STAND_INS, "Fingerprint": SimpleNamespace(of=lambda *_: nothing)}.items():
-        setattr(run, name, value)
+    for module, name, value in [*STAND_INS, (run, "Fingerprint", SimpleNamespace(of=lambda *_: nothing))]:
+        setattr(module, name, value)
     log = kill_often(killed, kills, seed, torn="--torn" in sys.argv)
     for folder in (killed, whole):
         session(folder, 0.0, seed)

@@ -215,7 +215,7 @@ def test_two_trials_at_a_time_leave_the_means_beside_the_best(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with without_ray():
-        monkeypatch.setattr(run_module, "_Session", two_at_a_time(run_module._Session))
+        monkeypatch.setattr(run_module, "Session", two_at_a_time(run_module.Session))
         config = make_config("24", epochs=2, confirm=2, startup_trials=4, seed=seed)
         result = search(config, runner=partial(lucky, fakes.train))
         monkeypatch.undo()

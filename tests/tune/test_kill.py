@@ -27,9 +27,9 @@ from pare_tune.errors import RunBusy, StorageError
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.bridge import Desk
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.journal import repair
 from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
-from pare_tune.tune.study import repair
 
 HERE = Path(__file__).parent
 MakeConfig = Callable[..., RunConfig]
@@ -237,11 +237,11 @@ def fill_disk(
 def test_a_journal_line_that_did_not_fit_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pare_tune.tune import study
+    from pare_tune.tune import journal as journal_module
 
     journal = tmp_path / "study.journal"
     journal.write_bytes(b'{"op_code":0}\n')
-    backend = study._Journal(journal)
+    backend = journal_module._Journal(journal)
 
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -253,7 +253,7 @@ def test_a_journal_line_that_did_not_fit_leaves_no_trace(
     backend.append_logs([{"op_code": 6, "trial_id": 2}])
     assert list(backend.read_logs(1)) == [{"op_code": 6, "trial_id": 2}]
     repair(journal)
-    assert [log.get("trial_id") for log in study._Journal(journal).read_logs(0)] == [None, 2]
+    assert [log.get("trial_id") for log in journal_module._Journal(journal).read_logs(0)] == [None, 2]
 
 
 def test_a_restarted_machine_finds_what_the_old_one_left(

@@ -18,8 +18,10 @@ from pare_tune.config import (
 )
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.tasks import get_task
+from pare_tune.tune.available import available_sources
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.space import BoundSpace, Space, available_sources, open_space, spaces_folder
+from pare_tune.tune.snapshot import TaskFacts
+from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 from pare_tune.tune.study import Study
 
 TEXT = """
@@ -155,8 +157,8 @@ gate.noise:
 def test_the_space_as_searched_can_be_read_again(tmp_path: Path) -> None:
     bound = space(tmp_path)
     again = space(tmp_path, bound.to_yaml())
-    assert [(p.key, p.choices, dict(p.when)) for p in again.parameters] == [
-        (p.key, p.choices, dict(p.when)) for p in bound.parameters
+    assert [(p.key, p.extremes, dict(p.when)) for p in again.parameters] == [
+        (p.key, p.extremes, dict(p.when)) for p in bound.parameters
     ]
 
 
@@ -169,7 +171,9 @@ def test_a_study_learns_over_methods(tmp_path: Path) -> None:
     """Define-by-run through the real study: conditions hold for TPE's trials too, and it finds the better method."""
     bound = space(tmp_path)
     search = SearchConfig(startup_trials=8, pruning=False)
-    study = Study(tmp_path / "journal", bound, search, epochs=1, direction="min", about={})
+    study = Study(
+        tmp_path / "journal", bound, search, epochs=1, facts=TaskFacts(task="wdbc", direction="min")
+    )
     for _ in range(40):
         asked = study.ask()
         config = bound.config(asked.settings)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import optuna
 import pytest
 
+from pare_tune.config import SearchConfig
 from pare_tune.tune.pruner import RungPruner, rungs
 
 
@@ -21,6 +25,19 @@ def test_rungs_grow_by_the_reduction_and_stop_before_the_end(
     epochs: int, first_rung: float, reduction: int, expected: tuple[int, ...]
 ) -> None:
     assert rungs(epochs, first_rung, reduction) == expected
+
+
+def test_the_readme_says_after_which_epochs_trials_stop() -> None:
+    """The shipped rungs, which tests/benchmarks/RESULTS.md measured as 0.34 of the epochs and one of two."""
+    search = SearchConfig()
+    assert (search.first_rung, search.reduction) == (0.34, 2)
+    text = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    [said] = re.findall(r"A trial stops after 34 % of its epochs.*?\((.*?)\)", text)
+    table = {
+        int(end): (int(first), int(second))
+        for first, second, end in re.findall(r"(\d+) and (\d+) of (\d+)", said)
+    }
+    assert {epochs: rungs(epochs, search.first_rung, search.reduction) for epochs in (9, 18, 60)} == table
 
 
 def verdicts(scores: list[float], direction: str = "minimize", epochs: int = 9) -> list[bool]:

@@ -8,13 +8,15 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pare_tune.config import Budget, RunConfig, load_run, load_trial
 from pare_tune.errors import ClusterError, ConfigError, DataError, RunBusy, StorageError, StudyFailed
+from pare_tune.train.fingerprint import Fingerprint
+from pare_tune.tune import run as run_module
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
@@ -246,7 +248,12 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     assert (result.trials["state"] == "complete").sum() + len(failed) == 6
 
 
-def test_data_folders_are_absolute_for_the_workers(make_config: MakeConfig, fakes: ModuleType) -> None:
+def test_data_folders_are_absolute_for_the_workers(
+    make_config: MakeConfig, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no such release, which the fingerprint would be the first to tell.
+    nothing = Fingerprint(splits={}, files={}, backbone={}, packages={})
+    monkeypatch.setattr(run_module, "Fingerprint", SimpleNamespace(of=lambda *_: nothing))
     config = make_config("1", epochs=1)
     config = config.model_copy(update={"trial": config.trial.with_values({"data": "some/release"})})
     result = search(config, runner=fakes.train)

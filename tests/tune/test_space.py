@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import optuna
@@ -18,7 +20,9 @@ from pare_tune.errors import ConfigError
 from pare_tune.method.schedule import KSchedule
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import TASKS, get_task
-from pare_tune.tune.space import BoundSpace, Space, open_space, source_problem, spaces_folder
+from pare_tune.tune.available import source_problem
+from pare_tune.tune.sampler import RepeatableTPE
+from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 
 
 def base(**changes: object) -> TrialConfig:
@@ -61,7 +65,15 @@ def sample(
         ("gate.hidden:\n  int: [1.5, 3]", 1, "two whole numbers"),
         ("gate.kind:\n  choice: []", 1, "needs a list [a, b], got []"),
         ("gate.kind:\n  choice: fc", 1, "needs a list [a, b], got 'fc'"),
-        ("gate.kind:\n  choice: [fc, fc]", 1, "must differ"),
+        ("gate.kind:\n  choice: [fc, fc]", 1, "must differ, got ['fc', 'fc']"),
+        ("gate.kind:\n  choice: [fc, [mlp]]", 1, "must be numbers, words or true/false, got ['fc', ['mlp']]"),
+        ("gate.kind:\n  choice: [fc, mlp]\n  step: 1", 1, "goes with neither log, step, relative nor times"),
+        ("gate.hidden:\n  int: [8, 64]\n  step: 0.5", 1, "step of gate.hidden must be whole, got 0.5"),
+        ("gate.hidden:\n  int: [8, 64]\n  step: 8\n  log: true", 1, "goes with neither log nor relative"),
+        ("k.start:\n  float: [0, 1]\n  step: true", 1, "step of k.start must lie in (0, hi - lo], got True"),
+        ("gate.hidden:\n  int: [8, 64]\n  times: 3", 1, "searched earlier in the file, got 3"),
+        ("gate.hidden:\n  int: [8, 64]\n  times: k.start", 1, "goes with a float that is not relative"),
+        ("k.start:\n  float: [0, 1]\n  where: here", 1, "unknown key 'where'"),
         ("gate.kind:\n  choice: [fc]\n  log: true", 1, "goes with neither log"),
         ("k.start:\n  float: [0, 1]\n  log: true", 1, "log of k.start needs lo > 0, got 0"),
         ("k.start:\n  float: [0, 1]\n  log: yes please", 1, "log of k.start must be true or false"),
@@ -318,6 +330,28 @@ def test_shipped_spaces_have_a_reason_for_every_setting(path: Path) -> None:
             assert parameter.default == expected, (
                 f"{parameter.key}: the default documents the configuration's own"
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("wdbc", "1c5d320fb3d831d5"),
+        ("ninapro", "a4d5f4899c38098f"),
+        ("ecg", "233e9190213ad479"),
+        ("cosmic", "49e61290b80b8d8c"),
+        ("advection", "0dc246657d4608d9"),
+    ],
+)
+def test_the_same_seed_gives_the_same_suggestions_as_ever(name: str, digest: str) -> None:
+    task = get_task(name)
+    space = open_space(RunConfig(trial=default_trial(task, preset="embedded")), task)
+    study = optuna.create_study(sampler=RepeatableTPE(seed=3, startup_trials=3, priors=space.priors()))
+    suggested = []
+    for number in range(6):
+        trial = study.ask()
+        suggested.append([space.suggest(trial), trial.params])
+        study.tell(trial, (number - 3.0) ** 2)
+    assert hashlib.sha256(json.dumps(suggested).encode()).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("preset", ["embedded", "paper"])

@@ -12,12 +12,13 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.journal import load_study, repair
+from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.space import Space
-from pare_tune.tune.study import Study, load_study, repair
+from pare_tune.tune.study import Study
 
 EPOCHS = 4
-ABOUT = {"task": "wdbc", "direction": "min"}
+FACTS = TaskFacts(task="wdbc", direction="min")
 
 Open = Callable[..., Study]
 
@@ -28,7 +29,7 @@ def open_study(make_config: Callable[..., RunConfig]) -> Open:
         config = make_config(epochs=EPOCHS, **{"startup_trials": 3, **search})
         assert config.search.space is not None
         space = Space.load(config.search.space).bind(config.trial)
-        return Study(journal, space, config.search, epochs=EPOCHS, direction="min", about=ABOUT)
+        return Study(journal, space, config.search, epochs=EPOCHS, facts=FACTS)
 
     return open_one
 
@@ -86,25 +87,6 @@ def test_an_interrupted_search_equals_an_undisturbed_one_wherever_it_was_cut(
         again = open_study(journal)
         run_to(again, fakes, 8)
         assert essence(again) == expected, f"killed while writing line {cut + 1}: {lines[cut]!r}"
-
-
-@pytest.mark.parametrize(("first_rung", "restart"), [(0.5, 2), (1.0, None)])
-def test_all_but_the_default_restart_at_the_first_rung(
-    open_study: Open, fakes: ModuleType, tmp_path: Path, first_rung: float, restart: int | None
-) -> None:
-    study = open_study(tmp_path / "j", restart=True, first_rung=first_rung)
-    run_to(study, fakes, 8)
-    assert "train.restart" not in study.settings(0)
-    assert {study.settings(t).get("train.restart") for t in range(1, 8)} == {restart}
-    told = {}
-    while (again := study.ask_repeat(1)) is not None:
-        assert not isinstance(again, str)
-        told[study.views()[again.number].repeats] = again.settings.get("train.restart")
-        study.record(again.number, report(1, 1.0))
-        study.prune(again.number, "budget")
-    assert told.pop(0) is None
-    assert len(told) == 2
-    assert set(told.values()) == {restart}, "confirmed as they were found"
 
 
 def confirm(study: Study, fakes: ModuleType) -> None:

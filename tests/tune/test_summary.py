@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pare_tune.config import Budget, SearchConfig
-from pare_tune.tune.snapshot import TrialView
+from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.summary import make_snapshot, write_tables
 
-ABOUT = {
-    "task": "psicov", "metric": "mae", "unit": "Å", "direction": "min", "provenance": "sample",
-    "preset": "embedded", "backbone": "micro-swin",
-}  # fmt: skip
+FACTS = TaskFacts(
+    task="psicov", metric="mae", unit="Å", direction="min", provenance="sample",
+    preset="embedded", backbone="micro-swin",
+)  # fmt: skip
 
 
 def trial(number: int, state: Any, epochs_run: int, params: dict[str, Any] | None = None) -> TrialView:
@@ -34,17 +34,17 @@ def trial(number: int, state: Any, epochs_run: int, params: dict[str, Any] | Non
 
 def test_a_search_is_finished_when_its_budget_is_spent_and_nothing_runs() -> None:
     done = [trial(0, "complete", 9), trial(1, "failed", 0)]
-    snapshot = make_snapshot(Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), done, elapsed=10.0)
+    snapshot = make_snapshot(Path("r"), FACTS, SearchConfig(budget=Budget(amount=2)), done, elapsed=10.0)
     assert (snapshot.spent, snapshot.finished, snapshot.remaining_s) == (1.0, True, 0.0)
     running = [*done[:1], trial(1, "running", 1)]
-    snapshot = make_snapshot(Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0)
+    snapshot = make_snapshot(Path("r"), FACTS, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0)
     dead = make_snapshot(
-        Path("r"), ABOUT, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0, is_running=False
+        Path("r"), FACTS, SearchConfig(budget=Budget(amount=2)), running, elapsed=10.0, is_running=False
     )
     assert (dead.remaining_s, dead.finished, dead.is_running) == (None, False, False)
     assert (snapshot.spent, snapshot.finished) == (0.5, False)
     late = make_snapshot(
-        Path("r"), ABOUT, SearchConfig(budget=Budget(amount=5, unit="seconds")), running, elapsed=10.0
+        Path("r"), FACTS, SearchConfig(budget=Budget(amount=5, unit="seconds")), running, elapsed=10.0
     )
     assert (late.spent, late.finished) == (1.0, False)
 

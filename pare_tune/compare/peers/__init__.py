@@ -1,4 +1,4 @@
-"""The peers that a user would pick instead: one small adapter a file, behind one interface."""
+"""The peers that a user would pick instead: small adapters behind one interface."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from importlib import import_module
 
 from pare_tune.compare.peers.base import Peer
 
-_MODULES: Mapping[str, str] = {
-    "xgboost": "xgboost",
-    "lightgbm": "lightgbm",
-    "catboost": "catboost",
-    "tabpfn": "tabpfn",
-    "autogluon": "autogluon",
-    "hist-gradient-boosting": "hist_gradient_boosting",
-    "linear": "linear",
-    "fno": "fno",
-    "unet": "unet",
-    "minirocket": "minirocket",
-    "perceiver": "perceiver",
+_HOMES: Mapping[str, str] = {
+    "xgboost": "trees.XGBOOST",
+    "lightgbm": "trees.LIGHTGBM",
+    "catboost": "trees.CATBOOST",
+    "hist-gradient-boosting": "trees.HISTOGRAM",
+    "linear": "linear.LINEAR",
+    "fno": "grids.FNO",
+    "unet": "grids.UNET",
+    "minirocket": "minirocket.MINIROCKET",
+    "perceiver": "perceiver.PERCEIVER",
 }
-"""Method → module here, imported on first use; the libraries themselves only when a peer is fitted."""
+"""Method → its value in a module here, imported on first use; the libraries themselves only when a peer is fitted."""
 
 
 class _Registry(Mapping[str, Peer]):
     def __getitem__(self, name: str) -> Peer:
-        peer: Peer = import_module(f"{__name__}.{_MODULES[name]}").PEER
+        module, _, value = _HOMES[name].partition(".")
+        peer: Peer = getattr(import_module(f"{__name__}.{module}"), value)
         return peer
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_MODULES)
+        return iter(_HOMES)
 
     def __len__(self) -> int:
-        return len(_MODULES)
+        return len(_HOMES)
 
 
 PEERS: Mapping[str, Peer] = _Registry()

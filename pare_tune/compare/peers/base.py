@@ -131,11 +131,8 @@ class Peer:
     """One adapter."""
 
     name: str
-    title: str
-    """What it is and where it was published."""
     module: str
     """What must be importable."""
-    install: str = "pip install 'pare-tune[baselines]'"
     suits: Callable[[Task], str | None]
     """Why it cannot learn a task, as the end of a sentence; None if it can."""
     fit: Callable[[Problem, Settings, int], Fitted] = field(repr=False)
@@ -144,8 +141,6 @@ class Peer:
         default=_no_choices, repr=False
     )
     """Asks for settings; {} where there is nothing to choose. Trial 0 is always the library's defaults."""
-    check: Callable[[], object] = field(default=lambda: None, repr=False)
-    """Raises what it lacks beside its library."""
 
     @property
     def has_choices(self) -> bool:
@@ -157,14 +152,12 @@ class Peer:
 
         Raises:
             ConfigError: its library is not installed.
-            BackboneUnavailable: its weights are not on this machine.
         """
-        if importlib.util.find_spec(self.module.partition(".")[0]) is None:
+        if importlib.util.find_spec(self.module) is None:
             raise ConfigError(
-                f"method {self.name!r} needs the library {self.module}, which is not installed; {self.install}, or "
-                f"leave it out of --methods"
+                f"method {self.name!r} needs the library {self.module}, which is not installed; pip install "
+                f"'pare-tune[baselines]', or leave it out of --methods"
             )
-        self.check()
 
 
 def tables_of_classes(task: Task) -> str | None:
@@ -220,15 +213,15 @@ def flat(x: Array) -> Array:
 
 def varying(x: Array) -> npt.NDArray[np.bool_]:
     """Which features differ between samples (N, features)."""
-    found: npt.NDArray[np.bool_] = (x != x[:1]).any(axis=0)
-    return found if found.any() else np.ones_like(found)
+    differs: npt.NDArray[np.bool_] = (x != x[:1]).any(axis=0)
+    return differs if differs.any() else np.ones_like(differs)
 
 
 def logits_of(probabilities: Array, classes: Array, num_classes: int) -> npt.NDArray[np.float32]:
     """Log-probabilities (N, num_classes) of a classifier that knows only `classes`, its columns."""
-    found = np.full((len(probabilities), num_classes), _TINY)
-    found[:, classes] = np.maximum(np.asarray(probabilities, dtype=np.float64), _TINY)
-    logits: npt.NDArray[np.float32] = np.log(found).astype(np.float32)
+    all_classes = np.full((len(probabilities), num_classes), _TINY)
+    all_classes[:, classes] = np.maximum(np.asarray(probabilities, dtype=np.float64), _TINY)
+    logits: npt.NDArray[np.float32] = np.log(all_classes).astype(np.float32)
     return logits
 
 

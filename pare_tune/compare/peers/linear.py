@@ -72,16 +72,15 @@ def _ridge(problem: Problem, settings: Settings) -> Fitted:
     model.fit(x, target - mean)
 
     def predict(samples: Array) -> Array:
-        found = model.predict(scale.transform(flat(samples)[:, kept])).reshape(len(samples), -1) + mean
-        outputs: Array = found.reshape(len(samples), *shape).astype(np.float32)
+        rows = model.predict(scale.transform(flat(samples)[:, kept])).reshape(len(samples), -1) + mean
+        outputs: Array = rows.reshape(len(samples), *shape).astype(np.float32)
         return outputs
 
     return Fitted(predict)
 
 
-PEER = Peer(
+LINEAR = Peer(
     name="linear",
-    title="logistic or ridge regression of the flattened input (scikit-learn)",
     module="sklearn",
     suits=anything,
     suggest=_suggest,

@@ -71,9 +71,8 @@ def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     return Fitted(predict)
 
 
-PEER = Peer(
+MINIROCKET = Peer(
     name="minirocket",
-    title="MiniRocket and ridge regression (Dempster et al., 2021; aeon)",
     module="aeon",
     suits=series_of_classes,
     suggest=_suggest,

@@ -46,8 +46,8 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) → raw outputs (B, ...)."""
-        found: Tensor = self.out(self.network((x - self.mean) / self.std))
-        return found
+        outputs: Tensor = self.out(self.network((x - self.mean) / self.std))
+        return outputs
 
 
 def suggest_optimizer(trial: optuna.trial.BaseTrial) -> dict[str, Any]:

@@ -96,9 +96,8 @@ def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     )
 
 
-PEER = Peer(
+PERCEIVER = Peer(
     name="perceiver",
-    title="Perceiver IO, from scratch (Jaegle et al., 2022; transformers)",
     module="transformers",
     suits=anything,
     suggest=_suggest,

@@ -21,12 +21,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.compare.peers.base import Array, Examples, Fitted, Peer, Problem
 from pare_tune.errors import PareTuneError, TrialFailed
-from pare_tune.tune.study import repair
+from pare_tune.tune.journal import reopened, repair
 
 JOURNAL = "study.journal"
 _NAME = "peer"
-_STARTUP = 10
-"""Random trials before the model-based ones, as in our own search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +43,20 @@ class Found:
     """Over all trials, and over the repetition of the best one where a search was resumed after it."""
 
 
-def search_peer(peer: Peer, problem: Problem, folder: Path, *, budget: int, seed: int) -> Found:
+def search_peer(
+    peer: Peer, problem: Problem, folder: Path, *, budget: int, startup_trials: int, seed: int
+) -> Found:
     """Fit `peer` so often and keep the best by validation; trial 0 is the library's defaults.
 
     Args:
         folder: keeps the record; the caller owns it.
         budget: trials, those of earlier sessions included.
+        startup_trials: random ones before the model-based ones, trial 0 among them.
 
     Raises:
         TrialFailed: no trial gave a score.
     """
-    return _Search(peer, problem, folder, seed).run(budget)
+    return _Search(peer, problem, folder, startup_trials, seed).run(budget)
 
 
 def score_outputs(problem: Problem, examples: Examples, outputs: Array) -> float:
@@ -80,11 +81,12 @@ class _NoLock:
 
 
 class _Search:
-    def __init__(self, peer: Peer, problem: Problem, folder: Path, seed: int) -> None:
+    def __init__(self, peer: Peer, problem: Problem, folder: Path, startup_trials: int, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journal = folder / JOURNAL
         repair(journal)
         self._peer, self._problem, self._seed = peer, problem, seed
+        self._startup_trials = startup_trials
         self._metric = problem.data.task.metric
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=cast("Any", _NoLock()))),
@@ -126,8 +128,8 @@ class _Search:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         number = running[0].number if running else len(self._study.get_trials(deepcopy=False))
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self._study.sampler = TPESampler(seed=seed, n_startup_trials=_STARTUP)
-        return Trial(self._study, running[0]._trial_id) if running else self._study.ask()
+        self._study.sampler = TPESampler(seed=seed, n_startup_trials=self._startup_trials)
+        return reopened(self._study, number) if running else self._study.ask()
 
     def _one(self, trial: Trial) -> None:
         started = time.perf_counter()

@@ -7,7 +7,6 @@ const options = { displayModeBar: false, responsive: true };
 const DARK = {
   "#0072b2": "#4da9e6", "#56b4e9": "#a9d9f5", "#d55e00": "#ff8a3c", "#009e73": "#2fc79b",
   "#1b1f24": "#f0f3f6", "#3d4650": "#b9c2cb", "#e8ebee": "#2a3138", "#c5cbd1": "#4a545e", "#ffffff": "#171b20",
-  "rgba(255,255,255,0.72)": "rgba(23,27,32,0.72)",
 };
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Modality
+from pare_tune.tasks.base import Canvas, Dense, Modality, Output
+from pare_tune.tasks.columns import Token
 from pare_tune.tasks.own.samples import Array, Shape, said
-from pare_tune.tasks.own.spec import Channels, Kind, Normalise
+from pare_tune.tasks.own.spec import Channels, Normalise
 
 _FEW: Final = 4
 """An axis this many times shorter than the others is taken for channels."""
@@ -41,10 +42,14 @@ class Layout:
     mean: tuple[float, ...] = ()
     """Of each channel (of a table: of each column) over the training samples, for `normalise: channel`."""
     std: tuple[float, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    """Of a table that holds more than numbers: how each of its columns becomes a token, instead of mean and std."""
 
     @property
     def num_channels(self) -> int:
-        """C of the raw samples, without the mask of padding."""
+        """C of the samples, without the mask of padding."""
+        if self.tokens:
+            return max(token.num_slots for token in self.tokens)
         if self.channels == "none":
             return 1
         channels = self.shape[0 if self.channels == "first" else -1]
@@ -62,7 +67,9 @@ class Layout:
                 return np.moveaxis(block, -1, 1)
 
     def ready(self, x_C: Array, canvas: Canvas) -> Float32:
-        """One sample, channels first, as the embedder gets it."""
+        """One sample, channels first (of a table with `tokens`: encoded), as the embedder gets it."""
+        if self.tokens:
+            return np.asarray(x_C, dtype=np.float32)
         ready_C = self._normalised(x_C)
         if self.length is not None:
             return self._padded(ready_C, self.length)
@@ -98,6 +105,7 @@ class Layout:
         """From JSON."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
         fields["modality"] = Modality(fields["modality"])
+        fields["tokens"] = tuple(Token.from_dict(token) for token in fields.get("tokens", ()))
         return cls(**fields)
 
 
@@ -123,7 +131,7 @@ def resized_to(x_C: Float32, size: tuple[int, int], *, nearest: bool = False) ->
 
 def find_layout(
     shape: Shape,
-    kind: Kind,
+    output: type[Output],
     *,
     target: Shape | None,
     modality: Modality | None,
@@ -140,7 +148,7 @@ def find_layout(
     Raises:
         DataError: it can be several things, or none.
     """
-    chosen = modality or _modality(shape, kind, target, is_table, is_images)
+    chosen = modality or _modality(shape, output, target, is_table, is_images)
     wanted = 2 if chosen.is_grid else 1
     if chosen is Modality.TABLE and None in shape:
         raise DataError(f"rows of a table have one length, samples here have {said(shape)}")
@@ -166,13 +174,15 @@ def find_layout(
     return Layout(modality=chosen, shape=shape, channels=place, normalise=normalise)
 
 
-def _modality(shape: Shape, kind: Kind, target: Shape | None, is_table: bool, is_images: bool) -> Modality:
+def _modality(
+    shape: Shape, output: type[Output], target: Shape | None, is_table: bool, is_images: bool
+) -> Modality:
     series, grid = (
         (Modality.DENSE_1D, Modality.DENSE_2D)
-        if kind == "dense"
+        if output is Dense
         else (Modality.SEQUENCE_1D, Modality.GRID_2D)
     )
-    if is_table and kind != "dense":
+    if is_table and output is not Dense:
         return Modality.TABLE
     if is_images or len(shape) == 3:
         return grid

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.frames import is_table
 from pare_tune.data.images import find_images
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas
+from pare_tune.tasks.base import Canvas, Dense
 from pare_tune.tasks.own.arrays import open_array
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.layout import Float32, Layout, resized_to
 from pare_tune.tasks.own.samples import Array, Samples, Whole, said
 from pare_tune.tasks.own.spec import At, written_short
-from pare_tune.tasks.own.tables import Long, read_table, wide_samples
+from pare_tune.tasks.own.tables import Long, new_cells, numeric_samples, read_table
 from pare_tune.tasks.own.target import Target
 
 
@@ -44,7 +45,11 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
         DataError: they are missing, damaged, not finite, or not of the shape that was trained on.
     """
     layout, target = Layout.from_dict(raw["inputs"]), Target.from_dict(raw["target"])
-    samples = Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _open(inputs, raw["at"], layout)
+    if layout.tokens:
+        return _rows(inputs, layout)
+    samples = (
+        Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _read_new(inputs, raw["at"], layout)
+    )
     _require_shape(samples, layout, canvas)
     # Models of earlier versions do not say what they were trained on.
     trained_on = raw["at"].get("dtype", str(samples.dtype))
@@ -66,7 +71,20 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
     )
 
 
-def _open(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
+def _rows(inputs: Path | Array, layout: Layout) -> Prepared:
+    """Of a table that holds more than numbers: what training never saw counts as the rest, gaps as the mean."""
+    names = ", ".join(dict.fromkeys(token.name for token in layout.tokens))
+    if isinstance(inputs, np.ndarray) or not is_table(inputs):
+        raise DataError(f"this model was trained on a table; give a table with the columns {names}")
+    cells = new_cells(inputs, layout.tokens)
+    x_nCF = np.stack(list(cells.encoded(layout.tokens, np.arange(len(cells)))))
+    if not np.isfinite(x_nCF).all():
+        row = int(np.flatnonzero(~np.isfinite(x_nCF).all(axis=(1, 2)))[0])
+        raise DataError(f"{cells.where}: row {row + 1} holds infinity")
+    return Prepared(x_nCF, lambda outputs: outputs)
+
+
+def _read_new(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
     given = At.model_validate(written_short(str(path)))
     assert given.file is not None
     grey = layout.channels == "none"
@@ -81,7 +99,7 @@ def _open(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
     table = read_table(given.file)
     if at["id"] is not None:
         return Long.of(table, at["id"], at["time"]).series(at["columns"])
-    return wide_samples(table, at["columns"], grey=grey)
+    return numeric_samples(table, at["columns"], grey=grey)
 
 
 def _key(given: At, at: Mapping[str, Any]) -> str | None:
@@ -95,8 +113,8 @@ def _require_shape(samples: Samples, layout: Layout, canvas: Canvas) -> None:
     any_size = layout.length is not None or canvas is not None
     channels = {"none": None, "first": 0, "last": len(layout.shape) - 1}[layout.channels]
     fits = len(samples.shape) == len(layout.shape) and all(
-        wanted is None or found == wanted or (any_size and place != channels)
-        for place, (wanted, found) in enumerate(zip(layout.shape, samples.shape, strict=True))
+        wanted is None or given == wanted or (any_size and place != channels)
+        for place, (wanted, given) in enumerate(zip(layout.shape, samples.shape, strict=True))
     )
     if not fits or len(samples) == 0:
         raise DataError(
@@ -106,7 +124,7 @@ def _require_shape(samples: Samples, layout: Layout, canvas: Canvas) -> None:
 
 
 def _restored(outputs: Float32, places: Sequence[tuple[int, ...]], layout: Layout, target: Target) -> Float32:
-    if target.kind in ("classes", "labels", "values"):
+    if target.output is not Dense:
         return outputs
     if layout.modality.is_grid:
         sizes = {target.shape} if None not in target.shape else set(places)

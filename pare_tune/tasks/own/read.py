@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pare_tune.data.images import ImageFiles, find_images, is_image
+from pare_tune.data.frames import ROW_NUMBERS
+from pare_tune.data.images import ImageFiles, find_images
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Split
-from pare_tune.tasks.own.arrays import open_array, read_array
+from pare_tune.tasks.base import Dense, Point, Split
+from pare_tune.tasks.own.arrays import linked_files, open_array
 from pare_tune.tasks.own.images import class_of, open_images, pair_masks
-from pare_tune.tasks.own.samples import Array, Joined, Samples, Whole
-from pare_tune.tasks.own.spec import TABLES, At, OwnData, Part
-from pare_tune.tasks.own.tables import Long, Table, image_files, read_table, texts, wide_samples
+from pare_tune.tasks.own.inputs import Inputs, TableFiles, only_column, require_as_many, require_same
+from pare_tune.tasks.own.samples import Array, Joined, Samples
+from pare_tune.tasks.own.spec import HDF5, At, OwnData, Part
+from pare_tune.tasks.own.tables import (
+    Cells,
+    Table,
+    image_files,
+    names_images,
+    numeric_samples,
+    read_table,
+    wide_samples,
+)
 
 _SHOWN = 30
 _WORDS: Final[dict[str, Split]] = {
@@ -31,11 +40,11 @@ class Opened:
     """All samples of a task, in one order."""
 
     inputs: Samples
-    is_table: bool
-    """Rows of features, whose order means nothing."""
+    table: Table | None
+    """Where a sample is a row of features, whose order means nothing: their columns."""
     is_images: bool
     columns: tuple[str, ...]
-    """Of the inputs, where they come from a table."""
+    """Of the inputs, where they come from a table; of dates one a part."""
     labels: Array | None
     """(n,), (n, labels) or (n, numbers), as they stand in the file; None for dense targets."""
     label_names: tuple[str, ...]
@@ -46,6 +55,11 @@ class Opened:
     split: list[Split | None] | None
     """What column or files say; None where nothing does, an entry None where val is to be cut from train."""
 
+    @property
+    def is_table(self) -> bool:
+        """Whether a sample is a row of features."""
+        return self.table is not None
+
 
 def open_data(spec: OwnData) -> Opened:
     """Open every file of `spec`; headers and tables are read, arrays are not.
@@ -53,7 +67,7 @@ def open_data(spec: OwnData) -> Opened:
     Raises:
         DataError: a file, key, column or image is missing or damaged, or inputs and targets differ in number.
     """
-    files = _Files()
+    files = TableFiles()
     parts = [(split, _open_part(spec, part, files)) for split, part in spec.parts()]
     if len(parts) == 1:
         return parts[0][1]
@@ -68,6 +82,8 @@ def files_of(spec: OwnData) -> Iterator[Path]:
             if at is None or at.file is None:
                 continue
             yield from find_images(at.file).paths if at.file.is_dir() else [at.file]
+            if at.file.suffix.lower() in HDF5 and at.file.is_file():
+                yield from linked_files(at)
             if at.is_table and at.file.is_file():
                 yield from _listed_images(at.file, at.columns)
 
@@ -75,35 +91,23 @@ def files_of(spec: OwnData) -> Iterator[Path]:
 def _listed_images(path: Path, columns: Sequence[str] | None) -> Iterator[Path]:
     """The images that a table names; one that names none may be large, and is not read for that."""
     first = read_table(path, rows=1).frame
-    names = [n for n in columns or first.columns if n in first.columns and is_image(first[n].iloc[0])]
+    names = [n for n in columns or first.columns if n in first.columns and names_images(first[n])]
     if names:
         table = read_table(path)
         for name in names:
             yield from image_files(table, name)
 
 
-class _Files:
-    """Tables of one task, each read once."""
-
-    def __init__(self) -> None:
-        self._tables: dict[Path, Table] = {}
-
-    def table(self, path: Path) -> Table:
-        if path not in self._tables:
-            self._tables[path] = read_table(path)
-        return self._tables[path]
-
-
-def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
-    source = _Inputs(spec, part, files)
+def _open_part(spec: OwnData, part: Part, files: TableFiles) -> Opened:
+    source = Inputs(spec, part, files)
     labels, names, dense, are_masks = _targets(spec, part, source)
     group, column = part.group, spec.split.column
     inputs = source.samples
     return Opened(
         inputs=inputs,
-        is_table=source.is_features,
+        table=source.features,
         is_images=source.is_images,
-        columns=source.columns,
+        columns=_titles(inputs, source.columns),
         labels=labels,
         label_names=names,
         dense=dense,
@@ -113,6 +117,24 @@ def _open_part(spec: OwnData, part: Part, files: _Files) -> Opened:
         if column is None
         else [_split(v, column, i) for i, v in enumerate(source.per_sample(column, "split"))],
     )
+
+
+def _titles(inputs: Samples, columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(c.title for c in inputs.columns) if isinstance(inputs, Cells) else tuple(columns)
+
+
+def _stacked(tables: Sequence[Table]) -> Table:
+    """One below the other: what a column holds is seen from all of its rows."""
+    import pandas as pd
+
+    first = tables[0]
+    for table in tables[1:]:
+        if differ := set(first.frame.columns) ^ set(table.frame.columns):
+            raise DataError(
+                f"inputs of all splits have the same columns, {sorted(differ)[0]!r} is only in one of {first.path} and "
+                f"{table.path}; name them, as input: {{file: FILE, columns: [A, B]}}"
+            )
+    return Table(first.path, pd.concat([t.frame for t in tables], ignore_index=True))
 
 
 def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
@@ -135,11 +157,16 @@ def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
             f"{' and '.join(', '.join(p.label_names) for p in parts)}; name them, as target: {{file: FILE, columns: "
             f"[A, B]}}"
         )
+    tables = [p.table for p in parts if p.table is not None]
+    table = _stacked(tables) if len(tables) == len(parts) else None
+    inputs = (
+        Joined([p.inputs for p in parts]) if table is None else wide_samples(table, [*table.frame.columns])
+    )
     return Opened(
-        inputs=Joined([p.inputs for p in parts]),
-        is_table=first.is_table,
+        inputs=inputs,
+        table=table,
         is_images=first.is_images,
-        columns=first.columns,
+        columns=first.columns if table is None else _titles(inputs, [*table.frame.columns]),
         labels=np.concatenate(labels) if labels else None,
         label_names=first.label_names,
         dense=Joined(dense) if dense else None,
@@ -149,204 +176,58 @@ def _joined(splits: Sequence[Split], parts: Sequence[Opened]) -> Opened:
     )
 
 
-class _Inputs:
-    """The inputs of one part, and what else their file says of each sample."""
-
-    def __init__(self, spec: OwnData, part: Part, files: _Files) -> None:
-        self._at, self._files = part.input, files
-        assert part.input.file is not None
-        self.path = part.input.file
-        if not self.path.exists():
-            raise DataError(f"no file or folder {self.path}")
-        others = (part.target, part.group, spec.split.column)
-        self._served = frozenset(
-            name
-            for at in others
-            if at is not None and at.file in (None, self.path)
-            for name in (*(at.columns or ()), *([at.id] if at.id else []))
-        )
-        if self._at.id is not None and not self._at.is_table:
-            raise DataError(f"{self.path}: id goes with a table ({', '.join(TABLES)})")
-
-    @cached_property
-    def table(self) -> Table | None:
-        return self._files.table(self.path) if self._at.is_table else None
-
-    @cached_property
-    def long(self) -> Long | None:
-        """The rows of each sample, where a row is a time step."""
-        if self.table is None or self._at.id is None:
-            return None
-        return Long.of(self.table, self._at.id, self._at.time)
-
-    @cached_property
-    def images(self) -> ImageFiles | None:
-        return find_images(self.path) if self.path.is_dir() else None
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Of the inputs, where they come from a table."""
-        if self.table is None:
-            return ()
-        served = set(self._served)
-        if self._at.columns is None:
-            served |= {c for c in (self._at.id, self._at.time) if c is not None}
-        return tuple(self.table.features(self._at, frozenset(served)))
-
-    @cached_property
-    def samples(self) -> Samples:
-        if self.long is not None:
-            return self.long.series(self.columns)
-        if self.table is not None:
-            return wide_samples(self.table, self.columns)
-        if self.images is not None:
-            return open_images(self.images, str(self.path))
-        return open_array(self._at, "inputs")
-
-    @property
-    def is_images(self) -> bool:
-        names = self.samples.names
-        return self.images is not None or (
-            self.table is not None and names is not None and is_image(names[0])
-        )
-
-    @property
-    def is_features(self) -> bool:
-        return self.table is not None and isinstance(self.samples, Whole)
-
-    def per_sample(self, at: At, role: str) -> Sequence[Any]:
-        """One value a sample: of a column of the inputs' table, or of a file of its own."""
-        if at.file is None or (at.file == self.path and at.is_table):
-            return self._own_column(at, role)
-        if at.is_table:
-            table = self._files.table(at.file)
-            return self._aligned(table, at, _only_column(table, at, role), role)
-        values = read_array(at, role)
-        if values.ndim != 1:
-            raise DataError(f"{at.file}: {role} is one value a sample, found shape {values.shape}")
-        return self._counted(values.tolist(), str(at), role)
-
-    def each_column(self, at: At, role: str) -> list[Sequence[Any]]:
-        """Several columns, as `per_sample`."""
-        return [
-            self.per_sample(at.model_copy(update={"columns": (name,)}), role) for name in at.columns or ()
-        ]
-
-    def _own_column(self, at: At, role: str) -> Sequence[Any]:
-        if self.table is None or at.columns is None:
-            raise DataError(f"{self.path} is no table, so {role} needs a file of its own, not {at.columns}")
-        if self.long is not None:
-            return _filled(self.long.constant(at.columns[0]), at, role)
-        return _filled(self.table.column(at.columns[0]).tolist(), at, role)
-
-    def _aligned(self, table: Table, at: At, name: str, role: str) -> Sequence[Any]:
-        values = _filled(table.column(name).tolist(), at, role)
-        names = self.long.ids if self.long is not None else self.samples.names
-        if at.id is None:
-            if self.long is not None:
-                raise DataError(
-                    f"{table.path}: say which column holds the samples' id, as {role}: {{id: COLUMN}}"
-                )
-            return self._counted(values, str(at), role)
-        if names is None:
-            raise DataError(
-                f"{self.path}: its samples have no names, so the rows of {table.path} cannot go by {at.id}"
-            )
-        keys = texts(table, at.id)
-        found = dict(zip(keys, values, strict=True))
-        if len(found) < len(keys):
-            raise DataError(
-                f"{table.path}: {at.id} {next(k for k in keys if keys.count(k) > 1)} is there twice"
-            )
-        missing = [n for n in names if n not in found]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(names)} samples have no {role} in {table.path}; the first is {missing[0]}"
-            )
-        extra = found.keys() - set(names)
-        if extra:
-            raise DataError(
-                f"{table.path} names {len(extra)} samples that {self.path} lacks; one is {min(extra)}"
-            )
-        return [found[n] for n in names]
-
-    def _counted(self, values: Sequence[Any], where: str, role: str) -> Sequence[Any]:
-        require_as_many(len(self.samples), len(values), self.samples.where, where, role)
-        return values
-
-
-def require_as_many(inputs: int, others: int, where: str, other: str, role: str) -> None:
-    """Raise DataError unless there is one of `others` for each input."""
-    if inputs != others:
-        raise DataError(
-            f"{where} holds {inputs:,} samples and {other} {others:,} {role}s; each sample needs one"
-        )
-
-
 def _targets(
-    spec: OwnData, part: Part, source: _Inputs
+    spec: OwnData, part: Part, source: Inputs
 ) -> tuple[Array | None, tuple[str, ...], Samples | None, bool]:
     """(labels, names of label columns, dense targets, whether those are images)."""
     at = part.target
     if at is None:
-        if source.images is None or spec.kind != "point":
+        if source.images is None or spec.output is not Point:
             raise DataError(f"target is missing: what to learn of the samples in {source.path}")
         return np.array(class_of(source.path, source.images)), (), None, False
-    if spec.kind == "dense":
+    if spec.output is Dense:
         dense, are_masks = _dense_target(at, source)
-        require_as_many(len(source.samples), len(dense), source.samples.where, dense.where, "target")
+        require_as_many(source.samples, len(dense), dense.where, "target")
+        require_same(source.samples, dense.matched, dense.where, "target")
         return None, (), dense, are_masks
     if at.is_table or at.file is None:
         columns = _label_columns(spec, at, source)
         values = [_as_labels(v) for v in source.each_column(columns, "target")]
-        if spec.kind == "point" and len(values) > 1:
+        if spec.output is Point and len(values) > 1:
             raise DataError(f"kind point has one target column, got {', '.join(columns.columns or ())}")
-        if spec.kind == "point":
+        if spec.output is Point:
             return values[0], (), None, False
         return np.stack(values, axis=1), columns.columns or (), None, False
-    labels = read_array(at, "target")
-    if labels.ndim == 2 and labels.shape[1] == 1 and spec.kind == "point":
+    labels = source.labels(at, "target")
+    if labels.ndim == 2 and labels.shape[1] == 1 and spec.output is Point:
         labels = labels[:, 0]
-    require_as_many(len(source.samples), len(labels), source.samples.where, str(at), "target")
     return labels, (), None, False
 
 
-def _label_columns(spec: OwnData, at: At, source: _Inputs) -> At:
+def _label_columns(spec: OwnData, at: At, source: Inputs) -> At:
     if at.columns is not None or at.file is None:
         return at
-    table = source._files.table(at.file)
-    if spec.kind == "point":
-        return at.model_copy(update={"columns": (_only_column(table, at, "target"),)})
+    table, at = source.beside(at)
+    if spec.output is Point:
+        return at.model_copy(update={"columns": (only_column(table, at, "target"),)})
     if at.file == source.path:
         raise DataError(
             f"{at.file}: inputs and target are one table; say which of its columns are the target, as target: "
             f"{{columns: [A, B]}}"
         )
     # Row numbers, which `DataFrame.to_csv` writes unasked, are no target.
-    kept = (str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0"))
+    kept = (name for name in table.frame.columns if name not in (at.id, ROW_NUMBERS))
     return at.model_copy(update={"columns": tuple(kept)})
 
 
-def _only_column(table: Table, at: At, role: str) -> str:
-    if at.columns is not None and len(at.columns) == 1:
-        return at.columns[0]
-    names = [str(c) for c in table.frame.columns if str(c) not in (at.id, "Unnamed: 0")]
-    if at.columns is None and len(names) == 1:
-        return names[0]
-    raise DataError(
-        f"{table.path} has the columns {', '.join(names[:_SHOWN])}; say which one is the {role}: "
-        f"{role}: {{file: {table.path.name}, columns: NAME}}"
-    )
-
-
-def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
+def _dense_target(at: At, source: Inputs) -> tuple[Samples, bool]:
     if at.file is not None and at.file.is_dir():
         names = [] if source.images is None else source.images.names
         masks = pair_masks(at.file, names, str(source.path))
         return open_images(masks, str(at.file), are_masks=True), True
     if at.file is not None and not at.is_table:
         return open_array(at, "target"), False
-    table = source.table if at.file in (None, source.path) else source._files.table(at.file)
+    table = source.table if at.file in (None, source.path) else source.files.table(at.file)
     if table is None:
         raise DataError(f"{source.path} is no table, so the target needs a file of its own, not {at.columns}")
     names = table.features(at, frozenset() if at.id is None else frozenset({at.id}))
@@ -354,19 +235,11 @@ def _dense_target(at: At, source: _Inputs) -> tuple[Samples, bool]:
         return source.long.series(names), False
     if source.long is not None:
         raise DataError("series of one row a time step have a dense target in a column of the same table")
-    if len(names) == 1 and is_image(table.column(names[0]).iloc[0]):
+    if len(names) == 1 and names_images(table.column(names[0])):
         paths = image_files(table, names[0])
         files = ImageFiles(paths, [p.name for p in paths])
         return open_images(files, str(table.path), are_masks=True), True
-    return wide_samples(table, names), False
-
-
-def _filled(values: Sequence[Any], at: At, role: str) -> Sequence[Any]:
-    """Raise DataError where a value is missing."""
-    empty = next((i for i, v in enumerate(values) if v is None or v != v), None)
-    if empty is not None:
-        raise DataError(f"sample {empty} has no {role} ({at}); leave such samples out")
-    return values
+    return numeric_samples(table, names), False
 
 
 def _as_labels(values: Sequence[Any]) -> Array:

@@ -34,6 +34,7 @@ class Samples(ABC):
         names: one a sample, where the file gives them names.
         scale: of images, what their numbers count; samples of several scales are not read together.
         notes: what was passed over or left out, for people.
+        matched: what the pattern of a key (`*/x`) stood for, one a sample, where samples are arrays of their own.
     """
 
     where: str
@@ -42,6 +43,7 @@ class Samples(ABC):
     names: Sequence[str] | None = None
     scale: str = ""
     notes: tuple[str, ...] = ()
+    matched: tuple[str, ...] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -102,26 +104,29 @@ class Shapes:
 class Each(Samples):
     """Samples that are read one by one and may differ in size."""
 
-    def __init__(self, get: Callable[[int], Array], known: Shapes, where: str) -> None:
+    def __init__(self, get: Callable[[int], Array], described: Shapes, where: str) -> None:
         """Raises DataError where samples differ in their number of axes, or there is none."""
-        if not known.shapes:
+        if not described.shapes:
             raise DataError(f"{where} holds no sample")
-        self._get, self.where, self.names = get, where, known.names
-        empty = next((name for name, s in zip(known.names, known.shapes, strict=True) if 0 in s), None)
+        self._get, self.where, self.names = get, where, described.names
+        empty = next(
+            (name for name, s in zip(described.names, described.shapes, strict=True) if 0 in s), None
+        )
         if empty is not None:
             raise DataError(f"{where}: sample {empty} is empty; leave it out")
-        axes = {len(shape) for shape in known.shapes}
+        axes = {len(shape) for shape in described.shapes}
         if len(axes) > 1:
-            one = next(i for i, s in enumerate(known.shapes) if len(s) != len(known.shapes[0]))
+            one = next(i for i, s in enumerate(described.shapes) if len(s) != len(described.shapes[0]))
             raise DataError(
-                f"{where}: samples have one number of axes, found {known.shapes[0]} in {known.names[0]} and "
-                f"{known.shapes[one]} in {known.names[one]}"
+                f"{where}: samples have one number of axes, found {described.shapes[0]} in {described.names[0]} and "
+                f"{described.shapes[one]} in {described.names[one]}"
             )
         self.shape = tuple(
-            sizes.pop() if len(sizes := set(axis)) == 1 else None for axis in zip(*known.shapes, strict=True)
+            sizes.pop() if len(sizes := set(axis)) == 1 else None
+            for axis in zip(*described.shapes, strict=True)
         )
-        self.dtype = number_type(np.result_type(*set(known.dtypes)), where)
-        self._count = len(known.shapes)
+        self.dtype = number_type(np.result_type(*set(described.dtypes)), where)
+        self._count = len(described.shapes)
 
     def __len__(self) -> int:
         return self._count
@@ -133,8 +138,8 @@ class Each(Samples):
 
 def listed(series: Sequence[Array], names: Sequence[str], where: str) -> Each:
     """Arrays that are in memory, one a sample."""
-    known = Shapes([s.shape for s in series], [s.dtype for s in series], names)
-    return Each(series.__getitem__, known, where)
+    described = Shapes([s.shape for s in series], [s.dtype for s in series], names)
+    return Each(series.__getitem__, described, where)
 
 
 class Joined(Samples):

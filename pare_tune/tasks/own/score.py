@@ -11,27 +11,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.tasks.base import Batch, Metric
+from pare_tune.tasks.base import Batch, Dense, Metric, MultiLabel, Numbers, Output, Point
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.tasks.own.spec import MetricSpec
-from pare_tune.tasks.own.target import IGNORE, Target, TargetKind
+from pare_tune.tasks.own.target import IGNORE, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX: Final = "torchmetrics:"
 
-_FITTING: Final[Mapping[TargetKind, tuple[str, ...]]] = {
-    "classes": ("error_rate", "macro_f1_error", "auroc_error"),
-    "labels": ("multilabel_auroc_error", "multilabel_map_error"),
-    "mask": ("jaccard_error",),
-    "values": ("rmse", "scaled_rmse"),
-    "numbers": ("rmse", "nrmse", "relative_l2"),
+_OF_MASKS: Final = ("jaccard_error",)
+_FITTING: Final[Mapping[type[Output], tuple[str, ...]]] = {
+    Point: ("error_rate", "macro_f1_error", "auroc_error"),
+    MultiLabel: ("multilabel_auroc_error", "multilabel_map_error"),
+    Numbers: ("rmse", "scaled_rmse"),
+    Dense: ("rmse", "nrmse", "relative_l2"),
 }
 """The default first. nrmse and relative_l2 divide each sample's error by the size of its own target, which says little
 of single numbers, whose zero is often arbitrary; scaled_rmse divides by the spread of all."""
 
-_TASK: Final[Mapping[TargetKind, str]] = {"classes": "multiclass", "labels": "multilabel", "mask": "binary"}
 _MODULES: Final = ("torchmetrics", "torchmetrics.classification", "torchmetrics.regression")
 _TRIED: Final = 4
 _CHUNK: Final = 1 << 22
@@ -45,14 +44,14 @@ def jaccard_error(prediction: Tensor, batch: Batch) -> float:
     """
     import torch
 
-    found, truth = prediction > 0, batch["y"].to(prediction.device) > 0.5
+    predicted, truth = prediction > 0, batch["y"].to(prediction.device) > 0.5
     if IGNORE in batch:
         keep = batch[IGNORE].to(prediction.device) == 0
-        found, truth = found & keep, truth & keep
-    union = int((found | truth).sum())
+        predicted, truth = predicted & keep, truth & keep
+    union = int((predicted | truth).sum())
     if union == 0 or not bool(torch.isfinite(prediction).all()):
         return math.nan
-    return 1.0 - int((found & truth).sum()) / union
+    return 1.0 - int((predicted & truth).sum()) / union
 
 
 JACCARD_ERROR: Final = Metric(
@@ -110,23 +109,23 @@ def find_metric(spec: MetricSpec | None, target: Target, *, fewest: int = _TRIED
         UnknownName: there is none of that name.
         ConfigError: it does not fit the targets, lacks a direction, has no such option, or gives no single number.
     """
-    fitting = _FITTING[target.kind]
-    several = target.kind == "values" and len(target.names) > 1
+    fitting = _FITTING[target.output] if target.levels is None else _OF_MASKS
+    several = target.output is Numbers and len(target.names) > 1
     spec = spec or MetricSpec(name=fitting[1 if several else 0])
     if spec.name.startswith(PREFIX):
         return _from_torchmetrics(spec, target, fewest)
-    known = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
-    if spec.name not in (*known, *fitting):
-        raise UnknownName("metric", spec.name, [*known, *fitting, f"{PREFIX}ClassName"])
+    ours = {**METRICS, JACCARD_ERROR.name: JACCARD_ERROR}
+    if spec.name not in (*ours, *fitting):
+        raise UnknownName("metric", spec.name, [*ours, *fitting, f"{PREFIX}ClassName"])
     if spec.name not in fitting:
         raise ConfigError(
-            f"metric {spec.name} does not score {target.kind}; those that do: "
+            f"metric {spec.name} does not score {target.word}; those that do: "
             f"{', '.join((*fitting, f'{PREFIX}ClassName'))}"
         )
-    metric = _of_values(spec, target) if target.kind == "values" else known[spec.name]
+    metric = _of_values(spec, target) if target.output is Numbers else ours[spec.name]
     if spec.options or spec.direction is not None:
         raise ConfigError(f"metric {spec.name} has no options and its own direction ({metric.direction})")
-    if target.kind != "numbers":
+    if target.output is not Dense or target.levels is not None:
         return metric
     return Metric(
         name=metric.name, direction=metric.direction, unit=metric.unit, citation=metric.citation,
@@ -158,7 +157,8 @@ class _TorchMetric:
 
     name: str
     options: tuple[tuple[str, Any], ...]
-    kind: TargetKind
+    output: type[Output]
+    is_mask: bool
     binary: bool
     """Two classes, scored by the probability of the second."""
 
@@ -176,7 +176,7 @@ class _TorchMetric:
             for start in range(0, len(values), step):
                 metric.update(values[start : start + step], truth[start : start + step])
             score = metric.compute()
-        if self.kind == "values" and isinstance(score, torch.Tensor) and score.shape == truth.shape[1:]:
+        if self.output is Numbers and isinstance(score, torch.Tensor) and score.shape == truth.shape[1:]:
             score = score.mean()  # one score a value: all count alike
         if not isinstance(score, torch.Tensor) or score.numel() != 1:
             raise ConfigError(
@@ -186,28 +186,28 @@ class _TorchMetric:
 
     def _pairs(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         truth = batch["y"].to(prediction.device)
-        match self.kind:
-            case "classes":
-                probabilities = prediction.softmax(dim=-1)
-                return (probabilities[:, 1] if self.binary else probabilities), truth
-            case "labels":
-                return prediction.sigmoid(), truth.long()
-            case "values":
-                return (prediction[:, 0], truth[:, 0]) if truth.shape[1] == 1 else (prediction, truth)
-            case _:
-                keep = batch[IGNORE].to(prediction.device) == 0 if IGNORE in batch else slice(None)
-                values, truth = prediction[keep].flatten(), truth[keep].flatten()
-                return (values.sigmoid(), truth.long()) if self.kind == "mask" else (values, truth)
+        if self.output is Point:
+            probabilities = prediction.softmax(dim=-1)
+            return (probabilities[:, 1] if self.binary else probabilities), truth
+        if self.output is MultiLabel:
+            return prediction.sigmoid(), truth.long()
+        if self.output is Numbers:
+            return (prediction[:, 0], truth[:, 0]) if truth.shape[1] == 1 else (prediction, truth)
+        keep = batch[IGNORE].to(prediction.device) == 0 if IGNORE in batch else slice(None)
+        values, truth = prediction[keep].flatten(), truth[keep].flatten()
+        return (values.sigmoid(), truth.long()) if self.is_mask else (values, truth)
 
 
 def _from_torchmetrics(spec: MetricSpec, target: Target, fewest: int) -> Metric:
     name = spec.name.removeprefix(PREFIX)
     kind = _find_class(name)
     options = {**_implied(kind, name, target), **spec.options}
-    binary = target.kind == "classes" and (name.startswith("Binary") or options.get("task") == "binary")
+    binary = target.output is Point and (name.startswith("Binary") or options.get("task") == "binary")
     if binary and len(target.names) != 2:
         raise ConfigError(f"metric {spec.name} scores two classes, the targets have {len(target.names)}")
-    score = _TorchMetric(name, tuple(sorted(options.items())), target.kind, binary)
+    score = _TorchMetric(
+        name, tuple(sorted(options.items())), target.output, target.levels is not None, binary
+    )
     direction = spec.direction or _direction(kind, options, spec.name)
     _try(score, target, spec.name, fewest)
     return Metric(
@@ -219,26 +219,26 @@ def _find_class(name: str) -> Any:
     import torchmetrics
 
     for module in _MODULES:
-        found = getattr(import_module(module), name, None)
-        if inspect.isclass(found) and issubclass(found, torchmetrics.Metric):
-            return found
-    known = [n for module in _MODULES for n in import_module(module).__all__ if n[:1].isupper()]
-    raise UnknownName("torchmetrics class", name, known)
+        candidate = getattr(import_module(module), name, None)
+        if inspect.isclass(candidate) and issubclass(candidate, torchmetrics.Metric):
+            return candidate
+    classes = [n for module in _MODULES for n in import_module(module).__all__ if n[:1].isupper()]
+    raise UnknownName("torchmetrics class", name, classes)
 
 
 def _implied(kind: Any, name: str, target: Target) -> dict[str, Any]:
     """Options that follow from the targets."""
     takes = inspect.signature(kind).parameters
-    found: dict[str, Any] = {}
-    if "task" in takes and target.kind in _TASK:
-        found["task"] = _TASK[target.kind]
-    if "num_classes" in takes and target.kind == "classes" and not name.startswith("Binary"):
-        found["num_classes"] = len(target.names)
-    if "num_labels" in takes and target.kind == "labels":
-        found["num_labels"] = len(target.names)
-    if "num_outputs" in takes and target.kind == "values":
-        found["num_outputs"] = len(target.names)
-    return found
+    implied: dict[str, Any] = {}
+    many = {Point: "num_classes", MultiLabel: "num_labels", Numbers: "num_outputs"}.get(target.output, "")
+    task = {Point: "multiclass", MultiLabel: "multilabel"}.get(target.output)
+    if target.levels is not None:
+        task = "binary"
+    if "task" in takes and task is not None:
+        implied["task"] = task
+    if many in takes and not (target.output is Point and name.startswith("Binary")):
+        implied[many] = len(target.names)
+    return implied
 
 
 def _direction(kind: Any, options: Mapping[str, Any], name: str) -> Literal["min", "max"]:
@@ -261,24 +261,23 @@ def _try(score: _TorchMetric, target: Target, name: str, fewest: int) -> None:
 
     many = len(target.names)
     ramp = torch.linspace(-1.0, 1.0, 4)
-    match target.kind:
-        case "classes":
-            prediction, y = ramp[:, None] * torch.arange(many), torch.arange(4) % many
-        case "labels":
-            prediction = ramp[:, None].expand(4, many).contiguous()
-            y = (torch.arange(4)[:, None] % 2).expand(4, many).float()
-        case "values":
-            prediction = (ramp + 2.0)[:fewest, None].expand(-1, many).contiguous()
-            y = 1.0 + (torch.arange(4.0)[:fewest, None] % 2).expand(-1, many)
-        case _:
-            prediction, y = ramp.expand(4, 4).contiguous(), (torch.arange(16) % 2).reshape(4, 4).float()
+    if target.output is Point:
+        prediction, y = ramp[:, None] * torch.arange(many), torch.arange(4) % many
+    elif target.output is MultiLabel:
+        prediction = ramp[:, None].expand(4, many).contiguous()
+        y = (torch.arange(4)[:, None] % 2).expand(4, many).float()
+    elif target.output is Numbers:
+        prediction = (ramp + 2.0)[:fewest, None].expand(-1, many).contiguous()
+        y = 1.0 + (torch.arange(4.0)[:fewest, None] % 2).expand(-1, many)
+    else:
+        prediction, y = ramp.expand(4, 4).contiguous(), (torch.arange(16) % 2).reshape(4, 4).float()
     try:
         tried = score(prediction, {"y": y})
     except ConfigError:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise ConfigError(
-            f"metric {name} does not score {target.kind} with these options: {error}"
+            f"metric {name} does not score {target.word} with these options: {error}"
         ) from error
-    if target.kind == "values" and math.isnan(tried):
+    if target.output is Numbers and math.isnan(tried):
         raise ConfigError(f"metric {name} gives no number for {len(y)} samples, as many as val or test has")

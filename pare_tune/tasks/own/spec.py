@@ -3,8 +3,8 @@
     name: bearings
     kind: point                                   # one class a sample; or multilabel, regression, or dense
     input: {file: vibration.h5, key: signals}     # short: vibration.h5:signals
-    target: labels.csv
-    split: {group: machines.npy}                  # no machine is in two splits
+    target: labels.csv:fault                      # a column of a table
+    split: {group: labels.csv:machine}            # no machine is in two splits
 
 Everything else has a default. A `TrialConfig` carries the whole of it, with absolute paths.
 """
@@ -28,19 +28,23 @@ from pydantic import (
     model_validator,
 )
 
+from pare_tune.data.frames import TABLES, is_table
 from pare_tune.tasks import TASKS
-from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point, Split
 
 Kind = Literal["point", "multilabel", "regression", "dense"]
+_OUTPUTS: Final[Mapping[Kind, type[Output]]] = {
+    "point": Point, "multilabel": MultiLabel, "regression": Numbers, "dense": Dense,
+}  # fmt: skip
 Channels = Literal["first", "last", "none"]
 Normalise = Literal["channel", "sample", "none"]
 
-TABLES: Final = (".csv", ".tsv", ".parquet", ".pq")
-KEYED: Final = (".npz", ".h5", ".hdf5", ".hdf")
+HDF5: Final = (".h5", ".hdf5", ".hdf")
+KEYED: Final = (".npz", *HDF5, ".mat")
 ARRAYS: Final = (".npy",)
 
 _FILE_AND_KEY = re.compile(
-    rf"(?P<file>.+(?:{'|'.join(map(re.escape, KEYED))})):(?P<key>[^:].*)", re.IGNORECASE
+    rf"(?P<file>.+(?:{'|'.join(map(re.escape, (*KEYED, *TABLES)))})):(?P<key>[^:].*)", re.IGNORECASE
 )
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -54,25 +58,32 @@ class _Model(BaseModel):
         return {k: v for k, v in handler(self).items() if v is not None and v != "" and v != {}}
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _column_names(value: Any) -> Any:
+    """One name or several; YAML reads a column called 2 as a number."""
+    values = [value] if isinstance(value, str | int) else value
+    return (
+        [str(v) if isinstance(v, int) else v for v in values] if isinstance(values, list | tuple) else values
+    )
 
 
 class At(_Model):
     """Where an array is.
 
-    A string is short for it: `inputs.npy`, `data.npz:key`, `table.csv`, `images/`; where the inputs are a table, also
-    the name of one of its columns.
+    A string is short for it: `inputs.npy`, `data.npz:key`, `table.csv`, `table.csv:column`, `images/`; where the inputs
+    are a table, also the name of one of its columns.
     """
 
     file: Path | None = None
     """A file, or a folder of images; None for columns of the inputs' own table."""
     key: str | None = None
-    """Of an array in an .npz or HDF5 file. A pattern (`x_*`) or an HDF5 group names one array a sample."""
-    columns: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = None
+    """Of an array in an .npz, HDF5 or MATLAB file. A pattern (`x_*`) or an HDF5 group names one array a sample."""
+    columns: Annotated[tuple[str, ...] | None, BeforeValidator(_column_names)] = None
     """Of a table; None takes every column that serves for nothing else."""
     id: str | None = None
-    """Column that tells samples apart, where a table has one row a time step, or is not in the inputs' order."""
+    """Column that tells samples apart, where a table has one row a time step, or is not in the inputs' order.
+
+    A table of targets, groups or splits goes by the samples' names in this column; without it by the inputs' own id
+    column, where it has one of that name; else row by row, in the inputs' order (that of first appearance)."""
     time: str | None = None
     """Column that orders the rows of a sample; None keeps the order of the file."""
 
@@ -84,29 +95,29 @@ class At(_Model):
         if self.columns is None:
             return name
         columns = ", ".join(self.columns) if len(self.columns) <= 3 else f"{len(self.columns)} columns"
-        return f"{name}[{columns}]" if name else columns
+        if not name:
+            return columns
+        return f"{name}:{columns}" if len(self.columns) == 1 else f"{name}[{columns}]"
 
     def under(self, root: Path, *, beside: At | None = None) -> At:
         """With the file's path made absolute.
 
         Args:
-            beside: the inputs. Where they are no table they have no columns, so a lone name is a file's.
+            beside: the inputs. Where they are no table they have no columns, so a lone name is a file's; where they
+                are, a name with a slash is a file's if there is such a file (columns are called `speed km/h` too).
         """
-        file = self.file
-        if (
-            file is None
-            and beside is not None
-            and not beside.is_table
-            and self.columns
-            and len(self.columns) == 1
-        ):
-            return self.model_copy(update={"file": _absolute(root, Path(self.columns[0])), "columns": None})
-        return self if file is None else self.model_copy(update={"file": _absolute(root, file)})
+        if self.file is not None:
+            return self.model_copy(update={"file": _absolute(root, self.file)})
+        if beside is None or self.columns is None or len(self.columns) != 1:
+            return self
+        path = _absolute(root, Path(self.columns[0]))
+        is_path = not beside.is_table or (re.search(r"[/\\]", self.columns[0]) and path.exists())
+        return self.model_copy(update={"file": path, "columns": None}) if is_path else self
 
     @property
     def is_table(self) -> bool:
         """Whether the file has named columns."""
-        return self.file is not None and self.file.suffix.lower() in TABLES
+        return self.file is not None and is_table(self.file)
 
 
 def _absolute(root: Path, path: Path) -> Path:
@@ -114,9 +125,11 @@ def _absolute(root: Path, path: Path) -> Path:
 
 
 def written_short(text: str) -> dict[str, str]:
-    """The tree of an `At` from `FILE` or `FILE:KEY`."""
-    found = _FILE_AND_KEY.fullmatch(text)
-    return {"file": text} if found is None else {"file": found["file"], "key": found["key"]}
+    """The tree of an `At` from `FILE`, `FILE:KEY` or `TABLE:COLUMN`."""
+    parts = _FILE_AND_KEY.fullmatch(text)
+    if parts is None:
+        return {"file": text}
+    return {"file": parts["file"], "columns" if is_table(Path(parts["file"])) else "key": parts["key"]}
 
 
 def _file(value: Any) -> Any:
@@ -124,10 +137,12 @@ def _file(value: Any) -> Any:
 
 
 def _file_or_column(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"columns": [value]}
     if not isinstance(value, str):
         return value
-    is_path = value.endswith((*TABLES, *KEYED, *ARRAYS)) or "/" in value or "\\" in value
-    return _file(value) if is_path or _FILE_AND_KEY.fullmatch(value) else {"columns": [value]}
+    is_file = value.lower().endswith((*TABLES, *KEYED, *ARRAYS)) or _FILE_AND_KEY.fullmatch(value)
+    return _file(value) if is_file else {"columns": [value]}
 
 
 def _names_a_file(at: At) -> At:
@@ -207,7 +222,9 @@ def _weights(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    return [str(v) for v in value] if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return [str(v).lower() if isinstance(v, bool) else str(v) for v in value]
 
 
 class OwnData(_Model):
@@ -242,6 +259,11 @@ class OwnData(_Model):
     length: int | None = Field(default=None, ge=1)
     """Steps that series are padded, or cut, to; None for the longest."""
 
+    @property
+    def output(self) -> type[Output]:
+        """What a sample's prediction is."""
+        return _OUTPUTS[self.kind]
+
     @field_validator("name")
     @classmethod
     def _is_free(cls, value: str) -> str:
@@ -272,18 +294,18 @@ class OwnData(_Model):
     def _fits_its_kind(self) -> Self:
         if self.modality is not None:
             dense = self.modality in (Modality.DENSE_1D, Modality.DENSE_2D)
-            if dense != (self.kind == "dense"):
-                fits = "dense_1d or dense_2d" if self.kind == "dense" else "grid_2d, sequence_1d or table"
+            if dense != (self.output is Dense):
+                fits = "dense_1d or dense_2d" if self.output is Dense else "grid_2d, sequence_1d or table"
                 raise ValueError(f"modality of kind {self.kind} is {fits}, got {self.modality.value}")
-        if self.classes is not None and self.kind == "dense":
+        if self.classes is not None and self.output is Dense:
             raise ValueError("classes go with kind point and multilabel; a dense task has values or masks")
-        if self.classes is not None and self.kind == "regression":
+        if self.classes is not None and self.output is Numbers:
             raise ValueError(
                 "classes go with kind point and multilabel; numbers are called as their columns are"
             )
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError(f"each class once, got {list(self.classes)}")
-        if self.class_weights is not None and self.kind in ("multilabel", "regression"):
+        if self.class_weights is not None and self.output in (MultiLabel, Numbers):
             raise ValueError("class_weights go with kind point and with masks")
         return self
 
@@ -313,9 +335,8 @@ class OwnData(_Model):
 
 def name_of(path: str) -> str:
     """A task name from a data file's: `My data (2).npz:x` → `my-data-2`."""
-    found = _FILE_AND_KEY.fullmatch(path)
-    stem = Path(path if found is None else found["file"]).stem
-    name = re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_")[:60] or "own"
+    stem = Path(written_short(path)["file"].lower().removesuffix(".gz")).stem
+    name = re.sub(r"[^a-z0-9_]+", "-", stem).strip("-_")[:60] or "own"
     return f"own-{name}" if name in TASKS or not name[0].isalnum() else name
 
 

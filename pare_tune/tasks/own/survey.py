@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache as cached
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune import data
 from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Modality, Split
+from pare_tune.tasks import columns
+from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Point, Split
+from pare_tune.tasks.own.fit import (
+    class_counts,
+    constant_in_train,
+    contradictions,
+    fit_layout,
+    fit_target,
+    repeats,
+    spread_thin,
+)
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Array, Samples
-from pare_tune.tasks.own.scan import Column, Scan, moments, scan_dense, scan_inputs
+from pare_tune.tasks.own.scan import Column, Scan, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign
+from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import Float64, Target, find_classes, find_labels, find_values
 
 _NATIVE: Final = 256
@@ -77,9 +92,13 @@ class Survey:
         """Training samples."""
         return self.counts.get("train", 0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "target": self.target.to_dict()}
+
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Survey:
@@ -105,6 +124,23 @@ class Surveyed:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
+_looked_at: ContextVar[dict[str, Surveyed] | None] = ContextVar("looked_at", default=None)
+
+
+@contextmanager
+def looked_at_once() -> Iterator[None]:
+    """One look is enough for all that happens inside: a command, a call of the API, the trials of a worker.
+
+    Outside, every `survey` reads the size and time of each file again, so that a notebook sees a file that changed.
+    """
+    outer = _looked_at.get()
+    token = _looked_at.set({} if outer is None else outer)
+    try:
+        yield
+    finally:
+        _looked_at.reset(token)
+
+
 def survey(spec: OwnData, cache: Path) -> Surveyed:
     """Look at the data of `spec`, or at what was found when nothing has changed since.
 
@@ -113,16 +149,27 @@ def survey(spec: OwnData, cache: Path) -> Surveyed:
             wrong inside of well-formed files comes back as `problems`.
         StorageError: the cache cannot be written.
     """
+    memory = _looked_at.get()
+    place = f"{cache} {spec.model_dump_json()}"
+    if memory is not None and place in memory:
+        return memory[place]
+    seen = _look_or_load(spec, cache)
+    if memory is not None:
+        memory[place] = seen
+    return seen
+
+
+def _look_or_load(spec: OwnData, cache: Path) -> Surveyed:
     key = data_key(spec)
 
     def make(folder: Path) -> None:
-        found, split = _look(spec)
-        (folder / "survey.json").write_text(found.to_json(), encoding="utf-8")
+        seen, split = _look(spec)
+        (folder / "survey.json").write_text(seen.to_json(), encoding="utf-8")
         np.save(folder / "split.npy", split)
 
-    folder = prepared(cache / "surveys", f"{spec.name}-{key}", make)
-    text = (folder / "survey.json").read_text(encoding="utf-8")
-    return Surveyed(Survey.from_json(text), np.load(folder / "split.npy", allow_pickle=False), key)
+    made = prepared(cache / "surveys", f"{spec.name}-{key}", make)
+    text = (made / "survey.json").read_text(encoding="utf-8")
+    return Surveyed(Survey.from_json(text), np.load(made / "split.npy", allow_pickle=False), key)
 
 
 def data_key(spec: OwnData) -> str:
@@ -133,10 +180,21 @@ def data_key(spec: OwnData) -> str:
             raise DataError(f"no file or folder {path}")
         stat = path.stat()
         entries.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
-    code = [p.read_text(encoding="utf-8") for p in sorted(Path(__file__).parent.glob("*.py"))]
     # What is scored and how it is weighted changes no sample.
     tree = spec.model_dump(mode="json", exclude={"title", "metric", "class_weights"})
-    return fingerprint(spec=tree, files=entries, code=hashlib.sha256("".join(code).encode()).hexdigest())
+    return fingerprint(spec=tree, files=entries, code=_code())
+
+
+@cached
+def _code() -> str:
+    """A digest of everything that reads, checks and encodes."""
+    readers = [
+        *Path(__file__).parent.glob("*.py"),
+        *Path(data.__path__[0]).glob("*.py"),
+        Path(columns.__file__),
+    ]
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(readers))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _look(spec: OwnData) -> tuple[Survey, Int64]:
@@ -146,10 +204,10 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     inputs = scan_inputs(opened.inputs, layout)
     problems = [*inputs.problems, *problems]
     warnings = [*inputs.warnings, *targets.warnings]
-    found = Survey(
+    seen = Survey(
         layout=_sized(spec, layout, inputs, warnings),
         target=target,
-        inputs=inputs.column,
+        inputs=_input_column(opened.inputs, inputs),
         targets=targets.column,
         samples=len(opened.inputs),
         columns=opened.columns,
@@ -165,21 +223,32 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     if not problems:
         try:
             split = assign(
-                opened.split, opened.groups, inputs.same, codes if target.kind == "classes" else None,
+                opened.split, opened.groups, inputs.same, codes if target.output is Point else None,
                 names=target.names, fractions=spec.split.fractions, seed=spec.split.seed,
             )  # fmt: skip
         except DataError as error:
             problems.append(str(error))
     if len(split):
-        found = _with_splits(found, opened, split, inputs.same, codes, problems, warnings)
-    found = replace(found, problems=tuple(problems), warnings=tuple(warnings))
-    return found, split[:0] if problems else split
+        seen = _with_splits(seen, opened, split, inputs.same, codes, problems, warnings)
+    seen = replace(seen, problems=tuple(problems), warnings=tuple(warnings))
+    return seen, split[:0] if problems else split
+
+
+def _input_column(inputs: Samples, scan: Scan) -> Column:
+    if isinstance(inputs, Cells):
+        return replace(scan.column, dtype=inputs.summary(), low=None, high=None)
+    return scan.column
 
 
 def _layout(spec: OwnData, opened: Opened) -> Layout:
+    if isinstance(opened.inputs, Cells) and spec.normalise != "channel":
+        raise DataError(
+            f"normalise: {spec.normalise} goes with numbers without gaps; {opened.inputs.where} holds "
+            f"{opened.inputs.summary()}: take normalise: channel, which brings its numbers to mean 0 and variance 1"
+        )
     return find_layout(
         opened.inputs.shape,
-        spec.kind,
+        spec.output,
         target=None if opened.dense is None else opened.dense.shape,
         modality=spec.modality,
         channels=spec.channels,
@@ -198,21 +267,21 @@ def _targets(spec: OwnData, opened: Opened, layout: Layout) -> tuple[Target, Sca
     assert labels is not None
     column = _label_column(spec, labels)
     codes: Any
-    if spec.kind == "point":
+    if spec.output is Point:
         names, codes = find_classes(spec, labels)
         if len(np.unique(codes)) < 2:
             raise DataError(
                 f"{column.where}: every sample is of class {names[int(codes[0])]!r}; there is nothing to learn"
             )
-        return Target(kind="classes", names=names), Scan(column), codes, []
-    if spec.kind == "regression":
+        return Target(output=Point, names=names), Scan(column), codes, []
+    if spec.output is Numbers:
         names, values, problems = find_values(spec, labels, opened.label_names)
         scan = Scan(column, warnings=[] if problems else _far_values(names, values))
-        return Target(kind="values", names=names), scan, values, problems
+        return Target(output=Numbers, names=names), scan, values, problems
     names, codes = find_labels(spec, labels, opened.label_names)
     once = [n for n, count in zip(names, codes.sum(axis=0), strict=True) if count in (0, len(codes))]
     problems = [f"label {n!r} is the same for every sample; leave it out" for n in once]
-    return Target(kind="labels", names=names), Scan(column), codes.astype(np.int64), problems
+    return Target(output=MultiLabel, names=names), Scan(column), codes.astype(np.int64), problems
 
 
 def _far_values(names: Sequence[str], values: Float64) -> list[str]:
@@ -228,7 +297,7 @@ def _far_values(names: Sequence[str], values: Float64) -> list[str]:
 
 
 def _moments_of(target: Target, values: Array | None, problems: Sequence[str]) -> dict[str, dict[str, float]]:
-    if target.kind != "values" or values is None or problems:
+    if target.output is not Numbers or values is None or problems:
         return {}
     low, high, mean, spread = (f(axis=0).tolist() for f in (values.min, values.max, values.mean, values.std))
     return {
@@ -240,14 +309,14 @@ def _moments_of(target: Target, values: Array | None, problems: Sequence[str]) -
 def _label_column(spec: OwnData, labels: Array) -> Column:
     where = ", ".join(str(part.target if part.target is not None else part.input) for _, part in spec.parts())
     numbers = labels.dtype.kind in "biuf"
-    known = labels[np.isfinite(labels)] if numbers else labels[:0]
+    finite = labels[np.isfinite(labels)] if numbers else labels[:0]
     return Column(
         where=where,
         shape=" × ".join(f"{n:,}" for n in (labels.shape[:1] if labels.shape[1:] == (1,) else labels.shape)),
         dtype=str(labels.dtype) if numbers else "text",
-        low=float(known.min()) if known.size else None,
-        high=float(known.max()) if known.size else None,
-        nan=labels.size - known.size if numbers else 0,
+        low=float(finite.min()) if finite.size else None,
+        high=float(finite.max()) if finite.size else None,
+        nan=labels.size - finite.size if numbers else 0,
     )
 
 
@@ -278,7 +347,7 @@ def _canvas(layout: Layout, scan: Scan) -> dict[str, int | None]:
 
 
 def _with_splits(
-    found: Survey,
+    seen: Survey,
     opened: Opened,
     split: Int64,
     same: Int64,
@@ -288,8 +357,8 @@ def _with_splits(
 ) -> Survey:
     counts = {name: int((split == i).sum()) for i, name in enumerate(SPLITS)}
     problems += [f"the {name} split is empty" for name, count in counts.items() if count == 0]
-    is_values = found.target.kind == "values"
-    of_class = {} if codes is None or is_values else _class_counts(found.target, codes, split)
+    is_values = seen.target.output is Numbers
+    of_class = {} if codes is None or is_values else class_counts(seen.target, codes, split)
     lacking = [n for n, c in of_class.items() if c["train"] == 0 and sum(c.values()) > 0]
     problems += [
         f"class {n!r} has no training sample, but {sum(of_class[n].values())} to be scored" for n in lacking
@@ -299,12 +368,12 @@ def _with_splits(
         warnings.append(
             f"val or test has no sample of {', '.join(unscored[:_SHOWN])}: their score says nothing of it"
         )
-    if codes is not None and (torn := _contradictions(same, codes)):
+    if codes is not None and (torn := contradictions(same, codes)):
         warnings.append(f"{torn:,} samples are the same to the last bit as another of a different target")
     train = np.flatnonzero(split == 0)
     if codes is not None and is_values:
-        problems += _constant_in_train(found.target.names, codes[train])
-    across, whole = _repeats(same, split)
+        problems += constant_in_train(seen.target.names, codes[train])
+    across, whole = repeats(same, split)
     if whole is not None:
         problems.append(
             f"every sample of {whole} is also one of the splits before it: they are the same file, or copies; it would "
@@ -315,86 +384,33 @@ def _with_splits(
             f"{across:,} samples of val and test are, to the last bit, also in a split before: scores will flatter"
         )
     if problems:
-        return replace(found, counts=counts, class_counts=of_class, same_across=across)
-    target, weight = _fit_target(found.target, opened.dense, codes, train)
+        return replace(seen, counts=counts, class_counts=of_class, same_across=across)
+    target, weight = fit_target(seen.target, opened.dense, codes, train)
+    layout = fit_layout(seen.layout, opened.inputs, train)
+    if isinstance(opened.inputs, Cells):
+        warnings += spread_thin(layout.tokens, opened.inputs, train)
     return replace(
-        found, counts=counts, class_counts=of_class, same_across=across, target=target, weight=weight,
-        layout=_fit_layout(found.layout, opened.inputs, train),
-    )  # fmt: skip
+        seen,
+        counts=counts,
+        class_counts=of_class,
+        same_across=across,
+        target=target,
+        weight=weight,
+        layout=layout,
+    )
 
 
-def _constant_in_train(names: Sequence[str], values: Array) -> list[str]:
-    return [
-        f"target {name!r} is {values[0, i]:g} for all {len(values):,} training samples, so nothing of it can be "
-        f"learned; add samples, or split them otherwise"
-        for i, name in enumerate(names)
-        if len(values) and (values[:, i] == values[0, i]).all()
-    ]
-
-
-def _class_counts(target: Target, codes: Array, split: Int64) -> dict[str, dict[Split, int]]:
-    def has(code: int) -> npt.NDArray[np.bool_]:
-        return np.asarray(codes == code if target.kind == "classes" else codes[:, code] == 1)
-
-    return {
-        name: {s: int((has(code) & (split == i)).sum()) for i, s in enumerate(SPLITS)}
-        for code, name in enumerate(target.names)
-    }
-
-
-def _contradictions(same: Int64, codes: Array) -> int:
-    """Samples that equal one with another target."""
-    told = np.unique(codes.reshape(len(codes), -1), axis=0, return_inverse=True)[1].reshape(-1)
-    pairs = np.unique(np.stack([same, told]), axis=1)
-    both = np.flatnonzero(np.bincount(pairs[0]) > 1)
-    return int(np.isin(same, both).sum())
-
-
-def _repeats(same: Int64, split: Int64) -> tuple[int, Split | None]:
-    """(samples of val that are in train, and of test that are in either; a split of which all are)."""
-    inside = {
-        name: np.isin(same[split == i], same[split < i]) for i, name in enumerate(SPLITS) if name != "train"
-    }
-    whole: Sequence[Split] = [name for name, hits in inside.items() if len(hits) and hits.all()]
-    return sum(int(hits.sum()) for hits in inside.values()), whole[0] if whole else None
-
-
-def _fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
-    if layout.normalise != "channel":
-        return layout
-    axis = 2 if layout.modality is Modality.TABLE else 1
-    mean, std = moments(inputs, train, lambda block: layout.channels_first(block), axis)
-    return replace(layout, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
-
-
-def _fit_target(
-    target: Target, dense: Samples | None, codes: Array | None, train: Int64
-) -> tuple[Target, float]:
-    """(target with the mean of its numbers or the spread of its values, background per foreground of masks)."""
-    if target.kind == "values" and codes is not None:
-        return replace(target, spread=tuple(codes[train].std(axis=0).tolist())), 1.0
-    if dense is None:
-        return target, 1.0
-    if target.kind == "mask":
-        places = positive = 0
-        for block in dense.blocks(train):
-            places, positive = places + block.size, positive + int((block == target.levels[1]).sum())
-        return target, (places - positive) / positive if positive else 1.0
-    mean, _ = moments(dense, train, lambda block: block.reshape(1, -1), 0)
-    return replace(target, mean=float(mean[0])), 1.0
-
-
-def class_weights(spec: OwnData, found: Survey) -> Mapping[str, Any]:
+def class_weights(spec: OwnData, seen: Survey) -> Mapping[str, Any]:
     """Options of the loss that `class_weights` amounts to. Raises DataError where there is not one a class."""
     chosen = spec.class_weights
     if chosen is None:
         return {}
-    if found.target.kind not in ("classes", "mask"):
+    if seen.target.output is not Point and seen.target.levels is None:
         raise DataError("class_weights go with kind point and with masks; these targets are numbers")
-    wanted = len(found.target.names) if found.target.kind == "classes" else 2
+    wanted = len(seen.target.names) if seen.target.output is Point else 2
     if chosen != "balanced" and len(chosen) != wanted:
-        names = ", ".join(found.target.names) or "background, foreground"
+        names = ", ".join(seen.target.names) or "background, foreground"
         raise DataError(f"class_weights has {len(chosen)} numbers, there are {wanted} classes: {names}")
-    if found.target.kind == "classes":
+    if seen.target.output is Point:
         return {"class_weights": chosen}
-    return {"pos_weight": found.weight if chosen == "balanced" else chosen[1] / chosen[0]}
+    return {"pos_weight": seen.weight if chosen == "balanced" else chosen[1] / chosen[0]}

@@ -1,27 +1,27 @@
-"""CSV and Parquet tables: one row a sample, or one row a time step of one."""
+"""Tables of a user's own: one row a sample, or one row a time step of one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.frames import ROW_NUMBERS, read_frame
 from pare_tune.data.images import ImageFiles, is_image
 from pare_tune.errors import DataError
+from pare_tune.tasks.columns import Column, Float32, Float64, Token, encode, names_of, read_column
+from pare_tune.tasks.own.dates import WRITE_DATES, date_parts, time_order
 from pare_tune.tasks.own.images import open_images
-from pare_tune.tasks.own.samples import Array, Each, Samples, Whole, listed
+from pare_tune.tasks.own.samples import Array, Each, Rows, Samples, Whole, listed
 from pare_tune.tasks.own.spec import At
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# "NA" and "None" stay text: they are names of classes somewhere.
-_MISSING = ["", "nan", "NaN"]
 _SHOWN = 30
 
 
@@ -35,7 +35,7 @@ class Table:
     def column(self, name: str) -> pd.Series:
         """Raises DataError, listing the columns, where there is none of that name."""
         if name not in self.frame.columns:
-            columns = [str(c) for c in self.frame.columns]
+            columns = list(self.frame.columns)
             more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
             raise DataError(
                 f"{self.path} has no column {name!r}; its columns: {', '.join(columns[:_SHOWN])}{more}"
@@ -51,81 +51,165 @@ class Table:
                     f"{self.path}: column {twice[0]!r} is among the inputs and says the target, split or group"
                 )
             return list(at.columns)
-        # What `DataFrame.to_csv` writes for the row numbers.
-        names = [str(c) for c in self.frame.columns if str(c) not in served and str(c) != "Unnamed: 0"]
+        names = [name for name in self.frame.columns if name not in served and name != ROW_NUMBERS]
         if not names:
             raise DataError(f"{self.path}: no column is left for the inputs")
         return names
 
+    def cells(self, name: str) -> list[Any]:
+        """A column's values, None where missing."""
+        column = self.column(name)
+        return [v if given else None for v, given in zip(column.tolist(), column.notna(), strict=True)]
 
-def read_table(path: Path, *, rows: int | None = None) -> Table:
-    """A CSV (separated by comma, semicolon or tab) or Parquet file.
+
+def read_table(path: Path, *, rows: int | None = None, text: Collection[str] = ()) -> Table:
+    """A CSV, Parquet or ARFF file.
 
     Args:
         rows: read only so many; None for all.
+        text: columns of a CSV file that are kept as they are written.
 
     Raises:
         DataError: it is missing, empty or no such table.
     """
-    read = _read_parquet if path.suffix.lower() in (".parquet", ".pq") else _read_csv
-    frame = read(path, rows)
+    frame = read_frame(path, rows=rows, text=text)
     if len(frame) == 0:
         raise DataError(f"{path} has no row")
-    frame.columns = frame.columns.map(str)
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise DataError(f"{path} has two columns {twice!r}; give each a name of its own")
     return Table(path, frame)
 
 
-def _read_csv(path: Path, rows: int | None) -> pd.DataFrame:
-    import pandas as pd
+class Cells(Samples):
+    """Rows of a table that holds more than numbers: text, categories, dates or gaps.
 
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            header = stream.readline()
-        separator = max(",;\t", key=header.count)
-        return pd.read_csv(
-            path, sep=separator, keep_default_na=False, na_values=_MISSING, skipinitialspace=True, low_memory=False,
-            encoding="utf-8-sig", nrows=rows,
-        )  # fmt: skip
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
+    Attributes:
+        columns: what becomes a token each.
+
+    `blocks` gives numbers that are equal where cells are: categories by their place, gaps as a number of their own.
+    """
+
+    def __init__(self, columns: Sequence[Column], where: str) -> None:
+        self.columns, self.where = tuple(columns), where
+        self.shape, self.dtype = (len(columns),), np.dtype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self.columns[0].values)
+
+    def blocks(self, rows: Rows) -> Iterator[Array]:
+        yield np.stack([_distinct(column)[rows] for column in self.columns], axis=1)
+
+    def encoded(self, tokens: Sequence[Token], rows: Rows) -> Iterator[Float32]:
+        """x (C, F) of each of `rows`."""
+        return encode(tokens, self.columns, rows)
+
+    def summary(self) -> str:
+        """What the columns hold, for people."""
+        kinds = [
+            ("categories" if c.is_categorical else "dates" if c.part else "numbers") for c in self.columns
+        ]
+        gaps = sum(int(column.is_missing.sum()) for column in self.columns)
+        counts = ", ".join(
+            f"{kinds.count(k)} of {k}" for k in ("numbers", "categories", "dates") if k in kinds
+        )
+        return f"columns ({counts}), empty cells: {gaps:,}"
 
 
-def _read_parquet(path: Path, rows: int | None) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _distinct(column: Column) -> Float64:
+    if column.is_categorical:
+        import pandas as pd
 
-    try:
-        with pq.ParquetFile(path) as file:
-            few = None if rows is None else islice(file.iter_batches(rows), 1)
-            table = file.read() if few is None else pa.Table.from_batches(few, file.schema_arrow)
-        frame: pd.DataFrame = table.to_pandas()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        # Beside Arrow's own errors, those of pandas at damaged notes that it left in the file.
-        raise DataError(f"{path} is not a Parquet table ({error})") from error
-    return frame
+        return pd.factorize(column.values)[0].astype(np.float64)
+    missing = np.isnan(column.values.astype(np.float64))
+    given = column.values[~missing]
+    return np.where(missing, given.max() + 1.0 if len(given) else 0.0, column.values).astype(np.float64)
 
 
-def wide_samples(table: Table, names: Sequence[str], *, grey: bool | None = None) -> Samples:
-    """One row a sample: numbers, a column of lists (series), or a column of image files.
+def wide_samples(table: Table, names: Sequence[str]) -> Samples:
+    """One row a sample: features, columns of lists (series), or a column of image files."""
+    where = str(At(file=table.path, columns=tuple(names)))
+    if (special := _images_or_lists(table, names, where, grey=None)) is not None:
+        return special
+    columns = [feature for name in names for feature in _features(table, name)]
+    if all(not c.is_categorical and not c.part and not c.is_missing.any() for c in columns):
+        return Whole(np.stack([c.values.astype(np.float64) for c in columns], axis=1), where)
+    return Cells(columns, where)
+
+
+def numeric_samples(table: Table, names: Sequence[str], *, grey: bool | None = None) -> Samples:
+    """As `wide_samples`, of columns that must hold numbers (or lists or images).
 
     Args:
         grey: read images in grey (True) or colour (False); None as they are.
     """
     where = str(At(file=table.path, columns=tuple(names)))
-    first = table.column(names[0])
-    if len(names) == 1 and is_image(first.iloc[0]):
-        files = ImageFiles(image_files(table, names[0]), [str(v) for v in first])
-        return open_images(files, where, grey=grey)
-    if isinstance(first.iloc[0], list | tuple | np.ndarray):
-        return _lists(table, names, where)
+    special = _images_or_lists(table, names, where, grey=grey)
+    if special is not None:
+        return special
     return Whole(np.stack([numbers(table, name) for name in names], axis=1), where)
+
+
+def new_cells(path: Path, tokens: Sequence[Token]) -> Cells:
+    """New rows for a model whose columns were fitted as `tokens`.
+
+    Raises:
+        DataError: a column is missing, or of another kind.
+    """
+    table = read_table(path, text=[token.name for token in tokens if token.categories is not None])
+    names = dict.fromkeys(token.name for token in tokens)
+    return Cells([_as_trained(table, token) for token in tokens], str(At(file=path, columns=tuple(names))))
+
+
+def _as_trained(table: Table, token: Token) -> Column:
+    values = table.column(token.name)
+    if token.categories is not None:
+        return Column(token.name, names_of(values))
+    if not token.part:
+        return Column(token.name, numbers(table, token.name, may_be_empty=True))
+    if values.isna().all():
+        return Column(token.name, np.full(len(values), np.nan), token.part)
+    parts = date_parts(values, f"{table.path}: column {token.name}") or {}
+    if token.part not in parts:
+        cell = values.dropna().iloc[0]
+        raise DataError(
+            f"{table.path}: column {token.name!r} held dates in training, found {cell!r}; {WRITE_DATES}"
+        )
+    return Column(token.name, parts[token.part], token.part)
+
+
+def _features(table: Table, name: str) -> list[Column]:
+    """A column as numbers or categories; of dates those parts that differ."""
+    import pandas as pd
+
+    values = table.column(name)
+    odd = next((v for v in values if isinstance(v, list | tuple | dict | bytes | np.ndarray)), None)
+    if odd is not None:
+        raise DataError(
+            f"{table.path}: input column {name!r} must hold numbers, text or dates, found {type(odd).__name__}; leave "
+            f"it out by naming the others under columns"
+        )
+    parts = date_parts(values, f"{table.path}: column {name}")
+    if parts is None:
+        return [read_column(values, table.path, may_parse=not isinstance(values.dtype, pd.CategoricalDtype))]
+    first, *others = parts
+    differ = [part for part in others if len(np.unique(parts[part][~np.isnan(parts[part])])) > 1]
+    return [Column(name, parts[part], part) for part in (first, *differ)]
+
+
+def _images_or_lists(table: Table, names: Sequence[str], where: str, *, grey: bool | None) -> Samples | None:
+    first = _first(table.column(names[0]))
+    if len(names) == 1 and is_image(first):
+        files = ImageFiles(image_files(table, names[0]), [str(v) for v in table.column(names[0])])
+        return open_images(files, where, grey=grey)
+    return _lists(table, names, where) if isinstance(first, list | tuple | np.ndarray) else None
+
+
+def _first(column: pd.Series) -> Any:
+    """The first value that is there; None for a column without any."""
+    return column.dropna().iloc[0] if column.notna().any() else None
+
+
+def names_images(column: pd.Series) -> bool:
+    """Whether a column holds names of image files."""
+    return is_image(_first(column))
 
 
 def image_files(table: Table, name: str) -> list[Path]:
@@ -143,7 +227,8 @@ def _lists(table: Table, names: Sequence[str], where: str) -> Samples:
     series: list[Array] = []
     for row, values in enumerate(zip(*(table.column(n) for n in names), strict=True)):
         try:
-            parts = [np.asarray(v, dtype=np.float64) for v in values]
+            # Arrow's lists of lists come as arrays of arrays.
+            parts = [np.asarray([*v] if np.ndim(v) else v, dtype=np.float64) for v in values]
             series.append(parts[0] if len(parts) == 1 else np.stack(parts))
         except (ValueError, TypeError) as error:
             raise DataError(
@@ -152,21 +237,26 @@ def _lists(table: Table, names: Sequence[str], where: str) -> Samples:
     return listed(series, [f"row {i + 1}" for i in range(len(series))], where)
 
 
-def numbers(table: Table, name: str) -> npt.NDArray[np.float64]:
-    """A column as float64, NaN where it is empty. Raises DataError where it holds text or dates."""
+def numbers(table: Table, name: str, *, may_be_empty: bool = False) -> Float64:
+    """A column as float64, NaN where it is empty.
+
+    Raises:
+        DataError: it holds text or dates, or (unless `may_be_empty`) nothing at all.
+    """
     import pandas as pd
 
     column = table.column(name)
+    if column.isna().all() and not may_be_empty:
+        raise DataError(
+            f"{table.path}: input column {name!r} is empty in every row; leave it out by naming the others under "
+            f"columns"
+        )
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
-    odd = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    found = (
-        f", found {odd.iloc[0]!r} in row {int(np.flatnonzero(table.frame.index == odd.index[0])[0]) + 1}"
-        if len(odd)
-        else ""
-    )
+    odd = np.flatnonzero(pd.to_numeric(column, errors="coerce").isna() & column.notna())
+    place = f", found {column.iloc[odd[0]]!r} in row {odd[0] + 1}" if len(odd) else ""
     raise DataError(
-        f"{table.path}: input column {name!r} must hold numbers{found}; leave it out by naming the others under "
+        f"{table.path}: input column {name!r} must hold numbers{place}; leave it out by naming the others under "
         f"columns, or replace text by numbers"
     )
 
@@ -189,7 +279,7 @@ class Long:
             stamps = table.column(time)
             if stamps.isna().any():
                 raise DataError(f"{table.path}: row {int(np.argmax(stamps.isna())) + 1} has no {time}")
-            order = np.argsort(stamps.to_numpy(), kind="stable")
+            order = np.argsort(time_order(stamps, f"{table.path}: column {time}"), kind="stable")
         first = {name: i for i, name in enumerate(dict.fromkeys(ids))}
         codes = np.array([first[name] for name in ids])[order]
         by_id = order[np.argsort(codes, kind="stable")]
@@ -205,15 +295,15 @@ class Long:
 
     def constant(self, name: str) -> list[Any]:
         """A column's value of each sample. Raises DataError where it changes within one."""
-        column = self.table.column(name)
+        cells = np.array(self.table.cells(name), dtype=object)
         for sample, rows in zip(self.ids, self.rows, strict=True):
-            kinds = column.iloc[rows].unique()
+            kinds = list(dict.fromkeys(cells[rows]))
             if len(kinds) > 1:
                 raise DataError(
                     f"{self.table.path}: {name} changes within sample {sample} ({kinds[0]}, {kinds[1]}); it needs one "
                     f"value a sample"
                 )
-        return [column.iloc[rows[0]] for rows in self.rows]
+        return [cells[rows[0]] for rows in self.rows]
 
 
 def texts(table: Table, name: str) -> list[str]:

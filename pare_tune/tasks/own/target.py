@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,10 @@ from pare_tune.tasks.own.layout import Layout, resized
 from pare_tune.tasks.own.samples import Array, Samples, Shape, said
 from pare_tune.tasks.own.spec import OwnData
 
-TargetKind = Literal["classes", "labels", "values", "mask", "numbers"]
-"""values: one number a sample, or several; mask and numbers: one at every position."""
+_WORDS: Final[Mapping[str, type[Output]]] = {
+    "classes": Point, "labels": MultiLabel, "values": Numbers, "mask": Dense, "numbers": Dense,
+}  # fmt: skip
+"""What stored models and surveys call each; a mask has two values, numbers any, at every position."""
 
 IGNORE: Final = "ignore"
 """Field of an item that is 1 where a target is padding."""
@@ -35,44 +37,54 @@ Int64 = npt.NDArray[np.int64]
 class Target:
     """What a prediction is compared with."""
 
-    kind: TargetKind
+    output: type[Output]
     names: tuple[str, ...] = ()
     """Of classes, labels or values, in the order of the outputs."""
     shape: Shape = ()
     """Of one mask or series of numbers, without channels; None where samples differ."""
-    levels: tuple[float, float] = (0.0, 1.0)
-    """Values of background and foreground in the files of a mask."""
+    levels: tuple[float, float] | None = None
+    """Values of background and foreground in the files of a mask; None for what is no mask."""
     mean: float = 0.0
     """Of the training targets; stands where numbers are padded, so that their scale stays theirs."""
     spread: tuple[float, ...] = ()
     """Of each of the values over the training samples."""
 
-    def output(self, shape: tuple[int, ...]) -> Output:
+    @property
+    def word(self) -> str:
+        """classes, labels, values, mask or numbers: what messages and stored models call it."""
+        if self.output is Dense:
+            return "numbers" if self.levels is None else "mask"
+        return next(word for word, output in _WORDS.items() if output is self.output)
+
+    @property
+    def title(self) -> str:
+        """What comes out, for people."""
+        if self.output is Numbers:
+            return "one number a sample" if len(self.names) == 1 else f"{len(self.names)} numbers a sample"
+        if self.output is Dense and self.levels is None:
+            return "a number at every position"
+        if self.levels is not None:
+            return f"a mask ({self.levels[1]:g} on {self.levels[0]:g})"
+        return f"{len(self.names)} {self.word}"
+
+    def output_of(self, shape: tuple[int, ...]) -> Output:
         """What the head must produce; `shape` is that of a dense target after padding or resizing."""
-        match self.kind:
-            case "classes":
-                return Point(len(self.names))
-            case "labels":
-                return MultiLabel(len(self.names))
-            case "values":
-                return Numbers(len(self.names))
-            case _:
-                return Dense(shape)
+        return Dense(shape) if self.output is Dense else self.output(len(self.names))  # type: ignore[arg-type]
 
     def ready(self, y: Array, layout: Layout, canvas: Canvas) -> dict[str, Array]:
         """A stored target as the loss gets it: y, and `IGNORE` where series are padded."""
-        if self.kind == "classes":
+        if self.output is Point:
             return {"y": y}
         values = y.astype(np.float64)
-        if self.kind == "mask":
+        if self.levels is not None:
             values = (values == self.levels[1]).astype(np.float64)
         ready = np.asarray(values, dtype=np.float32)
-        if self.kind in ("labels", "values"):
+        if self.output is not Dense:
             return {"y": ready}
         if layout.length is not None and self.is_as_long_as_input(layout):
             return self._padded(ready, layout.length)
         if layout.modality.is_grid and canvas is not None:
-            ready = resized(ready[None], canvas, nearest=self.kind == "mask")[0]
+            ready = resized(ready[None], canvas, nearest=self.levels is not None)[0]
         return {"y": ready}
 
     def is_as_long_as_input(self, layout: Layout) -> bool:
@@ -90,13 +102,15 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        tree = {k: v for k, v in asdict(self).items() if k != "output"}
+        return {"kind": self.word, **tree, "levels": self.levels or (0.0, 1.0)}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Target:
         """From JSON."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
-        return cls(**fields)
+        word = fields.pop("kind")
+        return cls(output=_WORDS[word], **{**fields, "levels": fields["levels"] if word == "mask" else None})
 
 
 def find_classes(spec: OwnData, labels: Array) -> tuple[tuple[str, ...], Int64]:
@@ -113,13 +127,17 @@ def find_classes(spec: OwnData, labels: Array) -> tuple[tuple[str, ...], Int64]:
     values: Array = _whole(labels) if labels.dtype.kind == "f" else labels
     if values.dtype.kind == "S":
         values = np.array([v.decode("utf-8", "replace") for v in values.tolist()])
-    found, codes = np.unique(values, return_inverse=True)
-    if spec.classes is None and found.dtype.kind == "i" and found[0] < 0:
+    kinds, codes = np.unique(values, return_inverse=True)
+    if spec.classes is None and kinds.dtype.kind == "i" and kinds[0] < 0:
         raise DataError(
-            f"label {found[0]} (sample {int(np.argmax(values == found[0]))}) is negative: leave samples without a "
+            f"label {kinds[0]} (sample {int(np.argmax(values == kinds[0]))}) is negative: leave samples without a "
             f"label out, or list all labels under classes if it is one"
         )
-    texts = [str(v) for v in found.tolist()] if found.dtype.kind != "b" else [str(int(v)) for v in found]
+    texts = [str(v) for v in kinds.tolist()]
+    if kinds.dtype.kind == "b":
+        # Called 0 and 1 unless the task file calls them false and true, in letters of either size.
+        spelled = {name.lower(): name for name in spec.classes or ()}
+        texts = [spelled.get(text.lower(), str(int(text == "True"))) for text in texts]
     if spec.classes is None:
         return tuple(texts), codes.astype(np.int64)
     unknown = next((i for i, t in enumerate(texts) if t not in spec.classes), None)
@@ -270,7 +288,7 @@ def find_dense(
     if values is not None and len(values) == 1:
         raise DataError(f"{dense.where}: every value is {min(values):g}; there is nothing to learn")
     if values is not None and (values == {0.0, 1.0} or (whole and len(values) == 2)):
-        return Target(kind="mask", shape=shape, levels=(min(values), max(values)))
+        return Target(output=Dense, shape=shape, levels=(min(values), max(values)))
     if are_images:
         raise DataError(
             f"{dense.where}: mask images have two values, for background and foreground, found "
@@ -282,21 +300,21 @@ def find_dense(
             f"{dense.where} takes the whole values {sorted(int(v) for v in values)}: if they are classes, make a task "
             f"of two values for each; if they are amounts, save them as floats"
         )
-    return Target(kind="numbers", shape=shape)
+    return Target(output=Dense, shape=shape)
 
 
 class Values:
     """The values that occur among dense targets, as long as they are few."""
 
     def __init__(self) -> None:
-        self.found: set[float] | None = set()
+        self.seen: set[float] | None = set()
 
     def add(self, block: Array) -> None:
-        if self.found is None:
+        if self.seen is None:
             return
-        self.found |= {float(v) for v in np.unique(block)[: _FEW_VALUES + 1]}
-        if len(self.found) > _FEW_VALUES:
-            self.found = None
+        self.seen |= {float(v) for v in np.unique(block)[: _FEW_VALUES + 1]}
+        if len(self.seen) > _FEW_VALUES:
+            self.seen = None
 
     def few(self) -> frozenset[float] | None:
-        return None if self.found is None else frozenset(self.found)
+        return None if self.seen is None else frozenset(self.seen)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pare_tune.errors import ConfigError, DataError
-from pare_tune.tasks.base import Canvas, Metric, Modality, PaperSettings, Split, Task
+from pare_tune.tasks.base import Canvas, Metric, Modality, Numbers, PaperSettings, Point, Split, Task
 from pare_tune.tasks.own.layout import Layout
 from pare_tune.tasks.own.read import Opened, open_data
 from pare_tune.tasks.own.samples import Array, Shape, said
 from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
-from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, survey
+from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, data_key, survey
+from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels, find_values
 from pare_tune.tasks.stores import default_cache
 
@@ -73,43 +74,43 @@ def own_task(spec: OwnData, cache: Path | None = None) -> Task:
         StorageError: the cache cannot be written.
     """
     cache = cache or default_cache()
-    known = survey(spec, cache)
-    if known.survey.problems:
-        raise DataError("\n".join(known.survey.problems))
-    return build_task(spec, known, cache)
+    surveyed = survey(spec, cache)
+    if surveyed.survey.problems:
+        raise DataError("\n".join(surveyed.survey.problems))
+    return build_task(spec, surveyed, cache)
 
 
-def build_task(spec: OwnData, known: Surveyed, cache: Path) -> Task:
+def build_task(spec: OwnData, surveyed: Surveyed, cache: Path) -> Task:
     """The task of data without problems. Raises as `own_task`."""
-    found = known.survey
-    layout, target, canvas = found.layout, found.target, found.canvas["paper"]
-    metric = find_metric(spec.metric, target, fewest=min(found.counts["val"], found.counts["test"]))
-    if metric.name in _RELATIVE and found.zero_targets:
+    seen = surveyed.survey
+    layout, target, canvas = seen.layout, seen.target, seen.canvas["paper"]
+    metric = find_metric(spec.metric, target, fewest=min(seen.counts["val"], seen.counts["test"]))
+    if metric.name in _RELATIVE and seen.zero_targets:
         raise ConfigError(
-            f"metric {metric.name} divides by each target's size, and {found.zero_targets:,} of them are zero "
+            f"metric {metric.name} divides by each target's size, and {seen.zero_targets:,} of them are zero "
             f"everywhere; take rmse"
         )
-    loss, options = _loss(spec, found, metric)
+    loss, options = _loss(spec, seen, metric)
     return Task(
         name=spec.name,
-        title=spec.title or _title(found, len(target.names)),
+        title=spec.title or _title(seen),
         modality=layout.modality,
         input_shape=_input_shape(layout, canvas),
-        output=target.output(_dense_shape(layout, target, canvas)),
+        output=target.output_of(_dense_shape(layout, target, canvas)),
         loss=loss,
         loss_options=options,
         metric=metric,
         paper=_paper(layout),
         embedded_provenance="real",
         homepage="",
-        read=Reader(spec, cache, known.key).read,
+        read=Reader(spec, cache, surveyed.key).read,
         make=_leave_where_they_are,
         item=Item(layout, target),
         ragged=_ragged(layout, target),
-        canvas={"paper": canvas, "embedded": found.canvas["embedded"]},
-        embedded=_short(layout.modality, found.num_train),
-        scale_target=target.kind in ("values", "numbers"),
-        raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, found)},
+        canvas={"paper": canvas, "embedded": seen.canvas["embedded"]},
+        embedded=_short(layout.modality, seen.num_train),
+        scale_target=target.output is Numbers or target.word == "numbers",
+        raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, seen)},
     )
 
 
@@ -145,55 +146,56 @@ class Reader:
         Raises:
             DataError: a file was changed since the survey.
         """
-        known = survey(self.spec, self.cache)
-        if known.key != self.key:
+        seen = survey(self.spec, self.cache)
+        if seen.key != self.key or data_key(self.spec) != self.key:
             raise DataError(
                 f"the files of {self.spec.name} changed while they were read; run the command again"
             )
         opened = open_data(self.spec)
         codes = None if opened.labels is None else _codes(self.spec, opened.labels, opened.label_names)
-        return {split: _records(opened, codes, known.survey, known.rows(split)) for split in SPLITS}
+        return {split: _records(opened, codes, seen.survey, seen.rows(split)) for split in SPLITS}
 
 
-def _records(opened: Opened, codes: Array | None, found: Survey, rows: Int64) -> Iterator[Record]:
+def _records(opened: Opened, codes: Array | None, seen: Survey, rows: Int64) -> Iterator[Record]:
     targets = (
-        _dense_records(opened, found, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
+        _dense_records(opened, seen, rows) if codes is None else (np.asarray(codes[row]) for row in rows)
     )
-    for x, y in zip(opened.inputs.each(rows), targets, strict=True):
-        yield {"x": np.ascontiguousarray(found.layout.channels_first(x[None])[0]), "y": y}
+    inputs, layout = opened.inputs, seen.layout
+    if isinstance(inputs, Cells):
+        xs: Iterator[Array] = inputs.encoded(layout.tokens, rows)
+    else:
+        xs = (np.ascontiguousarray(layout.channels_first(x[None])[0]) for x in inputs.each(rows))
+    for x, y in zip(xs, targets, strict=True):
+        yield {"x": x, "y": y}
 
 
-def _dense_records(opened: Opened, found: Survey, rows: Int64) -> Iterator[Array]:
+def _dense_records(opened: Opened, seen: Survey, rows: Int64) -> Iterator[Array]:
     assert opened.dense is not None
     for y in opened.dense.each(rows):
-        yield y if y.ndim == len(found.target.shape) else y.reshape([n for n in y.shape if n != 1])
+        yield y if y.ndim == len(seen.target.shape) else y.reshape([n for n in y.shape if n != 1])
 
 
 def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
-    match spec.kind:
-        case "point":
-            return find_classes(spec, labels)[1]
-        case "regression":
-            return find_values(spec, labels, names)[1]
-        case _:
-            return find_labels(spec, labels, names)[1]
+    if spec.output is Point:
+        return find_classes(spec, labels)[1]
+    return (find_values if spec.output is Numbers else find_labels)(spec, labels, names)[1]
 
 
 def _leave_where_they_are(folder: Path, seed: int) -> None:
     """A user's files are read from their own place."""
 
 
-def _loss(spec: OwnData, found: Survey, metric: Metric) -> tuple[str, dict[str, Any]]:
+def _loss(spec: OwnData, seen: Survey, metric: Metric) -> tuple[str, dict[str, Any]]:
     """(name, options) of the loss that goes with the targets, and with a relative metric."""
-    options = dict(class_weights(spec, found))
-    layout, target = found.layout, found.target
-    if target.kind == "classes":
+    options = dict(class_weights(spec, seen))
+    layout, target = seen.layout, seen.target
+    if target.output is Point:
         return "cross_entropy", options
-    if target.kind == "values":
+    if target.output is Numbers:
         return "scaled_mse", options
     if layout.length is not None and target.is_as_long_as_input(layout):
         options["ignore"] = IGNORE
-    if target.kind != "numbers":
+    if target.word != "numbers":
         return "bce_with_logits", options
     return (metric.name if metric.name in _RELATIVE and not options else "mse"), options
 
@@ -226,15 +228,16 @@ def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, .
     return tuple(n or 0 for n in target.shape)
 
 
-def _read_as(spec: OwnData, found: Survey) -> dict[str, Any]:
+def _read_as(spec: OwnData, seen: Survey) -> dict[str, Any]:
     """What the inputs are called in their file, so that new ones are found under the same names."""
     at = next(part.input for _, part in spec.parts())
+    names = dict.fromkeys(token.name for token in seen.layout.tokens) or seen.columns
     return {
         "key": at.key,
-        "columns": list(found.columns),
+        "columns": list(names),
         "id": at.id,
         "time": at.time,
-        "dtype": found.inputs.dtype,
+        "dtype": seen.inputs.dtype,
     }
 
 
@@ -258,8 +261,8 @@ def _short(modality: Modality, num_train: int) -> dict[str, Any]:
     return {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
 
 
-def _title(found: Survey, target_names: int) -> str:
-    layout, target = found.layout, found.target
+def _title(seen: Survey) -> str:
+    layout, target = seen.layout, seen.target
     places = said(_places(layout))
     what = {
         Modality.TABLE: f"{places} columns",
@@ -268,14 +271,15 @@ def _title(found: Survey, target_names: int) -> str:
         Modality.GRID_2D: f"images of {places}",
         Modality.DENSE_2D: f"images of {places}",
     }[layout.modality]
-    channels = f", {layout.num_channels} channels" if layout.num_channels > 1 else ""
-    comes = {
-        "classes": f"{target_names} classes",
-        "labels": f"{target_names} labels",
-        "values": "a number" if target_names == 1 else f"{target_names} numbers",
-        "mask": "a mask",
-        "numbers": "a number at every position",
-    }[target.kind]
+    channels = (
+        f", {layout.num_channels} channels" if layout.channels != "none" and layout.num_channels > 1 else ""
+    )
+    # What comes out, without which values mark a mask.
+    comes = (
+        "a mask"
+        if target.levels is not None
+        else target.title.removesuffix(" a sample").replace("one ", "a ")
+    )
     return f"{what}{channels} → {comes}".replace("any steps", "different lengths").replace(
         "any × any", "different sizes"
     )

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pare_tune.data.files import write_text
 from pare_tune.report import words
 from pare_tune.report.facts import Facts, device_time, run_name
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import overlaid_charts
-from pare_tune.report.render import render_page, write_page
+from pare_tune.report.render import render_page
 from pare_tune.tune.snapshot import Snapshot
 
 _PLACES = frozenset({"runs", "trial.data", "trial.source.data"})
@@ -25,7 +26,8 @@ def write_comparison(runs: Sequence[Snapshot], path: Path) -> Path:
     Raises:
         StorageError: the page could not be written.
     """
-    return write_page(path, render_comparison(runs, path))
+    write_text(path, render_comparison(runs, path))
+    return path
 
 
 def render_comparison(runs: Sequence[Snapshot], path: Path) -> str:
@@ -39,7 +41,7 @@ def render_comparison(runs: Sequence[Snapshot], path: Path) -> str:
         for chart in overlaid_charts([(names[j], runs[j]) for j in group])
     ]
     return render_page(
-        "compare.html.j2",
+        "several.html.j2",
         charts,
         title=f"{len(runs)} searches compared",
         names=names,
@@ -53,7 +55,7 @@ def render_comparison(runs: Sequence[Snapshot], path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRow:
     """One row of the table of runs."""
 
     name: str
@@ -72,7 +74,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SettingOfRuns:
     """One setting of all runs."""
 
     name: str
@@ -80,14 +82,14 @@ class Setting:
     differs: bool
 
 
-def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> Run:
-    best, default, found = s.best, s.default, words.compare(s)
+def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> RunRow:
+    best, default, gained = s.best, s.default, words.compare(s)
     report = s.run / "report.html"
     states = [f"{s.count(state)} {told}" for state, told in words.STATES.items() if s.count(state)]
     again = sum(t.repeats is not None for t in s.trials)
-    gain = words.NONE if found is None else found.text + (" (may be noise)" if found.may_be_noise else "")
+    gain = words.NONE if gained is None else gained.text + (" (may be noise)" if gained.may_be_noise else "")
     method = facts.settings.get("trial.method")
-    return Run(
+    return RunRow(
         name=name,
         report=Path(os.path.relpath(report, folder)).as_posix() if report.is_file() else None,
         task=s.task,
@@ -141,10 +143,10 @@ def _search(facts: Facts) -> Mapping[str, Any]:
     return {k: v for k, v in facts.settings.items() if k not in _PLACES}
 
 
-def _table(columns: Sequence[Mapping[str, Any]]) -> list[Setting]:
+def _table(columns: Sequence[Mapping[str, Any]]) -> list[SettingOfRuns]:
     """One row a setting, those that differ first."""
     rows = []
     for name in dict.fromkeys(key for column in columns for key in column):
         values = tuple(words.setting(c[name]) if name in c else words.NONE for c in columns)
-        rows.append(Setting(name, values, len(set(values)) > 1))
+        rows.append(SettingOfRuns(name, values, len(set(values)) > 1))
     return sorted(rows, key=lambda row: not row.differs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from pare_tune.compare.cell import CellResult
@@ -52,8 +52,8 @@ class Score:
             return "n/a"
         if not self.scores:
             return "failed" if self.missing else "–"
-        found = plus_minus(self.mean, self.spread)
-        return found if len(self.scores) == self.asked else f"{found} ({len(self.scores)} of {self.asked})"
+        said = plus_minus(self.mean, self.spread)
+        return said if len(self.scores) == self.asked else f"{said} ({len(self.scores)} of {self.asked})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,39 +104,21 @@ class Comparison:
 
     def is_best(self, task: TaskFacts, method: str) -> bool:
         """Whether no method has a better mean on the task."""
-        means = [s.mean for s in self.scores[task.name].values() if s.scores]
-        mine = self.scores[task.name][method]
-        return bool(mine.scores) and mine.mean == (min(means) if task.direction == "min" else max(means))
+        return _is_best(task, self.scores[task.name], method)
 
     def table(self) -> pd.DataFrame:
         """One row a cell, in the columns that `pare-tune figures --profile` reads, and more."""
         import pandas as pd
 
-        facts = {task.name: task for task in self.tasks}
-        rows = [
-            {
-                "task": r.task,
-                "method": r.method,
-                "seed": r.seed,
-                "score": r.test,
-                "direction": facts[r.task].direction,
-                "metric": facts[r.task].metric,
-                "unit": facts[r.task].unit,
-                "data": facts[r.task].provenance,
-                "validation": r.validation,
-                "test_samples": r.test_samples,
-                "trials": r.trials,
-                "epochs": r.epochs,
-                "seconds": None if r.seconds is None else round(r.seconds, 3),
-                "state": r.state,
-                "cause": r.cause,
-                "note": r.note,
-                "published_pare": facts[r.task].published,
-            }
-            for r in self.results
-        ]
+        tasks = pd.DataFrame([asdict(task) for task in self.tasks]).rename(
+            columns={"name": "task", "provenance": "data", "published": "published_pare"}
+        )
+        cells = pd.DataFrame(
+            [asdict(result) for result in self.results], columns=[f.name for f in fields(CellResult)]
+        )
         whole = dict.fromkeys(("test_samples", "trials", "epochs"), "Int64")  # with gaps
-        return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(whole)
+        table = cells.rename(columns={"test": "score"}).merge(tasks, on="task", how="left")
+        return table.round({"seconds": 3}).reindex(columns=list(_COLUMNS)).astype(whole)
 
 
 def summarise(plan: Plan, results: Sequence[CellResult]) -> Comparison:
@@ -150,21 +132,10 @@ def summarise(plan: Plan, results: Sequence[CellResult]) -> Comparison:
     ranking = rank_methods(values, directions, plan.methods)
     ranks = dict(zip(ranking.methods, ranking.ranks, strict=True))
     pairs = tuple(compare_pairs(values, directions, plan.methods))
-    draft = Comparison(
+    return Comparison(
         title=_title(plan),
         tasks=plan.tasks,
-        methods=(),
-        scores=scores,
-        pairs=pairs,
-        ranking=ranking,
-        results=tuple(results),
-        notes=(),
-    )
-    methods = tuple(_method(draft, name, ranks[name]) for name in plan.methods)
-    return Comparison(
-        title=draft.title,
-        tasks=plan.tasks,
-        methods=methods,
+        methods=tuple(_method(plan.tasks, scores, results, name, ranks[name]) for name in plan.methods),
         scores=scores,
         pairs=pairs,
         ranking=ranking,
@@ -207,15 +178,27 @@ def _score(results: Iterable[CellResult], task: str, method: str, asked: int) ->
     )
 
 
-def _method(found: Comparison, name: str, rank: float) -> MethodFacts:
-    mine = [r for r in found.results if r.method == name]
+def _is_best(task: TaskFacts, scores: Mapping[str, Score], method: str) -> bool:
+    means = [s.mean for s in scores.values() if s.scores]
+    mine = scores[method]
+    return bool(mine.scores) and mine.mean == (min(means) if task.direction == "min" else max(means))
+
+
+def _method(
+    tasks: Iterable[TaskFacts],
+    scores: Mapping[str, Mapping[str, Score]],
+    results: Iterable[CellResult],
+    name: str,
+    rank: float,
+) -> MethodFacts:
+    mine = [r for r in results if r.method == name]
     done = [r for r in mine if r.state == "done"]
     epochs = [r.epochs for r in done if r.epochs is not None]
     seconds = [r.seconds for r in done if r.seconds is not None]
     return MethodFacts(
         name=name,
-        tasks=sum(bool(row[name].scores) for row in found.scores.values()),
-        wins=sum(found.is_best(task, name) for task in found.tasks),
+        tasks=sum(bool(row[name].scores) for row in scores.values()),
+        wins=sum(_is_best(task, scores[task.name], name) for task in tasks),
         rank=rank,
         epochs=statistics.fmean(epochs) if epochs else math.nan,
         seconds=statistics.fmean(seconds) if seconds else math.nan,

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pare_tune.report import resume_command, snapshot_json, status_text, summary
-from pare_tune.report.summary import settings
+from pare_tune.report.outcome import settings
 
 
 def draw(renderable: object, width: int = 80, encoding: str = "utf-8") -> str:
