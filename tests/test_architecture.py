@@ -155,6 +155,23 @@ def test_no_pickle_is_trusted() -> None:
                 assert keywords.get("weights_only") == "True", path
 
 
+def test_only_data_files_locks_and_renames() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path == PACKAGE / "data" / "files.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {
+                    "os.replace",
+                    "os.rename",
+                    "shutil.move",
+                    "FileLock",
+                    "filelock.FileLock",
+                }, path
+                assert not called.endswith(".rename") or node.keywords, path  # a data frame's takes keywords
+
+
 def test_only_the_journal_touches_private_parts_of_optuna() -> None:
     private = {
         "_storage",

@@ -94,6 +94,19 @@ def replacing_folder(folder: Path, *, otherwise: str = _ELSEWHERE) -> Iterator[P
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder. Renamed first: a removal that is cut short leaves a hidden leftover, never half of what was there.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    leftover = folder
+    if not folder.match(PARTIAL):
+        leftover = _partial(folder)
+        os.rename(folder, leftover)
+    shutil.rmtree(leftover)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file as a whole. Raises StorageError when the disk refuses."""
     with replacing(path) as partial:

@@ -8,14 +8,13 @@ process left half made. Stores of a user's own tasks stay, and so does a folder 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import Timeout
 
-from pare_tune.data.files import locked
+from pare_tune.data.files import locked, remove_folder
 from pare_tune.errors import PareTuneError, StorageError
 from pare_tune.inspect.listing import folder_bytes
 from pare_tune.sources import SOURCES
@@ -56,13 +55,7 @@ def remove(stale: Stale) -> bool:
     """
     try:
         with locked(_lock(stale.path), wait_s=0):
-            partial = stale.path
-            if not partial.name.startswith("."):
-                # Renamed first: a removal that is cut short leaves an unfinished folder, never half a store.
-                partial = stale.path.parent / f".{_key(stale.path)}.partial"
-                shutil.rmtree(partial, ignore_errors=True)
-                stale.path.rename(partial)
-            shutil.rmtree(partial)
+            remove_folder(stale.path)
             _lock(stale.path).unlink(missing_ok=True)
     except Timeout:
         return False
