@@ -105,6 +105,6 @@ def test_what_cannot_be_removed_is_named(cache: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pare_tune.inspect.clean.shutil.rmtree", refuse)
+    monkeypatch.setattr("pare_tune.data.files.shutil.rmtree", refuse)
     with pytest.raises(StorageError, match=r"cannot remove .* \(Permission denied\)"):
         remove(stale)
