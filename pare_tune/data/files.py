@@ -95,7 +95,7 @@ def replacing_folder(folder: Path, *, otherwise: str = _ELSEWHERE) -> Iterator[P
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder. Renamed first: a removal that is cut short leaves a hidden leftover, never half of what was there.
+    """Remove a folder. Renamed first: a removal that is cut short leaves a hidden leftover, never half a folder.
 
     Raises:
         OSError: the disk refused.
