@@ -132,8 +132,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec.loader is not None
     lone = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lone)
-    for name, value in lone.STAND_INS.items():
-        monkeypatch.setattr(tune_run, name, value)
+    for module, name, value in lone.STAND_INS:
+        monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(work, "search", partial(tune_run.search, runner=run_trial))
     monkeypatch.setattr(work, "resume", partial(tune_run.resume, runner=run_trial))
 

@@ -14,6 +14,7 @@ from pare_tune.config import Budget, default_trial, own_of
 from pare_tune.errors import ConfigError, RunBusy
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import fingerprint
+from pare_tune.train.export import ModelFolder
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import resume, search
 
@@ -115,7 +116,7 @@ def test_training_refuses_other_data_from_wherever_the_configuration_is_read(
     assert not out.exists()
 
     # Past the comparison, to the next thing that can be wrong: no cluster is needed for that.
-    monkeypatch.setattr(api.ModelFolder, "is_complete", True)
+    monkeypatch.setattr(ModelFolder, "is_complete", True)
     notes: list[str] = []
     with pytest.raises(RunBusy):
         api.train(config, out=out, accept_changed_data=True, notify=notes.append)
@@ -125,7 +126,7 @@ def test_training_refuses_other_data_from_wherever_the_configuration_is_read(
 def test_a_configuration_of_one_s_own_was_found_on_no_data(
     searched: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.ModelFolder, "is_complete", True)
+    monkeypatch.setattr(ModelFolder, "is_complete", True)
     text = searched.folder.best_yaml.read_text().split("fingerprint:")[0]
     for path, noted in ((tmp_path / "mine.yaml", 0), (searched.folder.best_yaml, 1)):
         path.write_text(text)
