@@ -35,6 +35,7 @@ from ruamel.yaml.error import YAMLError
 
 from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
+from pare_tune.method.heads import HeadConfig
 from pare_tune.method.methods import METHODS
 from pare_tune.method.schedule import KSchedule
 from pare_tune.tasks import get_task
@@ -138,6 +139,11 @@ class OptimizerConfig(_Model):
     lr: float = Field(gt=0.0, le=10.0)
     """Peak learning rate, reached at the end of the warm-up."""
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    new_parts: float = Field(default=1.0, gt=0.0, le=100.0)
+    """Learning rate of what is not pretrained (embedder, heads, gate), in multiples of `lr`."""
+    decays: Literal["all", "matrices"] = "all"
+    """What `weight_decay` shrinks. all: everything, as in the paper's code. matrices: all but norms, biases and
+    positions."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """SGD only."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -187,7 +193,10 @@ class InputConfig(_Model):
 
 
 class TrialConfig(_Model):
-    """One training, whole: `pare-tune train best.yaml` needs nothing else."""
+    """One training, whole: `pare-tune train best.yaml` needs nothing else.
+
+    What a file leaves out is as it was before the setting came; `default_trial` gives new trials what is best.
+    """
 
     task: str
     data: Place | None = None
@@ -200,6 +209,7 @@ class TrialConfig(_Model):
     """A name of `METHODS`."""
     k: Annotated[KSchedule, _known_keys(KSchedule)] = KSchedule()
     gate: Annotated[GateConfig, _known_keys(GateConfig)] = GateConfig()
+    head: Annotated[HeadConfig, _known_keys(HeadConfig)] = HeadConfig()
     loss: LossConfig = LossConfig()
     source: SourceConfig
     optimizer: OptimizerConfig
@@ -517,9 +527,12 @@ def default_trial(
         own: what `task` was made of, if it is a user's own.
     """
     paper = task.paper
+    # Measured: all stages are far better on maps, the last layer alone on series (tests/benchmarks/RESULTS.md).
+    head = HeadConfig(kind="stages" if task.modality.is_grid else "last")
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
         "task": task.name, "data": data, "own": own, "preset": preset, "method": method, "k": k, "seed": seed,
+        "head": head,
     }  # fmt: skip
     if preset == "embedded":
         small = EMBEDDED[task.modality]

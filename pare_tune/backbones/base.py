@@ -20,6 +20,16 @@ code's "Wv"). all: the whole encoder is frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One of the places inside a backbone that a head may read."""
+
+    width: int
+    """Of its features."""
+    grid: tuple[int, int] | None = None
+    """grid: (rows, columns) of them, in reading order; None where there are as many as tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneSpec:
     """Everything `method/` needs to build an embedder and heads that fit, without knowing the backbone."""
 
@@ -37,6 +47,8 @@ class BackboneSpec:
     """grid: (rows, columns) of the N tokens, in reading order."""
     feature_grid: tuple[int, int] | None = None
     """grid: (rows, columns) of the M features."""
+    stages: tuple[Stage, ...] = ()
+    """What `Backbone.stages` returns, in its order: the tokens themselves first, the features of `encode` last."""
     max_tokens: int | None = None
     """sequence: longest N."""
     embed_norm: bool = True
@@ -93,8 +105,14 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens, features on the way (every stage of a Swin, evenly spaced layers of others), and
+        last the (B, M, F) after the last norm, as `spec.stages` has them; reading order, without extra tokens ([CLS]).
+        """
+
     def encode(self, tokens_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, M, F) features after the last norm, reading order; extra tokens ([CLS]) are not returned."""
+        """(B, N, D) → (B, M, F), the last of `stages`."""
+        return self.stages(tokens_BND)[-1]
 
     @abstractmethod
     def freeze(self, rule: Freeze) -> None:
@@ -103,3 +121,9 @@ class Backbone(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts → token ids without special tokens (sequence backbones only)."""
         raise TypeError(f"{self.spec.name} reads no text")
+
+
+def spread_layers(num_layers: int, num_stages: int = 4) -> tuple[int, ...]:
+    """Which layers of a deep encoder a head reads, counted from 1: evenly spaced, the last one among them."""
+    num_stages = min(num_layers, num_stages)
+    return tuple(num_layers * (i + 1) // num_stages for i in range(num_stages))

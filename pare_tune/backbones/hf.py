@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, RobertaConfig
 from transformers.utils import logging as hf_logging
 
-from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart, Stage, spread_layers
 from pare_tune.backbones.freezing import Frozen, apply_rule
 from pare_tune.backbones.weights_io import hub_file, read_safetensors
 from pare_tune.errors import BackboneUnavailable, ConfigError
@@ -100,9 +100,15 @@ class SequenceBackbone(Backbone):
             weight=weight, bias=bias, norm_weight=norm.weight.clone(), norm_bias=norm.bias.clone()
         )
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
-        return cast("Tensor", self.encoder(tokens_BND).last_hidden_state)
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens and (B, N, D) of evenly spaced layers."""
+        layers = self.encoder.layer
+        stages, x, read = [tokens_BND], tokens_BND, spread_layers(len(layers))
+        for number, layer in enumerate(layers, start=1):
+            x = layer(x)
+            if number in read:
+                stages.append(x)
+        return tuple(stages)
 
     def freeze(self, rule: Freeze) -> None:
         """See `freezing.apply_rule`."""
@@ -179,6 +185,7 @@ def sequence_spec(
         width=config.hidden_size,
         feature_width=config.hidden_size,
         patch_size=samples_per_token,
+        stages=(Stage(width=config.hidden_size),) * (1 + len(spread_layers(config.num_hidden_layers))),
         max_tokens=config.max_position_embeddings - offset,
         norm_eps=config.layer_norm_eps,
         tokenizer_name=name,

@@ -23,7 +23,7 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart
+from pare_tune.backbones.base import Backbone, BackboneSpec, Freeze, PatchStart, Stage, spread_layers
 from pare_tune.backbones.freezing import Frozen, apply_rule
 from pare_tune.backbones.weights_io import hub_file, read_safetensors
 from pare_tune.errors import BackboneUnavailable, ConfigError, UnknownName
@@ -57,11 +57,16 @@ class SwinBackbone(Backbone):
         """See `grid_start`; `steps` is for sequences."""
         return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, M, F), M = (S / 32)² for the usual four stages and patch 4."""
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens and the features of every stage; (S / 32)² in the last, for four stages and patch 4."""
         rows, columns = cast("tuple[int, int]", self.spec.token_grid)
         x_BHWD = tokens_BND.unflatten(1, (rows, columns))
-        return cast("Tensor", self.encoder["norm"](self.encoder["layers"](x_BHWD))).flatten(1, 2)
+        stages = [tokens_BND]
+        for layer in cast("nn.Sequential", self.encoder["layers"]):
+            x_BHWD = layer(x_BHWD)
+            stages.append(x_BHWD)
+        stages[-1] = self.encoder["norm"](x_BHWD)
+        return (tokens_BND, *(stage.flatten(1, 2) for stage in stages[1:]))
 
     def freeze(self, rule: Freeze) -> None:
         """See `freezing.apply_rule`."""
@@ -94,12 +99,18 @@ class VitBackbone(Backbone):
         """See `grid_start`; `steps` is for sequences."""
         return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens and (B, N, D) of evenly spaced blocks."""
         num_prefix = self.prefix_PD.shape[0]
         prefix_BPD = self.prefix_PD.expand(tokens_BND.shape[0], -1, -1).to(tokens_BND.dtype)
         x = self.encoder["norm_pre"](torch.cat([prefix_BPD, tokens_BND], dim=1))
-        return cast("Tensor", self.encoder["norm"](self.encoder["blocks"](x)))[:, num_prefix:]
+        blocks = cast("nn.Sequential", self.encoder["blocks"])
+        stages, read = [tokens_BND], spread_layers(len(blocks))
+        for number, block in enumerate(blocks, start=1):
+            x = block(x)
+            if number in read:
+                stages.append((x if number < len(blocks) else self.encoder["norm"](x))[:, num_prefix:])
+        return tuple(stages)
 
     def freeze(self, rule: Freeze) -> None:
         """See `freezing.apply_rule`; the class token goes with the rest of the encoder."""
@@ -150,6 +161,13 @@ def swin_spec(model: Any, *, name: str) -> BackboneSpec:
         patch_size=embed.patch_size[0],
         token_grid=tuple(embed.grid_size),
         feature_grid=tuple(model.layers[-1].output_resolution),
+        stages=(
+            Stage(width=model.embed_dim, grid=tuple(embed.grid_size)),
+            *(
+                Stage(width=info["num_chs"], grid=tuple(layer.output_resolution))
+                for info, layer in zip(model.feature_info, model.layers, strict=True)
+            ),
+        ),
         embed_norm=not isinstance(norm, nn.Identity),
         norm_eps=getattr(norm, "eps", 1e-5),
         **_normalisation(model),
@@ -262,6 +280,7 @@ def _vit_spec(model: VisionTransformer, *, name: str) -> BackboneSpec:
         patch_size=embed.patch_size[0],
         token_grid=grid,
         feature_grid=grid,
+        stages=(Stage(width=model.embed_dim, grid=grid),) * (1 + len(spread_layers(len(model.blocks)))),
         embed_norm=not isinstance(embed.norm, nn.Identity),
         norm_eps=getattr(model.norm, "eps", 1e-6),
         **_normalisation(model),

@@ -2,7 +2,15 @@
 
 from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size, start_from
 from pare_tune.method.gate import Gate, GateConfig, gumbel_like
-from pare_tune.method.heads import GridDenseHead, PointHead, SequenceDenseHead, TargetScale
+from pare_tune.method.heads import (
+    GridDenseHead,
+    GridStagesHead,
+    HeadConfig,
+    PointHead,
+    SequenceDenseHead,
+    SequenceStagesHead,
+    TargetScale,
+)
 from pare_tune.method.loss import LossParts, pare_loss, source_loss
 from pare_tune.method.methods import METHODS, Method, make_mixer
 from pare_tune.method.mixers import (
@@ -29,6 +37,8 @@ __all__ = [
     "GateMixer",
     "GridDenseHead",
     "GridEmbedder",
+    "GridStagesHead",
+    "HeadConfig",
     "KSchedule",
     "LossParts",
     "Method",
@@ -41,6 +51,7 @@ __all__ = [
     "RandomMixer",
     "SequenceDenseHead",
     "SequenceEmbedder",
+    "SequenceStagesHead",
     "TableEmbedder",
     "TargetMaskMixer",
     "TargetMixupMixer",

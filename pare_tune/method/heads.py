@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as nnf
@@ -17,8 +20,30 @@ from torch import Tensor, nn
 
 from pare_tune.method.resize import resize_bilinear
 
+Stages = Sequence[Tensor]
+"""What the encoder hands over: its tokens, features on the way, and (B, M, F) last."""
+
 _INIT_STD = 0.02
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+HeadKind = Literal["stages", "last"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """How a prediction at every position is read off the encoder; point heads know one way."""
+
+    kind: HeadKind = "last"
+    """last: the last stage alone, as in the paper. stages: the tokens and all stages (or four layers) together."""
+    width: int = 128
+    """stages: of the features that are summed."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(HeadKind):
+            raise ValueError(f"HeadConfig needs a kind of {', '.join(get_args(HeadKind))}, got {self.kind!r}")
+        if self.width < 1:
+            raise ValueError(f"HeadConfig needs width >= 1, got {self.width}")
 
 
 class PointHead(nn.Module):
@@ -28,9 +53,9 @@ class PointHead(nn.Module):
         super().__init__()
         self.linear = _small(nn.Linear(feature_width, num_outputs))
 
-    def forward(self, features_BMF: Tensor) -> Tensor:
-        """(B, M, F) → (B, num_outputs)."""
-        return self.linear(features_BMF.mean(dim=1))  # type: ignore[no-any-return]
+    def forward(self, stages: Stages) -> Tensor:
+        """Last (B, M, F) → (B, num_outputs)."""
+        return self.linear(stages[-1].mean(dim=1))  # type: ignore[no-any-return]
 
 
 class GridDenseHead(nn.Module):
@@ -49,23 +74,21 @@ class GridDenseHead(nn.Module):
             ValueError: out_shape has neither two nor three axes, or `up` is not positive.
         """
         super().__init__()
-        if len(out_shape) not in (2, 3) or min(out_shape) < 1:
-            raise ValueError(f"out_shape must be (H, W) or (C, H, W), got {tuple(out_shape)}")
         if up < 1:
             raise ValueError(f"up must be at least 1, got {up}")
         self.feature_grid = feature_grid
-        self.out_shape = tuple(out_shape)
+        self.out_shape = _map_shape(out_shape)
         num_maps = self.out_shape[0] if len(self.out_shape) == 3 else 1
         self.conv = _small(nn.Conv2d(feature_width, num_maps * up**2, kernel_size=1))
         self.shuffle = nn.PixelShuffle(up)
 
-    def forward(self, features_BMF: Tensor) -> Tensor:
-        """(B, M, F) → (B, *out_shape).
+    def forward(self, stages: Stages) -> Tensor:
+        """Last (B, M, F) → (B, *out_shape).
 
         Raises:
             ValueError: M is not the number of features of the grid.
         """
-        rows, columns = self.feature_grid
+        features_BMF, (rows, columns) = stages[-1], self.feature_grid
         _check_features(features_BMF, rows * columns)
         maps_BCHW = self.shuffle(self.conv(features_BMF.transpose(1, 2).unflatten(2, (rows, columns))))
         maps_BCHW = resize_bilinear(maps_BCHW, (self.out_shape[-2], self.out_shape[-1]))
@@ -91,18 +114,96 @@ class SequenceDenseHead(nn.Module):
         self.length = out_shape[0]
         self.linear = _small(nn.Linear(feature_width, math.ceil(self.length / num_tokens)))
 
-    def forward(self, features_BMF: Tensor) -> Tensor:
-        """(B, M, F) → (B, L).
+    def forward(self, stages: Stages) -> Tensor:
+        """Last (B, M, F) → (B, L).
 
         Raises:
             ValueError: M is not `num_tokens`.
         """
+        features_BMF = stages[-1]
         _check_features(features_BMF, self.num_tokens)
         series_BL: Tensor = self.linear(features_BMF).flatten(1)
         if series_BL.shape[1] == self.length:
             return series_BL
         resized = nnf.interpolate(series_BL[:, None], size=self.length, mode="linear", align_corners=False)
         return resized[:, 0]
+
+
+class GridStagesHead(nn.Module):
+    """A map from all stages: each is normed and projected to one width, and they are summed from the coarsest grid to
+    the finest, with a depthwise convolution on each; then pixels, as in `GridDenseHead`.
+
+    A feature pyramid (Lin et al., CVPR 2017, https://arxiv.org/abs/1612.03144) whose finest level are the tokens:
+    detail that the encoder merges away is read where it still stands.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], grids: Sequence[tuple[int, int]], out_shape: Sequence[int], width: int
+    ) -> None:
+        """`widths`, `grids`: of the stages, the finest grid first; `out_shape`: (H, W), or (C, H, W) for C maps;
+        `width`: what the stages are projected to.
+
+        Raises:
+            ValueError: out_shape has neither two nor three axes.
+        """
+        super().__init__()
+        self.out_shape = _map_shape(out_shape)
+        self.grids = tuple(grids)
+        num_maps = self.out_shape[0] if len(self.out_shape) == 3 else 1
+        up = max(math.ceil(self.out_shape[-2] / grids[0][0]), math.ceil(self.out_shape[-1] / grids[0][1]))
+        self.laterals = _laterals(widths, width)
+        self.mixes = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in set(grids))
+        self.conv = _small(nn.Conv2d(width, num_maps * up**2, kernel_size=1))
+        self.shuffle = nn.PixelShuffle(up)
+
+    def forward(self, stages: Stages) -> Tensor:
+        """(B, M, F) of every stage → (B, *out_shape).
+
+        Raises:
+            ValueError: there are not as many stages, or features in one of them, as there should be.
+        """
+        _check_stages(stages, self.laterals)
+        x_BCHW: Tensor | None = None
+        levels = list(zip(stages, self.laterals, self.grids, strict=True))
+        for mix, (grid, level) in zip(self.mixes, groupby(reversed(levels), itemgetter(2)), strict=True):
+            own_BMC = torch.stack([lateral(stage_BMF) for stage_BMF, lateral, _ in level]).sum(0)
+            _check_features(own_BMC, grid[0] * grid[1])
+            own_BCHW = own_BMC.transpose(1, 2).unflatten(2, grid)
+            x_BCHW = own_BCHW if x_BCHW is None else own_BCHW + resize_bilinear(x_BCHW, grid)
+            x_BCHW = x_BCHW + mix(x_BCHW)
+        assert x_BCHW is not None
+        maps_BCHW = self.shuffle(self.conv(nnf.gelu(x_BCHW)))
+        maps_BCHW = resize_bilinear(maps_BCHW, (self.out_shape[-2], self.out_shape[-1]))
+        return maps_BCHW.reshape(-1, *self.out_shape)
+
+
+class SequenceStagesHead(nn.Module):
+    """A series from all stages: each is normed and projected to one width, and their sum, mixed with its neighbours',
+    goes to a `SequenceDenseHead`."""
+
+    def __init__(self, widths: Sequence[int], num_tokens: int, out_shape: Sequence[int], width: int) -> None:
+        """`widths`: of the stages; `num_tokens`: M; `out_shape`: (L,); `width`: what the stages are projected to.
+
+        Raises:
+            ValueError: out_shape is not (L,) with L ≥ 1, or there are no tokens.
+        """
+        super().__init__()
+        self.laterals = _laterals(widths, width)
+        self.mix = nn.Conv1d(width, width, kernel_size=3, padding=1)
+        self.last = SequenceDenseHead(width, num_tokens, out_shape)
+
+    def forward(self, stages: Stages) -> Tensor:
+        """(B, M, F) of every stage → (B, L).
+
+        Raises:
+            ValueError: there are not as many stages, or features in them, as there should be.
+        """
+        _check_stages(stages, self.laterals)
+        x_BMC = torch.stack(
+            [lateral(stage) for stage, lateral in zip(stages, self.laterals, strict=True)]
+        ).sum(0)
+        x_BCM = self.mix(x_BMC.transpose(1, 2))
+        return self.last((nnf.gelu(x_BCM).transpose(1, 2),))  # type: ignore[no-any-return]
 
 
 class TargetScale(nn.Module):
@@ -131,11 +232,32 @@ class TargetScale(nn.Module):
         return raw.to(torch.promote_types(raw.dtype, torch.float32)) * self.std + self.mean
 
 
+def _laterals(widths: Sequence[int], width: int) -> nn.ModuleList:
+    """Stages differ in scale (a ViT's grows with depth), hence the norms."""
+    laterals = nn.ModuleList(nn.Sequential(nn.LayerNorm(w), nn.Linear(w, width)) for w in widths)
+    for lateral, w in zip(laterals, widths, strict=True):
+        linear = lateral[1]  # type: ignore[index]
+        nn.init.normal_(linear.weight, std=(w * len(widths)) ** -0.5)
+        nn.init.zeros_(linear.bias)
+    return laterals
+
+
+def _map_shape(out_shape: Sequence[int]) -> tuple[int, ...]:
+    if len(out_shape) not in (2, 3) or min(out_shape) < 1:
+        raise ValueError(f"out_shape must be (H, W) or (C, H, W), got {tuple(out_shape)}")
+    return tuple(out_shape)
+
+
 def _small(layer: Layer) -> Layer:
     nn.init.normal_(layer.weight, std=_INIT_STD)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _check_stages(stages: Stages, laterals: nn.ModuleList) -> None:
+    if len(stages) != len(laterals):
+        raise ValueError(f"this head reads {len(laterals)} stages, got {len(stages)}")
 
 
 def _check_features(features_BMF: Tensor, expected: int) -> None:

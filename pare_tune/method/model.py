@@ -25,8 +25,8 @@ class Encoder(Protocol):
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """Source samples of `kind` → (B, N, D)."""
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        """(B, N, D) → (B, M, F)."""
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens, features on the way, and (B, M, F) at the end: what heads read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +75,16 @@ class PareModel(nn.Module):
         """
         target_BND: Tensor = self.target_embedder(x)
         if self.mixer is None or k == 0 or (self.mixer.needs_source and source_x is None):
-            return PareOutput(target=_predict(self.target_head, self.encoder.encode(target_BND)))
+            return PareOutput(target=_predict(self.target_head, self.encoder.stages(target_BND)))
         mixed = self._mix(self.mixer, target_BND, source_x, source_kind, k)
         b = len(target_BND)
-        features = self.encoder.encode(torch.cat([target_BND, mixed.tokens_BND]))
-        predictions = _predict(self.target_head, features)
+        stages = self.encoder.stages(torch.cat([target_BND, mixed.tokens_BND]))
+        mixed_stages = tuple(stage[b:] for stage in stages)
+        predictions = _predict(self.target_head, stages)
         return PareOutput(
             target=predictions[:b],
             mixed_target=predictions[b:],
-            mixed_source=None if self.source_head is None else _predict(self.source_head, features[b:]),
+            mixed_source=None if self.source_head is None else _predict(self.source_head, mixed_stages),
             mixed=mixed,
         )
 
@@ -117,7 +118,7 @@ class PareModel(nn.Module):
         return self.embed_source(source_x, source_kind)
 
 
-def _predict(head: nn.Module, features_BMF: Tensor) -> Tensor:
+def _predict(head: nn.Module, stages: tuple[Tensor, ...]) -> Tensor:
     """Predictions in at least float32, since losses are computed outside autocast."""
-    prediction: Tensor = head(features_BMF)
+    prediction: Tensor = head(stages)
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))

@@ -12,7 +12,9 @@ def resize_bilinear(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) → (B, C, *size), antialiased where it shrinks; the input itself where nothing changes."""
     if x_BCHW.shape[-2:] == size:
         return x_BCHW
-    # The antialiased kernel has no half precision on CPU, and sums many small terms.
+    # The antialiased kernel has no half precision on CPU, and sums many small terms. Where nothing shrinks the plain
+    # one gives the same, sooner.
     exact_BCHW = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))
-    resized = nnf.interpolate(exact_BCHW, size=size, mode="bilinear", align_corners=False, antialias=True)
+    shrinks = size[0] < x_BCHW.shape[-2] or size[1] < x_BCHW.shape[-1]
+    resized = nnf.interpolate(exact_BCHW, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
     return resized.to(x_BCHW.dtype)

@@ -50,7 +50,7 @@ def align_embedder(
     settings, embedder = config.align, model.target_embedder
     target = _Targets(train, settings.samples * _POOL, config.seed)
     source_x, source_y = _source_features(config, model, source, device)
-    optimizer = make_optimizer([p for p in embedder.parameters() if p.requires_grad], config.optimizer)
+    optimizer = make_optimizer(embedder, config.optimizer)
     for step in range(settings.epochs):
         for group in optimizer.param_groups:
             group["lr"] = alignment_rate(step, settings.epochs, config.optimizer.lr)

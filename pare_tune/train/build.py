@@ -17,10 +17,13 @@ from pare_tune.method import (
     METHODS,
     GridDenseHead,
     GridEmbedder,
+    GridStagesHead,
+    HeadConfig,
     PareModel,
     PointHead,
     SequenceDenseHead,
     SequenceEmbedder,
+    SequenceStagesHead,
     TableEmbedder,
     TargetScale,
     make_mixer,
@@ -229,7 +232,7 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
     method, spec = METHODS[without_idle_mixing(config, num_tokens).method], backbone.spec
     check_backbone(Modality(shape.modality), backbone)
-    target_head: nn.Module = _target_head(shape, backbone, num_tokens)
+    target_head: nn.Module = _target_head(config.head, shape, backbone, num_tokens)
     if shape.target_scale is not None:
         target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
     return PareModel(
@@ -239,7 +242,7 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
         mixer=make_mixer(
             method, width=spec.width, token_grid=spec.token_grid or (1, num_tokens), gate=config.gate
         ),
-        source_head=_source_head(shape, backbone) if method.source_loss else None,
+        source_head=_source_head(config.head, shape, backbone) if method.source_loss else None,
     )
 
 
@@ -293,27 +296,34 @@ def start_pretrained(
     )
 
 
-def _target_head(shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
-    width = backbone.spec.feature_width
+def _target_head(head: HeadConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
+    spec = backbone.spec
     if not isinstance(shape.output, Dense):
-        return PointHead(width, *astuple(shape.output))
-    if backbone.spec.kind == "grid":
-        return _grid_head(backbone, shape.output.shape)
-    return SequenceDenseHead(width, num_tokens, shape.output.shape)
+        return PointHead(spec.feature_width, *astuple(shape.output))
+    if spec.kind == "grid":
+        return _grid_head(head, backbone, shape.output.shape)
+    if head.kind == "last":
+        return SequenceDenseHead(spec.feature_width, num_tokens, shape.output.shape)
+    return SequenceStagesHead(
+        [stage.width for stage in spec.stages], num_tokens, shape.output.shape, head.width
+    )
 
 
-def _source_head(shape: ModelShape, backbone: Backbone) -> nn.Module | None:
+def _source_head(head: HeadConfig, shape: ModelShape, backbone: Backbone) -> nn.Module | None:
     if shape.source_kind is None:
         return None
     spec = backbone.spec
     if shape.source_kind == SourceKind.MASKED_IMAGES:
         assert spec.image_size is not None
-        return _grid_head(backbone, (spec.image_size, spec.image_size))
+        return _grid_head(head, backbone, (spec.image_size, spec.image_size))
     return PointHead(spec.feature_width, shape.source_classes)
 
 
-def _grid_head(backbone: Backbone, out_shape: tuple[int, ...]) -> nn.Module:
+def _grid_head(head: HeadConfig, backbone: Backbone, out_shape: tuple[int, ...]) -> nn.Module:
     spec = backbone.spec
+    if head.kind == "stages":
+        grids = [stage.grid for stage in spec.stages if stage.grid is not None]
+        return GridStagesHead([stage.width for stage in spec.stages], grids, out_shape, head.width)
     assert spec.feature_grid is not None
     assert spec.image_size is not None
     return GridDenseHead(

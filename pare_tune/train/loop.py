@@ -25,7 +25,7 @@ from pare_tune.train.batches import StepBatch, StepBatches, TargetDataset, plan_
 from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
 from pare_tune.train.evaluation import Context, autocast, evaluate, peak_memory_mb
 from pare_tune.train.opened import OpenedTrial
-from pare_tune.train.optim import learning_rate, make_optimizer
+from pare_tune.train.optim import learning_rate, make_optimizer, set_rate
 from pare_tune.train.patches import picture_epochs, record_patches
 from pare_tune.train.report import EpochReport, EpochSums, gate_statistics
 
@@ -105,7 +105,7 @@ class _Fit:
                 self.model, device_ids=devices, find_unused_parameters=True
             )
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, self.config.optimizer)
+        self.optimizer = make_optimizer(self.model, self.config.optimizer)
         micro_batches = math.ceil(len(train) / self.config.train.batch_size)
         self.steps_per_epoch = math.ceil(micro_batches / self.config.train.accumulation)
         self.step = 0
@@ -195,8 +195,7 @@ class _Fit:
     def _optimizer_step(self, group: Sequence[StepBatch], epoch: _Epoch) -> None:
         total_steps = self.config.train.epochs * self.steps_per_epoch
         epoch.lr = learning_rate(self.step, total_steps, self.config.optimizer)
-        for settings in self.optimizer.param_groups:
-            settings["lr"] = epoch.lr
+        set_rate(self.optimizer, epoch.lr)
         self.optimizer.zero_grad(set_to_none=True)
         samples = sum(b.size for b in group)
         for batch in group:

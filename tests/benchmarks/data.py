@@ -264,7 +264,7 @@ def trainer_of(opened: OpenedTrial) -> Callable[[], int]:
     target, source_batch = dict(batch.target), batch.source
     assert source_batch is not None
     x, model = target.pop("x"), opened.build().train()
-    optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], config.optimizer)
+    optimizer = make_optimizer(model, config.optimizer)
 
     def train() -> int:
         optimizer.zero_grad(set_to_none=True)

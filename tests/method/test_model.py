@@ -34,10 +34,9 @@ class CountingEncoder(nn.Module):
         self.kinds.append(kind)
         return x
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
         self.seen.append(tokens_BND.detach())
-        encoded: Tensor = self.layer(tokens_BND)
-        return encoded
+        return tokens_BND, self.layer(tokens_BND)
 
 
 def make_model(**changes: object) -> PareModel:
@@ -76,8 +75,8 @@ def test_each_prediction_comes_from_its_own_half_and_head() -> None:
     model = make_model()
     x, source = inputs()
     out = model(x, source, "text", k=5)
-    target = model.encoder.encode(model.target_embedder(x))
-    mixed = model.encoder.encode(out.mixed.tokens_BND)
+    target = model.encoder.stages(model.target_embedder(x))
+    mixed = model.encoder.stages(out.mixed.tokens_BND)
     torch.testing.assert_close(out.target, model.target_head(target))
     torch.testing.assert_close(out.mixed_target, model.target_head(mixed))
     torch.testing.assert_close(out.mixed_source, model.source_head(mixed))

@@ -32,8 +32,8 @@ class ToyEncoder(nn.Module):
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         return x
 
-    def encode(self, tokens_BND: Tensor) -> Tensor:
-        return tokens_BND + self.layers(tokens_BND)
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        return tokens_BND, tokens_BND + self.layers(tokens_BND)
 
 
 class Domain:

@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from pare_tune.config import default_trial
+from pare_tune.config import TrialConfig, default_trial, validate
 from pare_tune.data.store import Record
 from pare_tune.errors import ConfigError
-from pare_tune.method import TargetScale
+from pare_tune.method import (
+    GridDenseHead,
+    GridStagesHead,
+    PointHead,
+    SequenceDenseHead,
+    SequenceStagesHead,
+    TargetScale,
+)
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Dense, Split
 from pare_tune.tasks.load import TaskData, load_task
@@ -128,3 +135,26 @@ def test_a_model_of_one_token_is_loaded_as_it_was_trained(tmp_path: Path) -> Non
     save_weights(tmp_path / MODEL, opened.build(), {**shape.to_dict(), "epoch": 1})
     again, _, _ = load_model(tmp_path, torch.device("cpu"))
     assert not any("mixer" in name for name, _ in again.named_parameters())
+
+
+@pytest.mark.parametrize(("task", "backbone"), [("psicov", "micro-swin"), ("advection", "micro-roberta")])
+def test_dense_heads_read_all_stages_unless_a_file_is_older_or_says_last(task: str, backbone: str) -> None:
+    config = default_trial(get_task(task), preset="embedded", backbone=backbone)
+    shape = ModelShape(
+        modality=get_task(task).modality.value, input_shape=(2, 64), output_kind="dense",
+        output_shape=(64, 64) if task == "psicov" else (64,), target_scale=None,
+        source_kind="masked_images" if task == "psicov" else "text", source_classes=3,
+    )  # fmt: skip
+    assert config.head.kind == ("stages" if task == "psicov" else "last")
+    config = config.with_values({"head.kind": "stages"})
+    before = config.to_dict()
+    del before["head"]
+    older = validate(TrialConfig, before, where="best.yaml")
+    assert older == config.with_values({"head.kind": "last"})
+    for settings, dense, series in (
+        (config, GridStagesHead, SequenceStagesHead),
+        (older, GridDenseHead, SequenceDenseHead),
+    ):
+        model = build_model(settings, shape, open_backbone(settings), 8)
+        assert isinstance(model.target_head, dense if task == "psicov" else series)
+        assert isinstance(model.source_head, dense if task == "psicov" else PointHead)
