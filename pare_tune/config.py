@@ -190,6 +190,10 @@ class InputConfig(_Model):
     """Where the new target embedder begins: at the backbone's own patch embedding, fitted to the input's channels (the
     official code), or at random (the paper's text). Small backbones transfer only with the former. Always random with
     `method: scratch`."""
+    start: Literal["readable", "plain"] = "plain"
+    """How the embedder begins where it has nothing pretrained to begin at. plain: without bias, as in ORCA's code, and
+    with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes. readable: with a random
+    bias, and with the pretrained projection resampled to short patches."""
 
 
 class TrialConfig(_Model):
@@ -543,7 +547,7 @@ def default_trial(
             align=AlignConfig(epochs=paper.align_epochs, samples=256),
             optimizer=OptimizerConfig(lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
-            input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens),
+            input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable"),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
     return TrialConfig(
@@ -561,7 +565,7 @@ def default_trial(
             decay=max(paper.decay_epochs / paper.epochs, 1.0),
         ),
         train=TrainConfig(epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation),
-        input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens),
+        input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable"),
     )
 
 

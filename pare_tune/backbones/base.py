@@ -94,7 +94,9 @@ class Backbone(nn.Module, ABC):
         """Source samples (see `sources.SourceKind`) → (B, N, D), without gradient and always in evaluation mode."""
 
     @abstractmethod
-    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+    def patch_start(
+        self, in_channels: int, steps: int | None = None, *, resample: bool = False
+    ) -> PatchStart:
         """Copies of the pretrained patch embedding for a target of `in_channels` channels.
 
         The official code starts its 2D target embedder so (`embedder_init`). It decides whether a small encoder
@@ -102,6 +104,7 @@ class Backbone(nn.Module, ABC):
 
         Args:
             steps: sequences: time steps of one token, the Conv1d's kernel.
+            resample: sequences: also where the patch is too short for the pretrained filters themselves.
         """
 
     @abstractmethod

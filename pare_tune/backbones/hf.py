@@ -77,10 +77,14 @@ class SequenceBackbone(Backbone):
         return cast("Tensor", self.source_embedder(input_ids=x, position_ids=slots_1N.expand_as(x)))
 
     @torch.no_grad()
-    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
+    def patch_start(
+        self, in_channels: int, steps: int | None = None, *, resample: bool = False
+    ) -> PatchStart:
         """The norm of the embedding layer and, with a wave embedder, its filters stretched to `steps` time steps.
 
         Patches shorter than half of the pretrained ones keep a new projection: cut to a point, a filter has no shape.
+        With `resample` they get what the pretrained filters make of them once they are stretched to the pretrained
+        length (as FlexiViT, Beyer et al., CVPR 2023, https://arxiv.org/abs/2212.08013, resizes patch embeddings).
         Every filter weighs the channels in its own way, drawn once for all; with equal weights, one-hot channels
         (DNA) would all look the same.
         """
@@ -95,6 +99,13 @@ class SequenceBackbone(Backbone):
             weight = (
                 stretched * _channel_mix(len(stretched), in_channels) * (samples / steps / in_channels) ** 0.5
             )
+            bias = projection.bias.clone()
+        elif steps is not None and resample:
+            stretch_SP = nn.functional.interpolate(torch.eye(steps)[:, None], size=samples, mode="linear")[
+                :, 0
+            ]
+            shortened = (projection.weight @ stretch_SP.T)[:, None]
+            weight = shortened * _channel_mix(len(shortened), in_channels) / in_channels**0.5
             bias = projection.bias.clone()
         return PatchStart(
             weight=weight, bias=bias, norm_weight=norm.weight.clone(), norm_bias=norm.bias.clone()

@@ -53,12 +53,14 @@ class SwinBackbone(Backbone):
         check_images(x, kind, self.spec)
         return cast("Tensor", self.source_embedder(x)).flatten(1, 2)
 
-    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
-        """See `grid_start`; `steps` is for sequences."""
+    def patch_start(
+        self, in_channels: int, steps: int | None = None, *, resample: bool = False
+    ) -> PatchStart:
+        """See `grid_start`; `steps` and `resample` are for sequences."""
         return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
     def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
-        """(B, N, D) → the tokens and the features of every stage; (S / 32)² in the last, for four stages and patch 4."""
+        """(B, N, D) → the tokens and the features of every stage; the usual last of four has (S / 32)²."""
         rows, columns = cast("tuple[int, int]", self.spec.token_grid)
         x_BHWD = tokens_BND.unflatten(1, (rows, columns))
         stages = [tokens_BND]
@@ -95,8 +97,10 @@ class VitBackbone(Backbone):
         tokens_BND = cast("Tensor", self.source_embedder(x)).reshape(x.shape[0], -1, self.spec.width)
         return tokens_BND if self.positions is None else tokens_BND + self.positions
 
-    def patch_start(self, in_channels: int, steps: int | None = None) -> PatchStart:
-        """See `grid_start`; `steps` is for sequences."""
+    def patch_start(
+        self, in_channels: int, steps: int | None = None, *, resample: bool = False
+    ) -> PatchStart:
+        """See `grid_start`; `steps` and `resample` are for sequences."""
         return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
 
     def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
@@ -145,7 +149,7 @@ def build_timm(
         _fill(model, Path(file) if file else _download(model_name, cache))
     if isinstance(model, SwinTransformer | SwinTransformerV2):
         return SwinBackbone(model, swin_spec(model, name=name))
-    return VitBackbone(model, _vit_spec(model, name=name))
+    return VitBackbone(model, vit_spec(model, name=name))
 
 
 def swin_spec(model: Any, *, name: str) -> BackboneSpec:
@@ -268,7 +272,8 @@ def _download(model_name: str, cache: Path | None) -> Path:
     return hub_file(config.hf_hub_id, file, cache=cache, advice=advice)
 
 
-def _vit_spec(model: VisionTransformer, *, name: str) -> BackboneSpec:
+def vit_spec(model: VisionTransformer, *, name: str) -> BackboneSpec:
+    """Read the shapes off a timm ViT."""
     embed = model.patch_embed
     grid = tuple(embed.grid_size)
     return BackboneSpec(

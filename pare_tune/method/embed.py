@@ -34,8 +34,10 @@ class GridEmbedder(nn.Module):
         norm: bool = True,
         norm_eps: float = 1e-5,
         positions: Tensor | None = None,
+        bias: bool = False,
     ) -> None:
-        """`positions` (N, D): where the learnable position table starts, None for no table.
+        """`positions` (N, D): where the learnable position table starts, None for no table; `bias`: let it begin at
+        random, see `_begin_bias`.
 
         Raises:
             ValueError: the patch does not divide the image, or the table does not fit.
@@ -49,7 +51,7 @@ class GridEmbedder(nn.Module):
         self.num_tokens = (image_size // patch_size) ** 2
         self.project = nn.Conv2d(in_channels, width, kernel_size=patch_size, stride=patch_size)
         nn.init.normal_(self.project.weight, std=(in_channels * patch_size**2) ** -0.5)
-        nn.init.zeros_(_bias(self.project))
+        _begin_bias(self.project, bias and norm)
         self.norm = _norm(width, norm, norm_eps)
         self.positions = _position_table(positions, self.num_tokens, width)
 
@@ -72,8 +74,10 @@ class SequenceEmbedder(nn.Module):
         norm: bool = True,
         norm_eps: float = 1e-5,
         positions: Tensor | None = None,
+        bias: bool = False,
     ) -> None:
-        """`positions` (N or more, D): where the learnable position table starts, None for no table.
+        """`positions` (N or more, D): where the learnable position table starts, None for no table; `bias`: let it
+        begin at random, see `_begin_bias`.
 
         Raises:
             ValueError: num_tokens does not divide length, or the table does not fit.
@@ -89,7 +93,7 @@ class SequenceEmbedder(nn.Module):
         stack = length // num_tokens
         self.project = nn.Conv1d(in_channels, width, kernel_size=stack, stride=stack)
         nn.init.xavier_uniform_(self.project.weight, gain=math.sqrt(2.0))
-        nn.init.zeros_(_bias(self.project))
+        _begin_bias(self.project, bias and norm)
         self.norm = _norm(width, norm, norm_eps)
         self.positions = _position_table(
             None if positions is None else positions[:num_tokens], num_tokens, width
@@ -173,6 +177,19 @@ def stack_size(length: int, max_tokens: int) -> int:
     if length < 1 or max_tokens < 1:
         raise ValueError(f"length and max_tokens must be positive, got {length} and {max_tokens}")
     return next(i for i in range(1, length + 1) if length % i == 0 and length // i <= max_tokens)
+
+
+def _begin_bias(layer: nn.Conv1d | nn.Conv2d, random: bool) -> None:
+    """Zero, as in ORCA, or as strong as what the layer makes of white inputs of unit variance.
+
+    Behind a projection without bias, a LayerNorm keeps the direction alone: x and 3x become the same token.
+    """
+    if random:
+        nn.init.normal_(
+            _bias(layer), std=float(layer.weight.detach().flatten(1).norm(dim=1).square().mean().sqrt())
+        )
+    else:
+        nn.init.zeros_(_bias(layer))
 
 
 def _norm(width: int, norm: bool, eps: float) -> nn.Module:

@@ -258,24 +258,26 @@ def _target_embedder(
 ) -> nn.Module:
     spec, modality, channels = backbone.spec, Modality(shape.modality), shape.input_shape[0]
     norm: dict[str, Any] = {"norm": spec.embed_norm, "norm_eps": spec.norm_eps}
+    readable = config.input.start == "readable"
     embedder: GridEmbedder | SequenceEmbedder | TableEmbedder
     steps: int | None = None
     if modality.is_grid:
         assert spec.image_size is not None
         assert spec.patch_size is not None
         embedder = GridEmbedder(
-            channels, spec.image_size, spec.patch_size, spec.width, positions=backbone.positions, **norm
-        )
+            channels, spec.image_size, spec.patch_size, spec.width, positions=backbone.positions,
+            bias=readable, **norm,
+        )  # fmt: skip
     elif modality is Modality.TABLE:
         embedder = TableEmbedder(channels, num_tokens, spec.width, **norm)
     else:
         length = shape.input_shape[-1]
         steps = length // num_tokens
         embedder = SequenceEmbedder(
-            channels, length, num_tokens, spec.width, positions=backbone.positions, **norm
+            channels, length, num_tokens, spec.width, positions=backbone.positions, bias=readable, **norm
         )
     if config.input.embedder == "pretrained":
-        start_pretrained(embedder, backbone, channels, steps)
+        start_pretrained(embedder, backbone, channels, steps, resample=readable)
     return embedder
 
 
@@ -284,9 +286,11 @@ def start_pretrained(
     backbone: Backbone,
     channels: int,
     steps: int | None,
+    *,
+    resample: bool = False,
 ) -> None:
     """Let `embedder` begin at the backbone's own patch embedding, see `Backbone.patch_start`."""
-    start = backbone.patch_start(channels, steps)
+    start = backbone.patch_start(channels, steps, resample=resample)
     start_from(
         embedder,
         weight=start.weight,

@@ -133,6 +133,18 @@ def test_a_new_sequence_embedder_can_start_as_the_pretrained_one() -> None:
     assert backbone.patch_start(1, steps=1).norm_weight is not None
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_short_patch_is_resampled_to_what_the_whole_filters_make_of_it_stretched(steps: int) -> None:
+    backbone = load_backbone("micro-roberta")
+    start = backbone.patch_start(1, steps=steps, resample=True)
+    patch = torch.randn(5, 1, steps)
+    stretched = torch.nn.functional.interpolate(patch, size=8, mode="linear")[:, 0]
+    embedder = backbone.wave_embedder.module
+    torch.testing.assert_close(
+        patch[:, 0] @ start.weight[:, 0].T + start.bias, embedder.projection(stretched), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_damaged_or_foreign_file_is_an_error_that_names_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pare_tune.backbones import Backbone, load_backbone
 from pare_tune.method import HeadConfig
+from pare_tune.tasks.base import Dense
 from pare_tune.train.build import ModelShape, _target_head
 
 CASES = {
@@ -33,8 +34,8 @@ HEADS = {"last (paper)": HeadConfig(kind="last"), "stages": HeadConfig(kind="sta
 def head_of(config: HeadConfig, backbone: Backbone, num_tokens: int, shape: tuple[int, ...]) -> nn.Module:
     torch.manual_seed(0)
     dense = ModelShape(
-        modality="dense_2d" if backbone.spec.kind == "grid" else "dense_1d", input_shape=(1,), output_kind="dense",
-        output_shape=shape, target_scale=None, source_kind=None, source_classes=0,
+        modality="dense_2d" if backbone.spec.kind == "grid" else "dense_1d", input_shape=(1,), output=Dense(shape),
+        target_scale=None, source_kind=None, source_classes=0,
     )  # fmt: skip
     return _target_head(config, dense, backbone, num_tokens)
 

@@ -141,8 +141,9 @@ def test_a_model_of_one_token_is_loaded_as_it_was_trained(tmp_path: Path) -> Non
 def test_dense_heads_read_all_stages_unless_a_file_is_older_or_says_last(task: str, backbone: str) -> None:
     config = default_trial(get_task(task), preset="embedded", backbone=backbone)
     shape = ModelShape(
-        modality=get_task(task).modality.value, input_shape=(2, 64), output_kind="dense",
-        output_shape=(64, 64) if task == "psicov" else (64,), target_scale=None,
+        modality=get_task(task).modality.value, input_shape=(2, 64),
+        output=Dense((64, 64) if task == "psicov" else (64,)),
+        target_scale=None,
         source_kind="masked_images" if task == "psicov" else "text", source_classes=3,
     )  # fmt: skip
     assert config.head.kind == ("stages" if task == "psicov" else "last")
