@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -166,7 +167,7 @@ class GridStagesHead(nn.Module):
         x_BCHW: Tensor | None = None
         levels = list(zip(stages, self.laterals, self.grids, strict=True))
         for mix, (grid, level) in zip(self.mixes, groupby(reversed(levels), itemgetter(2)), strict=True):
-            own_BMC = torch.stack([lateral(stage_BMF) for stage_BMF, lateral, _ in level]).sum(0)
+            own_BMC = reduce(add, (lateral(stage_BMF) for stage_BMF, lateral, _ in level))
             _check_features(own_BMC, grid[0] * grid[1])
             own_BCHW = own_BMC.transpose(1, 2).unflatten(2, grid)
             x_BCHW = own_BCHW if x_BCHW is None else own_BCHW + resize_bilinear(x_BCHW, grid)
@@ -199,9 +200,7 @@ class SequenceStagesHead(nn.Module):
             ValueError: there are not as many stages, or features in them, as there should be.
         """
         _check_stages(stages, self.laterals)
-        x_BMC = torch.stack(
-            [lateral(stage) for stage, lateral in zip(stages, self.laterals, strict=True)]
-        ).sum(0)
+        x_BMC = reduce(add, (lateral(stage) for stage, lateral in zip(stages, self.laterals, strict=True)))
         x_BCM = self.mix(x_BMC.transpose(1, 2))
         return self.last((nnf.gelu(x_BCM).transpose(1, 2),))  # type: ignore[no-any-return]
 
