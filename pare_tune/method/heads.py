@@ -38,7 +38,7 @@ class HeadConfig:
     kind: HeadKind = "last"
     """last: the last stage alone, as in the paper. stages: the tokens and all stages (or four layers) together."""
     width: int = 128
-    """stages: of the features that are summed."""
+    """stages: of the features that are summed, at least."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
@@ -142,7 +142,7 @@ class GridStagesHead(nn.Module):
         self, widths: Sequence[int], grids: Sequence[tuple[int, int]], out_shape: Sequence[int], width: int
     ) -> None:
         """`widths`, `grids`: of the stages, the finest grid first; `out_shape`: (H, W), or (C, H, W) for C maps;
-        `width`: what the stages are projected to.
+        `width`: what the stages are projected to, or more where a token stands for more values.
 
         Raises:
             ValueError: out_shape has neither two nor three axes.
@@ -152,6 +152,8 @@ class GridStagesHead(nn.Module):
         self.grids = tuple(grids)
         num_maps = self.out_shape[0] if len(self.out_shape) == 3 else 1
         up = max(math.ceil(self.out_shape[-2] / grids[0][0]), math.ceil(self.out_shape[-1] / grids[0][1]))
+        # Fewer features than the values that a token stands for could not tell them apart.
+        width = max(width, min(2 * num_maps * up**2, max(widths)))
         self.laterals = _laterals(widths, width)
         self.mixes = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in set(grids))
         self.conv = _small(nn.Conv2d(width, num_maps * up**2, kernel_size=1))
