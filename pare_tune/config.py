@@ -504,11 +504,14 @@ class _Embedded:
     batch_size: int
     lr: float
     max_tokens: int
+    new_parts: float = 1.0
 
 
 EMBEDDED: Mapping[Modality, _Embedded] = {
     Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=8, lr=1e-3, max_tokens=64),
-    Modality.DENSE_2D: _Embedded("micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64),
+    Modality.DENSE_2D: _Embedded(
+        "micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
+    ),
     Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
     Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32),
     Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
@@ -545,7 +548,9 @@ def default_trial(
             backbone=backbone or small.backbone,
             source=SourceConfig(name=small.source),
             align=AlignConfig(epochs=paper.align_epochs, samples=256),
-            optimizer=OptimizerConfig(lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1),
+            optimizer=OptimizerConfig(
+                lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
+            ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
             input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable"),
         )
