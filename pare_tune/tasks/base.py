@@ -6,10 +6,12 @@ the trainer, the search and the report never ask which task they serve.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -141,6 +143,21 @@ class PaperSettings:
     """The paper's published result, in the metric's unit, under the official protocol (which selects on test)."""
     notes: str = ""
     """Where the official code differs from the paper."""
+
+    @classmethod
+    def of(cls, task: str) -> PaperSettings:
+        """Those of a task, as `paper.toml` has them."""
+        return cls.read(_paper()[task])
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> PaperSettings:
+        """Those that a table of TOML says, whose notes are wrapped."""
+        return cls(**{**fields, "notes": " ".join(str(fields.get("notes", "")).split())})
+
+
+@cache
+def _paper() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
 
 
 Canvas = int | None

@@ -69,24 +69,7 @@ CIFAR100 = Task(
     output=Point(NUM_CLASSES),
     loss="cross_entropy",
     metric=ERROR_RATE,
-    paper=PaperSettings(
-        batch_size=32,
-        accumulation=32,
-        epochs=60,
-        optimizer="sgd",
-        lr=1e-4,
-        weight_decay=1e-3,
-        momentum=0.9,
-        warmup_epochs=5,
-        decay_epochs=200,
-        source="cifar10",
-        score=6.25,
-        notes=(
-            "The official code sums the gradients of 32 accumulated batches, so its learning rate is 32 times the "
-            "paper's 1e-4, and lets k fall from 2000 to 525. It trains on train and validation together and selects "
-            "on test."
-        ),
-    ),
+    paper=PaperSettings.of("cifar100"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     files=(f"{FOLDER}/train", f"{FOLDER}/test"),

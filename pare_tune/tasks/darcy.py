@@ -156,22 +156,7 @@ DARCY = Task(
     output=Dense((POINTS, POINTS)),
     loss="relative_l2",
     metric=RELATIVE_L2,
-    paper=PaperSettings(
-        batch_size=4,
-        accumulation=1,
-        epochs=100,
-        optimizer="adamw",
-        lr=1e-3,
-        weight_decay=5e-3,
-        warmup_epochs=5,
-        decay_epochs=100,
-        source="voc",
-        score=7.0e-3,
-        notes=(
-            "The official code sums the loss over the batch of 4, trains on train + val, selects on test, and lets k "
-            "fall from 1000 to 505 of 3136; its config freezes all but 'Wv'. The paper's Table 8 says BCE."
-        ),
-    ),
+    paper=PaperSettings.of("darcy"),
     embedded_provenance="solved",
     homepage=HOMEPAGE,
     files=(_RELEASE.format(1), _RELEASE.format(2)),

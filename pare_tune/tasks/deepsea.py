@@ -93,25 +93,7 @@ DEEPSEA = Task(
     loss="bce_with_logits",
     loss_options={"pos_weight": 4.0},
     metric=MULTILABEL_AUROC_ERROR,
-    paper=PaperSettings(
-        batch_size=16,
-        accumulation=1,
-        epochs=13,
-        optimizer="adam",
-        lr=1e-5,
-        weight_decay=0.0,
-        clip=1.0,
-        warmup_epochs=10,
-        decay_epochs=25,
-        target_tokens=512,
-        source="conll2003",
-        score=0.28,
-        notes=(
-            "The official config trains 25 epochs and replaces 32 to 1 of 500 tokens with the mixed losses weighted "
-            "0.1. The paper's k of 3000 is impossible here; its share 0.957 of the tokens is kept. The official score "
-            "is the mean over chunks of 1000 test sequences, and training includes the validation split."
-        ),
-    ),
+    paper=PaperSettings.of("deepsea"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     files=(FILE,),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -148,23 +149,7 @@ def _task(domain: str, title: str, score: float) -> Task:
         output=Point(NUM_CLASSES),
         loss="cross_entropy",
         metric=ERROR_RATE,
-        paper=PaperSettings(
-            batch_size=32,
-            accumulation=32,
-            epochs=60,
-            optimizer="adamw",
-            lr=1e-4,
-            weight_decay=0.005,
-            warmup_epochs=5,
-            decay_epochs=100,
-            source="cifar10",
-            score=score,
-            notes=(
-                "The paper gives no settings and PaRe's code no config; these are ORCA's. The code crops and mirrors "
-                "every training picture once and for all, and selects on test. ORCA's script downloads lists of 40 "
-                "classes; whether the paper's 126 are miniDomainNet's own lists is not said."
-            ),
-        ),
+        paper=replace(PaperSettings.of("domainnet"), score=score),
         embedded_provenance="sample",
         homepage=HOMEPAGE,
         # Not the pictures: looking at each of them would take seconds every time a trial begins.

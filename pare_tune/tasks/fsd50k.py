@@ -374,23 +374,7 @@ FSD50K = Task(
     loss="bce_with_logits",
     loss_options={"pos_weight": 10.0},
     metric=CLIP_MAP_ERROR,
-    paper=PaperSettings(
-        batch_size=32,
-        accumulation=1,
-        epochs=100,
-        optimizer="adam",
-        lr=1e-4,
-        weight_decay=5e-5,
-        warmup_epochs=5,
-        decay_epochs=100,
-        source="cifar10",
-        score=0.55,
-        notes=(
-            "The official config takes a learning rate of 3e-5 and lets k fall from 2000 to 515. Its loader draws one "
-            "chunk and one augmentation of each clip and keeps them for all epochs; here both are drawn anew. "
-            "The paper's Table 8 says MSELoss; the code's loss is binary cross-entropy."
-        ),
-    ),
+    paper=PaperSettings.of("fsd50k"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     # The tables stand for the wave files they name: looking at 800,000 of these takes longer than a trial's start may.

@@ -57,24 +57,7 @@ NINAPRO = Task(
     output=Point(NUM_GESTURES),
     loss="cross_entropy",
     metric=ERROR_RATE,
-    paper=PaperSettings(
-        batch_size=32,
-        accumulation=1,
-        epochs=60,
-        optimizer="adam",
-        lr=1e-4,
-        weight_decay=1e-5,
-        clip=1.0,
-        warmup_epochs=5,
-        decay_epochs=60,
-        align_epochs=100,
-        source="cifar10",
-        score=6.53,
-        notes=(
-            "The official config takes batches of 16 and accumulates 2, and lets k fall from 2000 to 525. "
-            "The paper's Table 8 says LpLoss; the code's focal loss with γ = 0 is cross-entropy."
-        ),
-    ),
+    paper=PaperSettings.of("ninapro"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     files=("ninaPro",),

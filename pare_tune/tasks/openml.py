@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Provenance, Task
@@ -110,184 +111,18 @@ class Spec:
         return channels, self.features
 
 
-def _paper(
-    *,
-    auroc: float,
-    batch: int,
-    epochs: int,
-    optimizer: Literal["sgd", "adam", "adamw"],
-    lr: float,
-    weight_decay: float,
-    momentum: float,
-    clip: float | None,
-    tokens: int = 512,
-    warmup: int = 5,
-    decay: int = 60,
-    notes: str = "",
-) -> PaperSettings:
-    """ORCA's configuration of a table, and its score in the paper's Table 14."""
-    return PaperSettings(
-        batch_size=batch,
-        accumulation=1,
-        epochs=epochs,
-        optimizer=optimizer,
-        lr=lr,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        clip=clip,
-        warmup_epochs=warmup,
-        decay_epochs=decay,
-        target_tokens=tokens,
-        align_epochs=20,
-        source="conll2003",
-        score=round(1.0 - auroc, 4),
-        notes=f"{_NOTES} {notes}".rstrip(),
-    )
+def _spec(table: dict[str, Any]) -> Spec:
+    auroc, paper = table.pop("auroc"), table.pop("paper")
+    notes = f"{_NOTES} {paper.pop('notes', '')}"
+    common = {"accumulation": 1, "decay_epochs": 60, "align_epochs": 20, "source": "conll2003"}
+    settings = PaperSettings.read({**common, **paper, "score": round(1.0 - auroc, 4), "notes": notes})
+    lists = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
+    return Spec(**{**table, **lists, "paper": settings})
 
 
-_DIGITS = (200,) * 10
-_CMC = (
-    "Wifes_education",
-    "Husbands_education",
-    "Wifes_religion",
-    "Wifes_now_working%3F",
-    "Husbands_occupation",
-    "Standard-of-living_index",
-    "Media_exposure",
+SPECS: Final = tuple(
+    map(_spec, tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["table"])
 )
-
-# fmt: off
-SPECS: Final = (
-    Spec(id=11, name="balance-scale", title="two weights and their arms → side that goes down",
-         target="class", class_rows=(288, 49, 288), features=4,
-         paper=_paper(auroc=0.9964, batch=4, epochs=60, optimizer="adamw", lr=1e-6, weight_decay=1e-5,
-                      momentum=0.99, clip=1.0, tokens=16)),
-    Spec(id=14, name="mfeat-fourier", title="Fourier coefficients of a written numeral → digit",
-         target="class", class_rows=_DIGITS, features=76,
-         paper=_paper(auroc=0.9783, batch=4, epochs=25, optimizer="adam", lr=1e-5, weight_decay=1e-5,
-                      momentum=0.99, clip=None)),
-    Spec(id=15, name="breast-w", title="9 grades of a cell sample → benign or malignant",
-         target="Class", class_rows=(458, 241), features=9, gaps=16,
-         paper=_paper(auroc=0.9909, batch=4, epochs=20, optimizer="sgd", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=1.0)),
-    Spec(id=16, name="mfeat-karhunen", title="Karhunen-Loève coefficients of a written numeral → digit",
-         target="class", class_rows=_DIGITS, features=64,
-         paper=_paper(auroc=0.9988, batch=64, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-5,
-                      momentum=0.999, clip=None)),
-    Spec(id=18, name="mfeat-morphological", title="6 shape measures of a written numeral → digit",
-         target="class", class_rows=_DIGITS, features=6,
-         paper=_paper(auroc=0.9680, batch=4, epochs=60, optimizer="adam", lr=1e-5, weight_decay=1e-3,
-                      momentum=0.999, clip=None)),
-    Spec(id=22, name="mfeat-zernike", title="Zernike moments of a written numeral → digit",
-         target="class", class_rows=_DIGITS, features=47,
-         paper=_paper(auroc=0.9849, batch=32, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=None)),
-    Spec(id=23, name="cmc", title="a couple's life → contraception: none, long or short term",
-         target="Contraceptive_method_used", class_rows=(629, 333, 511), features=9,
-         levels=(4, 4, 2, 2, 4, 4, 2), numbered=_CMC,
-         paper=_paper(auroc=0.7770, batch=64, epochs=25, optimizer="adam", lr=1e-5, weight_decay=0.0,
-                      momentum=0.999, clip=1.0, tokens=4)),
-    Spec(id=29, name="credit-approval", title="application for a credit card → approved or not",
-         target="class", class_rows=(307, 383), features=15, levels=(2, 3, 3, 14, 9, 2, 2, 2, 3), gaps=67,
-         paper=_paper(auroc=0.9601, batch=64, epochs=12, optimizer="adamw", lr=1e-5, weight_decay=1e-5,
-                      momentum=0.999, clip=1.0, tokens=4)),
-    Spec(id=31, name="credit-g", title="application for a loan → good or bad risk",
-         target="class", class_rows=(700, 300), features=20, levels=(4, 5, 10, 5, 5, 4, 3, 4, 3, 3, 4, 2, 2),
-         paper=_paper(auroc=0.8200, batch=64, epochs=20, optimizer="adam", lr=1e-5, weight_decay=1e-3,
-                      momentum=0.999, clip=1.0, tokens=8, decay=20)),
-    Spec(id=37, name="diabetes", title="8 measures of health → diabetes or not",
-         target="class", class_rows=(500, 268), features=8,
-         paper=_paper(auroc=0.8570, batch=64, epochs=20, optimizer="adam", lr=1e-5, weight_decay=0.0,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=50, name="tic-tac-toe", title="final board → has x won",
-         target="Class", class_rows=(332, 626), features=9, levels=(3,) * 9,
-         paper=_paper(auroc=0.9952, batch=64, epochs=30, optimizer="adam", lr=1e-6, weight_decay=0.0,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=54, name="vehicle", title="18 measures of a silhouette → kind of vehicle",
-         target="Class", class_rows=(212, 217, 218, 199), features=18,
-         paper=_paper(auroc=0.9582, batch=4, epochs=60, optimizer="adam", lr=1e-3, weight_decay=1e-3,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=188, name="eucalyptus", title="site and growth of a seedlot → its use for conserving soil",
-         target="Utility", class_rows=(180, 107, 130, 214, 105), features=19, levels=(16, 8, 14, 12, 27),
-         gaps=448,
-         paper=_paper(auroc=0.9510, batch=64, epochs=60, optimizer="adam", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=1.0, tokens=16)),
-    Spec(id=458, name="analcatdata-authorship", title="counts of 70 words in a text → author",
-         target="Author", class_rows=(317, 296, 55, 173), features=70,
-         paper=_paper(auroc=1.0, batch=32, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=1e-5,
-                      momentum=0.99, clip=None, warmup=10)),
-    Spec(id=469, name="analcatdata-dmft", title="a child's teeth, sex and origin → prevention it was given",
-         target="Prevention", class_rows=(127, 132, 124, 155, 136, 123), features=4, levels=(9, 7, 2, 3),
-         numbered=("DMFT.Begin", "DMFT.End", "Gender", "Ethnic"),
-         paper=_paper(auroc=0.5509, batch=64, epochs=10, optimizer="adam", lr=1e-6, weight_decay=0.0,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=1049, name="pc4", title="37 measures of a C function → defective or not",
-         target="c", class_rows=(1280, 178), features=37,
-         paper=_paper(auroc=0.9301, batch=32, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=None, warmup=10)),
-    Spec(id=1050, name="pc3", title="37 measures of a C function → defective or not",
-         target="c", class_rows=(1403, 160), features=37,
-         paper=_paper(auroc=0.8493, batch=64, epochs=60, optimizer="adam", lr=1e-5, weight_decay=0.0,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=1063, name="kc2", title="21 measures of a C++ function → defective or not",
-         target="problems", class_rows=(415, 107), features=21,
-         paper=_paper(auroc=0.8398, batch=64, epochs=40, optimizer="adam", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=1.0, tokens=16)),
-    Spec(id=1068, name="pc1", title="21 measures of a C function → defective or not",
-         target="defects", class_rows=(1032, 77), features=21,
-         paper=_paper(auroc=0.9266, batch=32, epochs=44, optimizer="sgd", lr=1e-4, weight_decay=1e-5,
-                      momentum=0.99, clip=None)),
-    Spec(id=1462, name="banknote-authentication", title="4 wavelet measures of a banknote → genuine or forged",
-         target="Class", class_rows=(762, 610), features=4,
-         paper=_paper(auroc=1.0, batch=32, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=1e-5,
-                      momentum=0.99, clip=None)),
-    Spec(id=1464, name="blood-transfusion", title="a donor's history → gives blood again or not",
-         target="Class", class_rows=(570, 178), features=4, full_name="blood-transfusion-service-center",
-         paper=_paper(auroc=0.6287, batch=64, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-3,
-                      momentum=0.999, clip=0.1, tokens=16, notes="The official loader drops V3.")),
-    Spec(id=1480, name="ilpd", title="10 measures of blood → liver disease or not",
-         target="Class", class_rows=(416, 167), features=10, levels=(2,),
-         paper=_paper(auroc=0.7927, batch=64, epochs=60, optimizer="adamw", lr=1e-6, weight_decay=1e-5,
-                      momentum=0.99, clip=1.0)),
-    Spec(id=1494, name="qsar-biodeg", title="41 descriptors of a molecule → biodegradable or not",
-         target="Class", class_rows=(699, 356), features=41,
-         paper=_paper(auroc=0.9167, batch=4, epochs=60, optimizer="adam", lr=1e-6, weight_decay=1e-3,
-                      momentum=0.99, clip=None)),
-    Spec(id=1510, name="wdbc", title="30 measures of cell nuclei → benign or malignant",
-         target="Class", class_rows=(357, 212), features=30,
-         paper=_paper(auroc=0.9947, batch=64, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-5,
-                      momentum=0.999, clip=0.1, tokens=16)),
-    Spec(id=6332, name="cylinder-bands", title="settings of a printing press → bands on the cylinder or not",
-         target="band_type", class_rows=(228, 312), features=37,
-         levels=(8, 10, 71, 2, 2, 2, 2, 3, 3, 3, 2, 3, 2, 4, 3, 5, 3, 2, 2), gaps=999,
-         numbered=("press", "unit_number"), ignored=("timestamp", "cylinder_number"),
-         paper=_paper(auroc=0.9243, batch=64, epochs=60, optimizer="adamw", lr=1e-5, weight_decay=1e-3,
-                      momentum=0.999, clip=1.0, tokens=16)),
-    Spec(id=23381, name="dresses-sales", title="12 properties of a dress → sells or not",
-         target="Class", class_rows=(290, 210), features=12, levels=(13, 8, 7, 9, 17, 18, 5, 24, 23, 25, 15),
-         gaps=835,
-         paper=_paper(auroc=0.5747, batch=32, epochs=25, optimizer="sgd", lr=1e-5, weight_decay=1e-3,
-                      momentum=0.99, clip=1.0, tokens=16)),
-    Spec(id=40966, name="miceprotein", title="77 protein levels of a mouse → genotype, treatment and training",
-         target="class", class_rows=(150, 150, 135, 135, 135, 135, 105, 135), features=77, gaps=1396,
-         ignored=("MouseID", "Genotype", "Treatment", "Behavior"),
-         paper=_paper(auroc=0.9997, batch=64, epochs=60, optimizer="adamw", lr=1e-4, weight_decay=0.0,
-                      momentum=0.99, clip=1.0, tokens=8)),
-    Spec(id=40975, name="car", title="6 grades of a car → how acceptable it is",
-         target="class", class_rows=(1210, 384, 69, 65), features=6, levels=(4, 4, 4, 3, 3, 3),
-         paper=_paper(auroc=1.0, batch=64, epochs=60, optimizer="adamw", lr=1e-4, weight_decay=0.0,
-                      momentum=0.99, clip=1.0, tokens=16)),
-    Spec(id=40982, name="steel-plates-fault", title="27 measures of a steel plate → kind of fault",
-         target="target", class_rows=(158, 190, 391, 72, 55, 402, 673), features=27,
-         paper=_paper(auroc=0.9696, batch=16, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=1e-5,
-                      momentum=0.999, clip=1.0)),
-    Spec(id=40994, name="climate-model", title="18 parameters of a climate model → its run crashes or not",
-         target="outcome", class_rows=(46, 494), features=18, ignored=("Study", "Run"),
-         full_name="climate-model-simulation-crashes",
-         paper=_paper(auroc=0.9551, batch=32, epochs=60, optimizer="sgd", lr=1e-4, weight_decay=0.1,
-                      momentum=0.99, clip=None)),
-)
-# fmt: on
 
 
 def task_named(name: str) -> Task | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.data.store import Record
-from pare_tune.tasks.base import Dense, PaperSettings
+from pare_tune.tasks.base import Dense
 from pare_tune.tasks.pdebench import Splits
 from pare_tune.tasks.pdebench_task import first_to_last, pdebench_task
 from pare_tune.tasks.solvers.compressible_1d import END_TIME, FIELDS, FILE, write_solutions
@@ -56,26 +56,6 @@ PDE_NAVIER_STOKES_1D = pdebench_task(
     name="pde-navier-stokes-1d",
     title="1D compressible gas, density, pressure and velocity at t = 0 on 1024 points → the same at t = 1",
     output=Dense((len(FIELDS) * POINTS,)),
-    paper=PaperSettings(
-        batch_size=4,
-        accumulation=1,
-        epochs=200,
-        optimizer="adamw",
-        lr=1e-4,
-        weight_decay=1e-3,
-        clip=1.0,
-        warmup_epochs=5,
-        decay_epochs=200,
-        target_tokens=128,
-        source="conll2003",
-        score=6.62e-2,
-        notes=(
-            "The official release ships no PDE config; these are ORCA's. The paper names nRMSE as the loss, that code "
-            "trains on RMSE. There the three fields are one series of 3072, of which a token sees one field at 24 "
-            "points; here they are channels, and a token sees and predicts all three at 8. Tokens, outputs and nRMSE "
-            "are the same. The paper's k of 3000 is impossible for 128 tokens; its share 0.957 is kept."
-        ),
-    ),
     read=read,
     make=write_solutions,
     release_size={"samples": 10_000, "points": 1024},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pare_tune.tasks.base import PaperSettings
 from pare_tune.tasks.pdebench_task import first_to_last, pdebench_task
 from pare_tune.tasks.solvers.reaction_diffusion_1d import END_TIME, FILE, write_solutions
 
@@ -12,26 +11,6 @@ PDE_REACTION_DIFFUSION = pdebench_task(
     first_to_last("tensor", file=FILE, points=1024, end_time=END_TIME),
     name="pde-reaction-diffusion",
     title="1D reaction-diffusion, wave at t = 0 on 1024 points → wave at t = 1",
-    paper=PaperSettings(
-        batch_size=4,
-        accumulation=1,
-        epochs=200,
-        optimizer="sgd",
-        lr=1e-3,
-        weight_decay=1e-5,
-        momentum=0.99,
-        clip=1.0,
-        warmup_epochs=5,
-        decay_epochs=200,
-        target_tokens=256,
-        source="conll2003",
-        score=2.6e-3,
-        notes=(
-            "The official release ships no PDE config; these are ORCA's. Its code trains on t = 0.29 and tests on "
-            "t = 0.99; here both are t = 1. There nothing scales the targets. The paper's k of 3000 is impossible for "
-            "256 tokens; its share 0.957 is kept."
-        ),
-    ),
     make=write_solutions,
     release_size={"samples": 10_000, "points": 1024},
     # The official 1D code's factor. Errors are 0.07 at most here, and the source's cross-entropy of above 1 drowns

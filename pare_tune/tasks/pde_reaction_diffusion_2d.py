@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from pare_tune.tasks.base import PaperSettings
 from pare_tune.tasks.pdebench import Channel, GroupFile
 from pare_tune.tasks.pdebench_task import pdebench_task
 from pare_tune.tasks.solvers.reaction_diffusion_2d import END_TIME, FILE, write_solutions
@@ -23,24 +22,6 @@ PDE_REACTION_DIFFUSION_2D = pdebench_task(
     ),
     name="pde-reaction-diffusion-2d",
     title="2D reaction-diffusion, activator at t = 0 → inhibitor at t = 5",
-    paper=PaperSettings(
-        batch_size=4,
-        accumulation=1,
-        epochs=200,
-        optimizer="adam",
-        lr=1e-4,
-        weight_decay=1e-3,
-        clip=1.0,
-        warmup_epochs=5,
-        decay_epochs=200,
-        source="voc",
-        score=0.818,
-        notes=(
-            "The official release ships no PDE config; these are ORCA's, which trains on the last frame and tests on "
-            "the one before it. The inhibitor begins as noise that the model is not shown, so no score can come near "
-            "0. (PDEBench's own baselines see both fields, and ten frames.)"
-        ),
-    ),
     make=write_solutions,
     release_size={"samples": 1000, "points": 128},
     scale_target=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pare_tune.tasks.base import PaperSettings
 from pare_tune.tasks.pdebench import Channel, GroupFile
 from pare_tune.tasks.pdebench_task import pdebench_task
 from pare_tune.tasks.solvers.shallow_water import END_TIME, FILE, write_solutions
@@ -18,24 +17,6 @@ PDE_SHALLOW_WATER = pdebench_task(
     ),
     name="pde-shallow-water",
     title="2D shallow water, cylinder of water at t = 0 → height of the waves at t = 1",
-    paper=PaperSettings(
-        batch_size=4,
-        accumulation=1,
-        epochs=200,
-        optimizer="adamw",
-        lr=1e-4,
-        weight_decay=0.0,
-        clip=1.0,
-        warmup_epochs=10,
-        decay_epochs=200,
-        source="voc",
-        score=5.7e-3,
-        notes=(
-            "The official release ships no PDE config; these are ORCA's, which trains on the last frame and tests on "
-            "the one before it. The radius of the cylinder is all that differs between samples, and on the release's "
-            "grid 1000 of them make at most 81 initial states, so test inputs are also trained on."
-        ),
-    ),
     make=write_solutions,
     release_size={"samples": 1000, "points": 128},
     # The cylinder stands in the middle: nearly all that a position's height says is where it lies.

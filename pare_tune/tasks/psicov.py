@@ -244,21 +244,7 @@ PSICOV = Task(
         citation="MAE_8 of PDNET: Adhikari 2020, Scientific Reports 10:13374",
         score=mae_8,
     ),
-    paper=PaperSettings(
-        batch_size=1,
-        accumulation=32,
-        epochs=10,
-        optimizer="adam",
-        lr=5e-6,
-        weight_decay=1e-5,
-        decay_epochs=100,
-        source="voc",
-        score=0.99,
-        notes=(
-            "The official code scores every protein on the block of the first one's length, selects on test, and "
-            "has no number of patches to replace for this task; its 0.99 cannot be had from it."
-        ),
-    ),
+    paper=PaperSettings.of("psicov"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     files=(

@@ -81,24 +81,7 @@ SPHERICAL = Task(
     output=Point(NUM_CLASSES),
     loss="cross_entropy",
     metric=ERROR_RATE,
-    paper=PaperSettings(
-        batch_size=32,
-        accumulation=4,
-        epochs=60,
-        optimizer="adamw",
-        lr=1e-4,
-        weight_decay=0.1,
-        warmup_epochs=5,
-        decay_epochs=60,
-        source="tiny-imagenet",
-        score=25.55,
-        notes=(
-            "The official config takes batches of 16 and accumulates 8, and lets k fall from 2000 to 525. "
-            "The paper's 25.55 is with all of Tiny-ImageNet as source; with CIFAR-10 it is 26.47 (Table 11). "
-            "The code gives images divided by 255 to a pretrained patch embedding, which expects them normalised, as "
-            "they are here. It trains on train and validation together and selects on test."
-        ),
-    ),
+    paper=PaperSettings.of("spherical"),
     embedded_provenance="sample",
     homepage=HOMEPAGE,
     files=(FILE,),
