@@ -85,6 +85,10 @@ class Desk:
         self._outcomes: dict[int, _Outcome] = {}
         self._early: dict[str, set[int]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray Tune pickles what it calls for a restore that never happens; the open study must stay here.
+        return (type(None), ())
+
     @property
     def stopping(self) -> bool:
         """Whether the session ends at once; what runs stays running in the study, to be resumed."""
@@ -286,10 +290,6 @@ class StudySearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study is the record."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Ray Tune pickles its settings for a restore that never happens; the open study must stay here.
-        return (Searcher, ())
-
 
 class StudyScheduler(FIFOScheduler):
     """Stops a trial when the study's pruner says so."""
@@ -303,9 +303,6 @@ class StudyScheduler(FIFOScheduler):
         with self._desk.guard():
             stop = self._desk.result(trial.trial_id, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (FIFOScheduler, ())
 
 
 class StudyStopper(Stopper):
@@ -321,9 +318,6 @@ class StudyStopper(Stopper):
     def stop_all(self) -> bool:
         """Ray Tune's question at every step."""
         return self._desk.stopping
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Never, ())
 
 
 class StudyCallback(Callback):
@@ -341,17 +335,6 @@ class StudyCallback(Callback):
         """A process died and the trial starts again."""
         with self._desk.guard():
             self._desk.recovered(trial.trial_id)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Callback, ())
-
-
-class _Never(Stopper):
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return False
 
 
 class Throttle:

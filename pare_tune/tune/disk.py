@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 from pare_tune.config import show_size
 from pare_tune.data.files import PARTIAL
@@ -34,9 +35,9 @@ def usage(path: Path) -> int:
     """Bytes on the disk below `path`; a file of two names counts once. What vanishes meanwhile is nothing."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for entry in _walk(path):
+    for name in _below(path):
         try:
-            stat = entry.stat(follow_symlinks=False)
+            stat = os.lstat(name)
         except OSError:
             continue
         if (stat.st_dev, stat.st_ino) not in seen:
@@ -59,29 +60,13 @@ class DiskCap:
         """Learn from a trial what a trial takes: at its end, while it still has its checkpoint."""
         self._trial = max(self._trial, usage(self._folder.trial(number)))
 
-    def hold(
-        self, ended: Sequence[int], best: int | None, keep: AbstractSet[int], running: AbstractSet[int]
-    ) -> int:
-        """Make room below the cap, also for what the running trials will still need.
-
-        Args:
-            ended: trials with a final state, the least wanted first.
-            keep: trials whose weights stay.
-
-        Returns:
-            Bytes that are lacking although nothing more can go; 0 if the cap holds.
-        """
-        return self._make_room(ended, best, keep, running, new=0)
-
-    def require(
-        self, ended: Sequence[int], best: int | None, keep: AbstractSet[int], running: AbstractSet[int]
-    ) -> None:
-        """Make room for one more trial.
+    def require(self, *state: Any) -> None:
+        """Make room for one more trial; `state` as `hold` takes it.
 
         Raises:
             StorageError: there is none; says how much is needed at least.
         """
-        lacking = self._make_room(ended, best, keep, running, new=1)
+        lacking = self.hold(*state, new=1)
         if lacking:
             raise StorageError(self.problem(lacking))
 
@@ -94,15 +79,25 @@ class DiskCap:
             f"{command('resume', self._folder.path, '--max-disk', needed)}"
         )
 
-    def _make_room(
+    def hold(
         self,
         ended: Sequence[int],
         best: int | None,
         keep: AbstractSet[int],
         running: AbstractSet[int],
         *,
-        new: int,
+        new: int = 0,
     ) -> int:
+        """Make room below the cap, also for what the running trials will still need.
+
+        Args:
+            ended: trials with a final state, the least wanted first.
+            keep: trials whose weights stay.
+            new: trials that are about to begin.
+
+        Returns:
+            Bytes that are lacking although nothing more can go; 0 if the cap holds.
+        """
         held = {number: usage(self._folder.trial(number)) for number in running}
         self._trial = max([self._trial, *held.values()])
         self._to_come = max(0, _CANDIDATES - len(keep)) * self._trial
@@ -145,20 +140,11 @@ def _remove(path: Path) -> int:
     return size - usage(path)
 
 
-def _walk(path: Path) -> Iterator[os.DirEntry[str] | Path]:
+def _below(path: Path) -> Iterator[str]:
     if path.is_file():
-        yield path
-        return
-    pending: list[Path | str] = [path]
-    while pending:
-        try:
-            entries: Iterable[os.DirEntry[str]] = list(os.scandir(pending.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(entry.path)
+        yield str(path)
+    for folder, folders, files in os.walk(path):
+        yield from (os.path.join(folder, name) for name in (*folders, *files))
 
 
 def _rounded_up(size: int) -> str:

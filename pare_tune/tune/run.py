@@ -73,16 +73,8 @@ def search(
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            session = Session(
-                folder,
-                config,
-                space,
-                cluster,
-                facts=_facts(task, config.trial),
-                fingerprint=fingerprint,
-                observe=observe,
-                notify=notify or _unheard,
-            )
+            about = _facts(task, config.trial), fingerprint
+            session = Session(folder, config, space, cluster, *about, observe, notify or _unheard)
             return session.run(_job(config, cluster, folder, runner, cache))
 
 
@@ -133,16 +125,8 @@ def resume(
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, dashboard) as cluster:
-            session = Session(
-                folder,
-                config,
-                space,
-                cluster,
-                facts=_facts(task, config.trial),
-                fingerprint=fingerprint,
-                observe=observe,
-                notify=notify or _unheard,
-            )
+            about = _facts(task, config.trial), fingerprint
+            session = Session(folder, config, space, cluster, *about, observe, notify or _unheard)
             return session.run(_job(config, cluster, folder, runner, cache))
 
 

@@ -65,7 +65,6 @@ class Session:
         config: RunConfig,
         space: BoundSpace,
         cluster: Cluster,
-        *,
         facts: TaskFacts,
         fingerprint: Fingerprint,
         observe: Observe | None,

@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from pare_tune.config import Budget, TrialConfig, as_builtins, dump_yaml, load_run, load_yaml, task_of
+from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of, validate
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.shell import command
@@ -43,24 +44,27 @@ _BY_TIME = 5
 """The same where the budget is wall time, which says nothing of how many trials there will be."""
 _KEPT = 200
 """Trials of earlier searches that are kept; more say nothing new."""
-_FIELDS = frozenset({"settings", "relative", "task", "modality", "run", "rank", "complete"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+Number = Annotated[float, Field(strict=True)]
+
+
+class Point(BaseModel):
     """A configuration that an earlier search tried."""
 
-    settings: Mapping[str, Any]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: dict[str, Any]
     """Dotted setting → value."""
-    relative: Mapping[str, float] = field(default_factory=dict)
+    relative: dict[str, Annotated[Number, Field(gt=0)]] = {}
     """Dotted setting → multiple of trial 0's own value."""
     task: str
     modality: str
-    run: str
+    run: str = ""
     """Name of the run folder."""
-    rank: float
+    rank: Number = Field(default=0.0, ge=0, le=1)
     """0 for the best of its run, 1 for the worst."""
-    complete: bool = True
+    complete: StrictBool = True
     """Whether its trial came to its end; others only guide."""
 
     @classmethod
@@ -232,13 +236,12 @@ def read_points(path: Path) -> list[Point]:
             f"{path} is neither a run folder nor a file of points: it has no list `points`; "
             "`pare-tune portfolio` writes one"
         )
-    return [_point(row, f"{path}: points[{i}]") for i, row in enumerate(rows)]
+    return [validate(Point, row, where=f"{path}: points[{i}]") for i, row in enumerate(rows)]
 
 
 def points_yaml(points: Sequence[Point], **head: Any) -> str:
     """The text of a file of points."""
-    rows = [{k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(p).items()} for p in points]
-    return dump_yaml({**head, "points": rows})
+    return dump_yaml({**head, "points": [point.model_dump() for point in points]})
 
 
 def known_values(point: Point, space: BoundSpace) -> dict[str, Any]:
@@ -317,34 +320,6 @@ def _spread(points: Sequence[Point], count: int) -> list[Point]:
     rest = points[head:]
     step = len(rest) / (count - head)
     return [*points[:head], *(rest[int(i * step)] for i in range(count - head))]
-
-
-def _point(row: Any, where: str) -> Point:
-    if not isinstance(row, Mapping) or not {"settings", "task", "modality"} <= set(row) <= _FIELDS:
-        raise ConfigError(
-            f"{where} must say settings, task and modality (and may say {', '.join(sorted(_FIELDS))}), got {row!r}"
-        )
-    settings, relative = row["settings"], row.get("relative", {})
-    rank = row.get("rank", 0.0)
-    numbers = isinstance(relative, Mapping) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in relative.values()
-    )
-    if not isinstance(settings, Mapping) or not numbers:
-        raise ConfigError(f"{where}: settings must be a mapping, and relative one of numbers above 0")
-    if isinstance(rank, bool) or not isinstance(rank, int | float) or not 0 <= rank <= 1:
-        raise ConfigError(f"{where}: rank must lie in [0, 1], got {rank!r}")
-    complete = row.get("complete", True)
-    if not isinstance(complete, bool):
-        raise ConfigError(f"{where}: complete must be true or false, got {complete!r}")
-    return Point(
-        settings=as_builtins(settings),
-        relative={str(k): float(v) for k, v in relative.items()},
-        task=str(row["task"]),
-        modality=str(row["modality"]),
-        run=str(row.get("run", "")),
-        rank=float(rank),
-        complete=complete,
-    )
 
 
 def _draw(p: Parameter, rng: np.random.Generator) -> Any:

@@ -31,8 +31,7 @@ from scipy.stats import kendalltau
 from pare_tune.errors import PareTuneError
 from pare_tune.recorded.names import check_recorded, recorded_tasks
 from pare_tune.recorded.table import Configuration, Table, load_table
-from pare_tune.tune.judge import Floats, best, learned
-from pare_tune.tune.pruner import RungPruner
+from pare_tune.tune.pruner import Floats, RungPruner, best, learned
 
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
 _OTHERS, _DRAWS = 15, 40

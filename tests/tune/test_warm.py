@@ -212,7 +212,7 @@ def test_what_cannot_be_started_from_is_refused_before_anything_begins(
     (tmp_path / "a.yaml").write_text("k.start: 3\n")
     refused(tmp_path / "a.yaml", "no list `points`")
     (tmp_path / "b.yaml").write_text("points:\n- {settings: {k.start: 0.5}}\n")
-    refused(tmp_path / "b.yaml", r"points\[0\] must say settings, task and modality")
+    refused(tmp_path / "b.yaml", r"points\[0\]: task is missing\n.*points\[0\]: modality is missing")
     (tmp_path / "c.yaml").write_text("points:\n- {settings: {k.start: 0.5}, task: t, modality: grid_2d}\n")
     refused(tmp_path / "c.yaml", "no points for tasks of modality table, only for grid_2d")
     (tmp_path / "d.yaml").write_text("points:\n- {settings: {k.rate: 2}, task: t, modality: table}\n")
