@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 
 from pare_tune.errors import UnknownName
-from pare_tune.tasks.base import Modality, Task
+from pare_tune.tasks.base import Modality, Task, read_toml
 
-_TABLES = (
-    "balance-scale",
-    "mfeat-fourier",
-    "breast-w",
-    "mfeat-karhunen",
-    "mfeat-morphological",
-    "mfeat-zernike",
-    "cmc",
-    "credit-approval",
-    "credit-g",
-    "diabetes",
-    "tic-tac-toe",
-    "vehicle",
-    "eucalyptus",
-    "analcatdata-authorship",
-    "analcatdata-dmft",
-    "pc4",
-    "pc3",
-    "kc2",
-    "pc1",
-    "banknote-authentication",
-    "blood-transfusion",
-    "ilpd",
-    "qsar-biodeg",
-    "wdbc",
-    "cylinder-bands",
-    "dresses-sales",
-    "miceprotein",
-    "car",
-    "steel-plates-fault",
-    "climate-model",
-)
+_TABLES: Sequence[str] = tuple(table["name"] for table in read_toml("openml.toml")["table"])
 """OpenML-CC18 as the paper has it, by number."""
 
+_OWN_MODULE = (
+    "cifar100", "spherical", "darcy", "psicov", "cosmic", "ninapro", "fsd50k", "ecg", "satellite", "deepsea",
+    "advection", "pde-burgers", "pde-reaction-diffusion", "pde-diffusion-sorption", "pde-navier-stokes-1d",
+    "pde-darcy", "pde-shallow-water", "pde-reaction-diffusion-2d",
+)  # fmt: skip
 _MODULES: Mapping[str, str] = {
-    "cifar100": "cifar100",
-    "spherical": "spherical",
-    "darcy": "darcy",
-    "psicov": "psicov",
-    "cosmic": "cosmic",
-    "ninapro": "ninapro",
-    "fsd50k": "fsd50k",
-    "ecg": "ecg",
-    "satellite": "satellite",
-    "deepsea": "deepsea",
-    "advection": "advection",
-    "pde-burgers": "pde_burgers",
-    "pde-reaction-diffusion": "pde_reaction_diffusion",
-    "pde-diffusion-sorption": "pde_diffusion_sorption",
-    "pde-navier-stokes-1d": "pde_navier_stokes_1d",
-    "pde-darcy": "pde_darcy",
-    "pde-shallow-water": "pde_shallow_water",
-    "pde-reaction-diffusion-2d": "pde_reaction_diffusion_2d",
+    **{name: name.replace("-", "_") for name in _OWN_MODULE},
     **dict.fromkeys(_TABLES, "openml"),
     **dict.fromkeys(("clipart", "painting", "real", "sketch"), "domainnet"),
 }

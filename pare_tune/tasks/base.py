@@ -147,17 +147,12 @@ class PaperSettings:
     @classmethod
     def of(cls, task: str) -> PaperSettings:
         """Those of a task, as `paper.toml` has them."""
-        return cls.read(_paper()[task])
+        return cls.read(read_toml("paper.toml")[task])
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> PaperSettings:
         """Those that a table of TOML says, whose notes are wrapped."""
         return cls(**{**fields, "notes": " ".join(str(fields.get("notes", "")).split())})
-
-
-@cache
-def _paper() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
 
 
 Canvas = int | None
@@ -223,6 +218,12 @@ class Task:
     takes samples as the model does."""
     version: int = 1
     """Raised when `read`, `make` or the stored fields change, so that prepared stores are made anew."""
+
+
+@cache
+def read_toml(name: str) -> Mapping[str, Any]:
+    """A table of this package, not to be changed."""
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
 def first_of(paths: Sequence[Path], otherwise: str) -> Path:

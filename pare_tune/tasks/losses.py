@@ -59,19 +59,15 @@ def bce_with_logits(
 
     Args:
         pos_weight: weight of the positive term; above 1 where positives are rare.
-        ignore: field of the batch, (B, ...), that is 1 where a position must not count; each sample is then
-            the
-            mean over its positions that do (0 when there is none).
+        ignore: field of the batch, (B, ...), that is 1 where a position must not count; each sample is then the mean
+            over its positions that do (0 when there is none).
     """
     target = _same_shape(prediction, batch)
     weight = torch.tensor(pos_weight, device=prediction.device)
     loss_BP = functional.binary_cross_entropy_with_logits(
         prediction.float(), target, pos_weight=weight, reduction="none"
     ).flatten(1)
-    if ignore is None:
-        return loss_BP.mean()
-    keep_BP = 1.0 - batch[ignore].float().flatten(1)
-    return ((loss_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
+    return loss_BP.mean() if ignore is None else _kept_mean(loss_BP, batch[ignore])
 
 
 def mse(prediction: Tensor, batch: Batch, *, ignore: str | None = None) -> Tensor:
@@ -84,9 +80,12 @@ def mse(prediction: Tensor, batch: Batch, *, ignore: str | None = None) -> Tenso
     target = _same_shape(prediction, batch)
     if ignore is None:
         return functional.mse_loss(prediction.float(), target)
-    keep_BP = 1.0 - batch[ignore].float().flatten(1)
-    square_BP = (prediction.float() - target).square().flatten(1)
-    return ((square_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
+    return _kept_mean((prediction.float() - target).square().flatten(1), batch[ignore])
+
+
+def _kept_mean(loss_BP: Tensor, ignored: Tensor) -> Tensor:
+    keep_BP = 1.0 - ignored.float().flatten(1)
+    return ((loss_BP * keep_BP).sum(dim=1) / keep_BP.sum(dim=1).clamp_min(1.0)).mean()
 
 
 def scaled_mse(prediction_BR: Tensor, batch: Batch, *, spread_R: Tensor) -> Tensor:
@@ -180,33 +179,25 @@ def _build_bce_with_logits(
     return partial(bce_with_logits, pos_weight=pos_weight, ignore=ignore)
 
 
-def _build_mse(task: Task, train_store: Store, ignore: str | None = None) -> LossFn:
-    loss = partial(mse, ignore=ignore) if ignore is not None else mse
-    return _without_options(loss)(task, train_store)
-
-
 def _build_scaled_mse(task: Task, train_store: Store) -> LossFn:
     if not isinstance(task.output, Numbers):
         raise ConfigError(f"loss 'scaled_mse' needs numbers a sample, task {task.name!r} gives {task.output}")
     return partial(scaled_mse, spread_R=number_scale(train_store)[1])
 
 
-def _without_options(loss: LossFn) -> LossBuilder:
-    def build(task: Task, _train_store: Store) -> LossFn:
-        if isinstance(task.output, Point):
-            raise ConfigError(f"loss {task.loss!r} compares values, task {task.name!r} gives {task.output}")
-        return loss
-
-    return build
+def _of_values(task: Task, loss: LossFn) -> LossFn:
+    if isinstance(task.output, Point):
+        raise ConfigError(f"loss {task.loss!r} compares values, task {task.name!r} gives {task.output}")
+    return loss
 
 
 LOSSES: dict[str, LossBuilder] = {
     "cross_entropy": _build_cross_entropy,
     "bce_with_logits": _build_bce_with_logits,
-    "mse": _build_mse,
+    "mse": lambda task, _, ignore=None: _of_values(task, partial(mse, ignore=ignore)),
     "scaled_mse": _build_scaled_mse,
-    "rmse": _without_options(rmse),
-    "relative_l2": _without_options(relative_l2),
+    "rmse": lambda task, _: _of_values(task, rmse),
+    "relative_l2": lambda task, _: _of_values(task, relative_l2),
     # √mean(e²)/√mean(y²) = ‖e‖₂/‖y‖₂: the same function under PDEBench's name.
-    "nrmse": _without_options(relative_l2),
+    "nrmse": lambda task, _: _of_values(task, relative_l2),
 }

@@ -196,48 +196,23 @@ def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
     return tensor.detach().cpu().numpy()
 
 
-ERROR_RATE = Metric(name="error_rate", direction="min", unit="%", citation=NAS_BENCH_360, score=error_rate)
-MACRO_F1_ERROR = Metric(
-    name="macro_f1_error", direction="min", unit="1", citation=NAS_BENCH_360, score=macro_f1_error
-)
-AUROC_ERROR = Metric(name="auroc_error", direction="min", unit="1", citation=TAB_PFN, score=auroc_error)
-MULTILABEL_AUROC_ERROR = Metric(
-    name="multilabel_auroc_error",
-    direction="min",
-    unit="1",
-    citation=NAS_BENCH_360,
-    score=multilabel_auroc_error,
-)
-MULTILABEL_MAP_ERROR = Metric(
-    name="multilabel_map_error", direction="min", unit="1", citation=NAS_BENCH_360, score=multilabel_map_error
-)
-CLIP_MAP_ERROR = Metric(
-    name="clip_map_error", direction="min", unit="1", citation=NAS_BENCH_360, score=clip_map_error
-)
-PIXEL_AUROC_ERROR = Metric(
-    name="pixel_auroc_error", direction="min", unit="1", citation=NAS_BENCH_360, score=pixel_auroc_error
-)
-BALANCED_ERROR = Metric(
-    name="balanced_error", direction="min", unit="1", citation=NAS_BENCH_360, score=balanced_error
-)
-NRMSE = Metric(name="nrmse", direction="min", unit="1", citation=PDE_BENCH, score=nrmse)
-RELATIVE_L2 = Metric(name="relative_l2", direction="min", unit="1", citation=NAS_BENCH_360, score=relative_l2)
-RMSE = Metric(name="rmse", direction="min", unit="unit of y", citation=PDE_BENCH, score=rmse)
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        ERROR_RATE,
-        MACRO_F1_ERROR,
-        AUROC_ERROR,
-        MULTILABEL_AUROC_ERROR,
-        MULTILABEL_MAP_ERROR,
-        CLIP_MAP_ERROR,
-        PIXEL_AUROC_ERROR,
-        BALANCED_ERROR,
-        NRMSE,
-        RELATIVE_L2,
-        RMSE,
-    )
-}
+METRICS: dict[str, Metric] = {}
 """What a user's own task can name."""
+
+
+def _metric(score: Score, citation: str, unit: str = "1") -> Metric:
+    metric = Metric(name=score.__name__, direction="min", unit=unit, citation=citation, score=score)
+    return METRICS.setdefault(metric.name, metric)
+
+
+ERROR_RATE = _metric(error_rate, NAS_BENCH_360, "%")
+MACRO_F1_ERROR = _metric(macro_f1_error, NAS_BENCH_360)
+AUROC_ERROR = _metric(auroc_error, TAB_PFN)
+MULTILABEL_AUROC_ERROR = _metric(multilabel_auroc_error, NAS_BENCH_360)
+MULTILABEL_MAP_ERROR = _metric(multilabel_map_error, NAS_BENCH_360)
+CLIP_MAP_ERROR = _metric(clip_map_error, NAS_BENCH_360)
+PIXEL_AUROC_ERROR = _metric(pixel_auroc_error, NAS_BENCH_360)
+BALANCED_ERROR = _metric(balanced_error, NAS_BENCH_360)
+NRMSE = _metric(nrmse, PDE_BENCH)
+RELATIVE_L2 = _metric(relative_l2, NAS_BENCH_360)
+RMSE = _metric(rmse, PDE_BENCH, "unit of y")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Modality, PaperSettings, Point, Provenance, Task
+from pare_tune.tasks.base import Modality, PaperSettings, Point, Provenance, Task, read_toml
 from pare_tune.tasks.metrics import AUROC_ERROR
 from pare_tune.tasks.samples.tables import (
     Simulated,
@@ -111,18 +110,15 @@ class Spec:
         return channels, self.features
 
 
-def _spec(table: dict[str, Any]) -> Spec:
-    auroc, paper = table.pop("auroc"), table.pop("paper")
-    notes = f"{_NOTES} {paper.pop('notes', '')}"
+def _spec(*, auroc: float, paper: Mapping[str, Any], **about: Any) -> Spec:
+    notes = f"{_NOTES} {paper.get('notes', '')}"
     common = {"accumulation": 1, "decay_epochs": 60, "align_epochs": 20, "source": "conll2003"}
     settings = PaperSettings.read({**common, **paper, "score": round(1.0 - auroc, 4), "notes": notes})
-    lists = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
-    return Spec(**{**table, **lists, "paper": settings})
+    lists = {name: tuple(value) for name, value in about.items() if isinstance(value, list)}
+    return Spec(**{**about, **lists, "paper": settings})
 
 
-SPECS: Final = tuple(
-    map(_spec, tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["table"])
-)
+SPECS: Final = tuple(_spec(**table) for table in read_toml("openml.toml")["table"])
 
 
 def task_named(name: str) -> Task | None:

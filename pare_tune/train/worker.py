@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +83,15 @@ def launch_final(
         StudyFailed: anything else ended it.
     """
     scratch = folder / ".ray"
-    resources = {"CPU": cpus_per_worker}
-    if gpus_per_worker:
-        resources["GPU"] = gpus_per_worker
-    trainer = TorchTrainer(
+    trainer = torch_trainer(
         final_loop_per_worker,
-        train_loop_config={
-            "trial": config.to_dict(),
-            "folder": str(folder),
-            "cache": None if cache is None else str(cache),
-            "with_val": with_val,
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=num_workers, use_gpu=bool(gpus_per_worker), resources_per_worker=resources
-        ),
+        config,
+        folder,
+        cache,
+        num_workers=num_workers,
+        resources={"CPU": cpus_per_worker, "GPU": gpus_per_worker},
         run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
+        with_val=with_val,
     )
     try:
         trainer.fit()
@@ -105,6 +99,31 @@ def launch_final(
         raise _ours(error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def torch_trainer(
+    loop: Callable[[dict[str, Any]], None],
+    config: TrialConfig,
+    folder: Path,
+    cache: Path | None,
+    *,
+    num_workers: int,
+    resources: Mapping[str, float],
+    run_config: ray.train.RunConfig,
+    **settings: Any,
+) -> TorchTrainer:
+    """Workers of `resources` each that run `loop` with {"trial", "folder", "cache"} and `settings`."""
+    about = {"folder": str(folder), "cache": None if cache is None else str(cache)}
+    return TorchTrainer(
+        loop,
+        train_loop_config={"trial": config.to_dict(), **about, **settings},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=resources["GPU"] > 0,
+            resources_per_worker={name: count for name, count in resources.items() if count},
+        ),
+        run_config=run_config,
+    )
 
 
 def _ours(error: Exception) -> PareTuneError:

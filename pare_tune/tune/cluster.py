@@ -278,15 +278,9 @@ def _loopback() -> Iterator[None]:
     """
     from ray._private import ray_constants
 
-    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)  # not an interface: a later Ray may lack it
-    if before is None or "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ:
+    own = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ
+    with nullcontext() if own else _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
         yield
-        return
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
@@ -297,15 +291,22 @@ def _mute() -> Iterator[None]:
     """
     from ray._private import worker
 
-    printer = getattr(worker, "print_to_stdstream", None)
-    if printer is None:
+    with _replaced(worker, "print_to_stdstream", lambda data, ignore_prefix: None):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Something of Ray's that is no interface: a later version may lack it, which is left as it is."""
+    before = getattr(module, name, None)
+    if before is None:
         yield
         return
-    worker.print_to_stdstream = lambda data, ignore_prefix: None
+    setattr(module, name, value)
     try:
         yield
     finally:
-        worker.print_to_stdstream = printer
+        setattr(module, name, before)
 
 
 def _quiet() -> None:

@@ -13,6 +13,7 @@ and nothing after `_FORGOTTEN` of them.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,12 @@ class Extra:
     """Of one parameter, as Optuna keeps them inside."""
     weights: Array
     """A real observation has 1."""
+
+
+def seed_of(*parts: object) -> int:
+    """A number that follows from what is drawn, whatever was drawn before."""
+    digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def draw_uniform(distribution: BaseDistribution, rng: np.random.Generator) -> float:

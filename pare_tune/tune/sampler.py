@@ -11,7 +11,6 @@ no more than the configured number are.
 from __future__ import annotations
 
 import bisect
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -23,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pare_tune.tune.journal import Densities, num_good, order_of
-from pare_tune.tune.prior import Extra, Prior, Ranked, earlier_observations, pseudo_observations
+from pare_tune.tune.prior import Extra, Prior, Ranked, earlier_observations, pseudo_observations, seed_of
 
 _GOOD = 25
 """TPE's own limit on the trials that its density of good settings is made of."""
@@ -96,7 +95,7 @@ class RepeatableTPE(BaseSampler):
             param_name,
             param_distribution,
             self._priors.get(param_name),
-            seed=self._number_of(trial.number, param_name),
+            seed=seed_of(self._seed, trial.number, param_name),
             rng=self._rng(trial.number, f"{param_name} extra"),
         )
 
@@ -113,7 +112,7 @@ class RepeatableTPE(BaseSampler):
         prior = self._priors.get(name)
         if prior is not None and self._rng(trial.number, "prior").random() < prior.share(trial.number):
             return distribution.to_external_repr(prior.draw(distribution, self._rng(trial.number, name)))
-        sampler = RandomSampler(seed=self._number_of(trial.number, name))
+        sampler = RandomSampler(seed=seed_of(self._seed, trial.number, name))
         return sampler.sample_independent(study, trial, name, distribution)
 
     def _look(self, study: Study, number: int) -> _InformedTPE:
@@ -124,11 +123,7 @@ class RepeatableTPE(BaseSampler):
         return _InformedTPE(below, above, self._earlier, finished=self._history.finished)
 
     def _rng(self, number: int, draw: str) -> np.random.Generator:
-        return np.random.default_rng(self._number_of(number, draw))
-
-    def _number_of(self, number: int, draw: str) -> int:
-        digest = hashlib.sha256(f"{self._seed}:{number}:{draw}".encode()).digest()
-        return int.from_bytes(digest[:4], "big")
+        return np.random.default_rng(seed_of(self._seed, number, draw))
 
 
 class _InformedTPE:

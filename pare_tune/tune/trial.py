@@ -177,10 +177,10 @@ def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitR
 def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
     import ray.train
-    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from pare_tune.train.worker import torch_trainer
     from pare_tune.tune.cluster import free_lost_groups
 
     # Epochs wait for this poll of Ray's (2 s by default); with tracking the dashboard lists the trial. Ray reads both
@@ -188,20 +188,14 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     (folder / FAILURE).unlink(missing_ok=True)
-    resources = {"CPU": job.cpus_per_worker}
-    if job.gpus_per_worker:
-        resources["GPU"] = job.gpus_per_worker
     free_lost_groups()  # of trials before this one, which waits for its workers' CPUs
-    trainer = TorchTrainer(
+    trainer = torch_trainer(
         _loop(job.runner),
-        train_loop_config={
-            "trial": config.to_dict(),
-            "folder": str(folder),
-            "cache": None if job.cache is None else str(job.cache),
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=job.num_workers, use_gpu=job.gpus_per_worker > 0, resources_per_worker=resources
-        ),
+        config,
+        folder,
+        job.cache,
+        num_workers=job.num_workers,
+        resources={"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker},
         # The epochs are ours to resume (last.pt), so Ray Train must not find an older run of its own: a fresh name.
         run_config=ray.train.RunConfig(
             name=f"{job.trials.parent.name}-trial-{folder.name}-{time.time_ns()}",

@@ -11,7 +11,6 @@ runs may vanish; `pare-tune portfolio` writes the same format.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.journal import load_study
 from pare_tune.tune.parameter import ChoiceParameter, Parameter
-from pare_tune.tune.prior import Ranked, draw_uniform
+from pare_tune.tune.prior import Ranked, draw_uniform, seed_of
 from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.study import view
@@ -129,8 +128,7 @@ class Start:
         for index, point in enumerate(self.points):
             values = known_values(point, space)
             if values:
-                digest = hashlib.sha256(f"{seed}:warm:{index}".encode()).digest()
-                rng = np.random.default_rng(int.from_bytes(digest[:4], "big"))
+                rng = np.random.default_rng(seed_of(seed, "warm", index))
                 ranked.append(Ranked(space.place(values, partial(_draw, rng=rng)), point.rank))
         return ranked
 
