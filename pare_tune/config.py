@@ -357,6 +357,10 @@ class Budget(_Model):
             raise ConfigError(f"a budget in trials or epochs is a whole number, got {text!r}")
         return cls(amount=amount, unit="trials" if unit.startswith("trial") else "epochs")
 
+    def measured(self, *, trials: float, epochs: float, seconds: float) -> float:
+        """The one of these that is of the budget's unit."""
+        return {"trials": trials, "epochs": epochs, "seconds": seconds}[self.unit]
+
     def __str__(self) -> str:
         """As `parse` reads it, without loss."""
         if self.unit != "seconds":

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from pare_tune.tasks.pdebench import Channel, GroupFile
-from pare_tune.tasks.pdebench_task import pdebench_task
+from pare_tune.tasks.pdebench_task import channel_to_channel, pdebench_task
 from pare_tune.tasks.solvers.diffusion_sorption import END_TIME, FILE, write_solutions
 
 PDE_DIFFUSION_SORPTION = pdebench_task(
-    GroupFile(
-        file=FILE,
-        inputs=(Channel(0, time=0),),
-        targets=(Channel(0, time=-1),),
-        channels=1,
-        points=(1024,),
-        end_time=END_TIME,
-    ),
+    channel_to_channel(0, 0, file=FILE, channels=1, points=(1024,), end_time=END_TIME),
     name="pde-diffusion-sorption",
     title="1D diffusion-sorption, concentration at t = 0 on 1024 points → profile at t = 500",
     make=write_solutions,

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from pare_tune.tasks.pdebench import Channel, GroupFile
-from pare_tune.tasks.pdebench_task import pdebench_task
+from pare_tune.tasks.pdebench_task import channel_to_channel, pdebench_task
 from pare_tune.tasks.solvers.shallow_water import END_TIME, FILE, write_solutions
 
 PDE_SHALLOW_WATER = pdebench_task(
-    GroupFile(
-        file=FILE,
-        inputs=(Channel(0, time=0),),
-        targets=(Channel(0, time=-1),),
-        channels=1,
-        points=(128, 128),
-        end_time=END_TIME,
-    ),
+    channel_to_channel(0, 0, file=FILE, channels=1, points=(128, 128), end_time=END_TIME),
     name="pde-shallow-water",
     title="2D shallow water, cylinder of water at t = 0 → height of the waves at t = 1",
     make=write_solutions,

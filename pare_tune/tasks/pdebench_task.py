@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pare_tune.tasks.base import Dense, Modality, PaperSettings, Task
 from pare_tune.tasks.metrics import NRMSE
-from pare_tune.tasks.pdebench import HOMEPAGE, ArrayFile, Frame, GroupFile, Splits
+from pare_tune.tasks.pdebench import HOMEPAGE, ArrayFile, Channel, Frame, GroupFile, Splits
 
 
 def first_to_last(*fields: str, file: str, points: int, end_time: float) -> ArrayFile:
@@ -20,6 +20,20 @@ def first_to_last(*fields: str, file: str, points: int, end_time: float) -> Arra
         inputs=tuple(Frame(name, 0) for name in fields),
         targets=tuple(Frame(name, -1) for name in fields),
         points=(points,),
+        end_time=end_time,
+    )
+
+
+def channel_to_channel(
+    first: int, last: int, *, file: str, channels: int, points: tuple[int, ...], end_time: float
+) -> GroupFile:
+    """The layout of a file of groups: channel `first` of the first saved frame in, `last` of the last one out."""
+    return GroupFile(
+        file=file,
+        inputs=(Channel(first, time=0),),
+        targets=(Channel(last, time=-1),),
+        channels=channels,
+        points=points,
         end_time=end_time,
     )
 

@@ -117,7 +117,7 @@ class Desk:
                 is_whole = self.study.epochs_of(number) >= self.study.epochs
                 self._close(number, _Outcome("complete") if is_whole else _Outcome("pruned", "budget"))
                 continue
-            if not self.study.has_orphans and self._is_spent():
+            if not self.study.has_orphans and self._left() <= 0:
                 return None
             if self._room is not None:
                 self._room()
@@ -239,22 +239,14 @@ class Desk:
         return cost(self.budget, trials, epochs=self.study.epochs, concurrency=self.concurrency, trials=views)
 
     def _left(self) -> float:
-        """What is left of the budget."""
-        match self.budget.unit:
-            case "trials":
-                return self.budget.amount - self.study.num_trials
-            case "epochs":
-                return self.budget.amount - self.study.num_epochs
-            case "seconds":
-                return self.budget.amount - self.study.elapsed
+        """What is left of the budget; nothing new begins at 0."""
+        study = self.study
+        spent = self.budget.measured(trials=study.num_trials, epochs=study.num_epochs, seconds=study.elapsed)
+        return self.budget.amount - spent
 
     def _is_exhausted(self) -> bool:
         """Whether running trials must stop, too."""
         return self.budget.unit != "trials" and self._left() <= 0
-
-    def _is_spent(self) -> bool:
-        """Whether no new trial may start."""
-        return self._left() <= 0
 
     def _trial_folder(self, number: int) -> Any:
         path = self.folder.trial(number)

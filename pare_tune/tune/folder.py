@@ -47,7 +47,6 @@ class RunFolder:
         self.best = self.path / "best"
         self.trials = self.path / "trials"
         self.tensorboard = self.path / "tensorboard"
-        self.report_html = self.path / "report.html"
         self.ray = self.path / ".ray"
 
     @classmethod

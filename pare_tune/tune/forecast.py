@@ -28,16 +28,9 @@ _IN_EPOCH = 0.9
 
 def cost(budget: Budget, count: int, *, epochs: int, concurrency: int, trials: Sequence[TrialView]) -> float:
     """What `count` trials of full length take, in the budget's unit; infinity where that is not known yet."""
-    match budget.unit:
-        case "trials":
-            return count
-        case "epochs":
-            return count * epochs
-        case "seconds":
-            lengths = [t.seconds for t in trials if t.state == "complete"]
-            if not lengths:
-                return math.inf
-            return math.ceil(count / concurrency) * statistics.median(lengths) * _SLACK
+    lengths = [t.seconds for t in trials if t.state == "complete"]
+    seconds = math.ceil(count / concurrency) * statistics.median(lengths) * _SLACK if lengths else math.inf
+    return budget.measured(trials=count, epochs=count * epochs, seconds=seconds)
 
 
 def affordable_seeds(budget: Budget, confirm: int, cost_of: Callable[[int], float]) -> int:
@@ -58,8 +51,8 @@ def repeats_planned(search: SearchConfig, trials: Sequence[TrialView]) -> int:
         return begun
     seeds = affordable_seeds(budget, search.confirm, lambda n: _trials_cost(budget, n, trials))
     candidates = sum(t.state == "complete" and t.repeats is None for t in trials)
-    left = budget.amount - (len(trials) if budget.unit == "trials" else sum(t.epoch for t in trials))
-    return max(begun, min(3, candidates) * seeds) if left > 0 else begun
+    spent = budget.measured(trials=len(trials), epochs=sum(t.epoch for t in trials), seconds=0.0)
+    return max(begun, min(3, candidates) * seeds) if spent < budget.amount else begun
 
 
 def _trials_cost(budget: Budget, count: int, trials: Sequence[TrialView]) -> float:

@@ -17,13 +17,8 @@ from pare_tune.tune.snapshot import Snapshot, TaskFacts, TrialView
 
 def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:
     """How much of the budget's unit is gone."""
-    match budget.unit:
-        case "trials":
-            return float(sum(t.state not in OPEN for t in trials))
-        case "epochs":
-            return float(sum(t.epoch for t in trials))
-        case "seconds":
-            return elapsed
+    ended = sum(t.state not in OPEN for t in trials)
+    return budget.measured(trials=float(ended), epochs=float(sum(t.epoch for t in trials)), seconds=elapsed)
 
 
 def make_snapshot(

@@ -300,14 +300,9 @@ def _points_for(path: Path, modality: Modality) -> list[Point]:
 
 def most_first(budget: Budget, epochs: int) -> int:
     """Most earlier points that a search tests first; `epochs` is the length of a trial."""
-    match budget.unit:
-        case "trials":
-            trials = budget.amount
-        case "epochs":
-            trials = budget.amount / epochs
-        case "seconds":
-            return _BY_TIME
-    return min(_MOST, math.floor(SHARE * trials))
+    trials = budget.amount / budget.measured(trials=1, epochs=epochs, seconds=1)
+    by_count = min(_MOST, math.floor(SHARE * trials))
+    return _BY_TIME if budget.unit == "seconds" else by_count
 
 
 def _spread(points: Sequence[Point], count: int) -> list[Point]:

@@ -10,7 +10,7 @@ and few times instead of 1024 and 201.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -98,14 +98,19 @@ def new_solutions(
         file["t-coordinate"] = t_T.astype(np.float32)
 
 
-def write_group(
-    file: Any, index: int, fields: npt.NDArray[Any], grids: Mapping[str, npt.NDArray[Any]]
+def write_groups(
+    path: Path, samples: Iterable[npt.NDArray[Any]], grids: Mapping[str, npt.NDArray[Any]]
 ) -> None:
-    """One sample in PDEBench's layout of a group each: `fields` as data, and its grids, all float32."""
-    group = file.create_group(f"{index:04d}")
-    group["data"] = fields.astype(np.float32)
-    for axis, positions in grids.items():
-        group[f"grid/{axis}"] = positions.astype(np.float32)
+    """A file in PDEBench's layout of a group a sample: its fields as data, and the grids, all float32."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for index, fields in enumerate(samples):
+            group = file.create_group(f"{index:04d}")
+            group["data"] = fields.astype(np.float32)
+            for axis, positions in grids.items():
+                group[f"grid/{axis}"] = positions.astype(np.float32)
 
 
 def write_solutions(

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from pare_tune.tasks.samples.waves1d import Array, write_group
+from pare_tune.tasks.samples.waves1d import Array, write_groups
 from pare_tune.tasks.solvers.initial_waves import cell_centres
 
 FILE: Final = "1D_diff-sorp_NA_NA.h5"
@@ -134,13 +134,8 @@ def write_solutions(
 
     PDEBench's own has 10000 groups of 101 times at 1024 points.
     """
-    import h5py
-
     x_X, t_T = cell_centres(points), np.linspace(0.0, END_TIME, times)
     start_B = np.random.default_rng([seed, 0x4453]).uniform(0.0, HIGHEST_START, samples)
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        for low in range(0, samples, _BLOCK):
-            solved_BTX = solve(start_B[low : low + _BLOCK], t_T, points=points)
-            for index, solution_TX in enumerate(solved_BTX, start=low):
-                write_group(file, index, solution_TX[..., None], {"x": x_X, "t": t_T})
+    blocks = (solve(start_B[low : low + _BLOCK], t_T, points=points) for low in range(0, samples, _BLOCK))
+    solutions = (solution_TX[..., None] for block_BTX in blocks for solution_TX in block_BTX)
+    write_groups(folder / FILE, solutions, {"x": x_X, "t": t_T})

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from pare_tune.tasks.samples.waves1d import Array, write_group
+from pare_tune.tasks.samples.waves1d import Array, write_groups
 
 FILE: Final = "2D_diff-react_NA_NA.h5"
 WIDTH: Final = 2.0
@@ -92,16 +92,12 @@ def write_solutions(folder: Path, seed: int, *, samples: int = 250, points: int 
 
     PDEBench's own is `samples=1000, points=128`, with 101 times; that takes about 10 minutes.
     """
-    import h5py
-
     spacing = WIDTH / points
     times_T = np.linspace(0.0, END_TIME, TIMES)
     centres = ((np.arange(points) + 0.5) * spacing - WIDTH / 2).astype(np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        for index in range(samples):
-            noise_FYX = np.random.default_rng([seed, 0x524432, index]).standard_normal((2, points, points))
-            fields_TFYX = solve(noise_FYX, times_T, spacing=spacing)
-            write_group(
-                file, index, fields_TFYX.transpose(0, 2, 3, 1), {"x": centres, "y": centres, "t": times_T}
-            )
+
+    def fields(index: int) -> Array:
+        noise_FYX = np.random.default_rng([seed, 0x524432, index]).standard_normal((2, points, points))
+        return solve(noise_FYX, times_T, spacing=spacing).transpose(0, 2, 3, 1)
+
+    write_groups(folder / FILE, map(fields, range(samples)), {"x": centres, "y": centres, "t": times_T})

@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from pare_tune.tasks.samples.waves1d import Array, write_group
+from pare_tune.tasks.samples.waves1d import Array, write_groups
 
 Side = Literal["outflow", "wall"]
 """What lies beyond the domain. outflow: the edge goes on (Neumann). wall: the mirror image."""
@@ -109,18 +109,13 @@ def write_solutions(folder: Path, seed: int, *, samples: int = 250, points: int 
 
     PDEBench's own is `samples=1000, points=128`, with 101 times. The radius is uniform in (0.3, 0.7).
     """
-    import h5py
-
     radius_B = np.random.default_rng([seed, 0x524442]).uniform(*RADII, samples)
     times_T = np.linspace(0.0, END_TIME, TIMES)
     centres = ((np.arange(points) + 0.5) * (2 * HALF_WIDTH / points) - HALF_WIDTH).astype(np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / FILE, "w") as file:
-        # A few at a time, so that the largest file takes no more memory than the smallest.
-        for start in range(0, samples, _AT_ONCE):
-            h_BTYX = radial_dam_break(radius_B[start : start + _AT_ONCE], times_T, points=points)
-            for index, h_TYX in enumerate(h_BTYX, start=start):
-                write_group(file, index, h_TYX[..., None], {"x": centres, "y": centres, "t": times_T})
+    # A few at a time, so that the largest file takes no more memory than the smallest.
+    parts = (radius_B[start : start + _AT_ONCE] for start in range(0, samples, _AT_ONCE))
+    heights = (h_TYX[..., None] for part in parts for h_TYX in radial_dam_break(part, times_T, points=points))
+    write_groups(folder / FILE, heights, {"x": centres, "y": centres, "t": times_T})
 
 
 def _disc_shares(radius_B: Array, cells: int, spacing: float) -> Array:
