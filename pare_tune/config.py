@@ -84,20 +84,41 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
-def _without_restart(tree: Any, instead: str) -> Any:
-    """`tree` as it is written today: earlier files say `restart: null` or `false`, which is how every training goes.
+@dataclasses.dataclass(frozen=True)
+class _Removed:
+    """A setting of earlier versions; files that leave it unused say nothing that is missing today."""
+
+    unused: tuple[Any, ...]
+    why: str
+    instead: str
+
+
+def _without(tree: Any, removed: Mapping[str, _Removed]) -> Any:
+    """`tree` as it is written today.
 
     Raises:
-        ValueError: the file is of trainings in two curricula.
+        ValueError: the file makes use of a setting that was removed.
     """
-    if not isinstance(tree, Mapping) or "restart" not in tree:
+    if not isinstance(tree, Mapping):
         return tree
-    if tree["restart"] not in (None, False):
-        raise ValueError(
-            f"restart: {tree['restart']!r} is no longer there, for two curricula were no better than one; {instead}, "
-            f"or use the version of pare-tune that wrote this file"
-        )
-    return {key: value for key, value in tree.items() if key != "restart"}
+    for key, setting in removed.items():
+        if key in tree and tree[key] not in setting.unused:
+            raise ValueError(
+                f"{key}: {tree[key]!r} is no longer there, for {setting.why}; {setting.instead}, "
+                f"or use the version of pare-tune that wrote this file"
+            )
+    return {key: value for key, value in tree.items() if key not in removed}
+
+
+_CURVES = "two curricula were no better than one"
+_ANEW = "delete the line in a copy of the file to search anew"
+_NOT_TRAINED = {
+    "restart": _Removed((None, False), _CURVES, "delete the line to train in one curriculum of all epochs")
+}
+_NOT_SEARCHED = {
+    "restart": _Removed((None, False), _CURVES, _ANEW),
+    "source_order": _Removed(([], ()), "ranked sources did little better than chance", _ANEW),
+}
 
 
 class LossConfig(_Model):
@@ -173,8 +194,8 @@ class TrainConfig(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _restarts_are_gone(cls, tree: Any) -> Any:
-        return _without_restart(tree, "delete the line to train in one curriculum of all epochs")
+    def _without_removed(cls, tree: Any) -> Any:
+        return _without(tree, _NOT_TRAINED)
 
 
 class InputConfig(_Model):
@@ -408,9 +429,6 @@ class SearchConfig(_Model):
     """A space of your own; None takes the shipped one of the modality."""
     startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
-    source_order: tuple[str, ...] = ()
-    """Proxy data sets, the most promising first (`pare-tune rank-sources` finds an order): the trials after those
-    that are given take them in turn, before any is drawn. Empty: all are drawn."""
     warm_start: tuple[Place, ...] = ()
     """Runs, or files of points, whose best configurations are tested first and whose rankings guide the search at its
     beginning. They are copied into the run folder."""
@@ -441,8 +459,8 @@ class SearchConfig(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _restarts_are_gone(cls, tree: Any) -> Any:
-        return _without_restart(tree, "delete the line in a copy of the file to search anew")
+    def _without_removed(cls, tree: Any) -> Any:
+        return _without(tree, _NOT_SEARCHED)
 
     @field_validator("judge", mode="before")
     @classmethod

@@ -96,8 +96,6 @@ def describe_plan(plan: RunConfig) -> str:
             f"backbone: {trial.backbone} · source: {trial.source.name}"
         ),
     ]
-    if plan.search.source_order:
-        lines.append(f"sources, most promising first: {escape(', '.join(plan.search.source_order))}")
     lines.append(
         f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
     )

@@ -1,9 +1,8 @@
-"""`pare-tune otdd` and `pare-tune rank-sources`, as a person meets them."""
+"""`pare-tune otdd`, as a person meets it."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,29 +50,6 @@ def test_the_distance_is_printed_with_what_it_is_made_of(call: Call) -> None:
     assert found["inner"] == "gaussian"
 
 
-def test_a_ranking_is_a_table_or_json(call: Call) -> None:
-    code, out, _ = call("rank-sources", "wdbc", "--samples", "50")
-    assert code == 0
-    assert "OTDD" in out
-    assert "docs" in out
-    code, out, _ = call("rank-sources", "wdbc", "--samples", "50", "--inner", "exact", "--json")
-    rows = json.loads(out)
-    assert [row["rank"] for row in rows] == [1, 2]
-    assert {row["name"] for row in rows} == {"docs", "waves"}
-
-
-def test_a_search_begins_with_the_most_promising_sources(call: Call) -> None:
-    """As the ranking says in its last line."""
-    code, ranked, _ = call("rank-sources", "wdbc", "--samples", "50")
-    assert code == 0
-    words = shlex.split(ranked.splitlines()[-1].removeprefix("next: pare-tune "))
-    code, text, _ = call(*words, "--dry-run")
-    assert code == 0
-    order = words[-1].partition("=")[2].strip("[]").split(",")
-    assert sorted(order) == ["docs", "waves"]
-    assert f"sources, most promising first: {', '.join(order)}" in text
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -81,7 +57,6 @@ def test_a_search_begins_with_the_most_promising_sources(call: Call) -> None:
         (("otdd", "docs", "wave"), "Did you mean 'waves'"),
         (("otdd", "docs", "waves", "--inner", "sinkhorn"), "--inner is gaussian or exact, got 'sinkhorn'"),
         (("otdd", "conll2003", "docs"), "--source-data"),
-        (("rank-sources", "ninpro"), "Did you mean 'ninapro'"),
     ],
 )
 def test_mistakes_are_one_message_and_exit_2(call: Call, arguments: tuple[str, ...], said: str) -> None:

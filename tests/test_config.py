@@ -147,6 +147,12 @@ def test_a_file_that_contradicts_its_method_is_refused(tmp_path: Path) -> None:
             "restart: true",
             r"run.yaml:\d+: search: restart: True is no longer there.*to search anew",
         ),
+        ("search", "source_order: []", None),
+        (
+            "search",
+            "source_order: [docs]",
+            r"run.yaml:\d+: search: source_order: \['docs'\] is no longer there, for ranked sources.*to search anew",
+        ),
         (
             "search",
             "judge: last",

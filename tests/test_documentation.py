@@ -78,7 +78,6 @@ MORE: dict[str, list[str]] = {
     "compare": ["--budget", "1", *QUICK],
     "simulate": ["--task", "wdbc", "--strategy", "random", "--seeds", "1", "--budget", "2", "--jobs", "1"],
     "otdd": ["--samples", "20"],
-    "rank-sources": ["--samples", "40"],
     "figures": ["--samples", "20", "--grid", "3", "--batches", "1"],
 }
 """Options that end a command soon; the last of several wins."""

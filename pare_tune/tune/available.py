@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pare_tune.config import TrialConfig
-from pare_tune.errors import UnknownName
 from pare_tune.method import METHODS, Method
 from pare_tune.sources import SOURCES, SourceKind
 from pare_tune.tune.parameter import ChoiceParameter, Parameter
@@ -56,13 +55,6 @@ def searchable(
     return kept, notes
 
 
-def check_sources(names: Sequence[str]) -> None:
-    """Raise UnknownName for the first name that is no proxy data set's."""
-    for name in names:
-        if name not in SOURCES:
-            raise UnknownName("source", name, SOURCES)
-
-
 def source_problem(name: str, base: TrialConfig) -> str | None:
     """Why a trial of `base` cannot use source `name`: its files are not there, or the backbone cannot read it."""
     source = SOURCES.get(name)
@@ -87,11 +79,6 @@ def source_problem(name: str, base: TrialConfig) -> str | None:
     if source.kind is SourceKind.WAVES and base.backbone != "micro-roberta":
         return f"{base.backbone} was not pretrained on waves"
     return None
-
-
-def available_sources(base: TrialConfig) -> list[str]:
-    """Sources that a trial of `base` could use, in the order of the registry."""
-    return [name for name in SOURCES if source_problem(name, base) is None]
 
 
 def _of_methods(

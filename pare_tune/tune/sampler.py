@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -43,9 +43,6 @@ class RepeatableTPE(BaseSampler):
 
     Args:
         startup_trials: the first so many (trial 0 among them) are drawn at random, where they are not given.
-        first: values of categories that trials take in turn, before any is drawn. What is not among the choices is
-            passed over.
-        first_trial: number of the trial that takes the first of them: those before are given.
         priors: parameter → where good values are expected before anything is known.
         earlier: trials of earlier searches.
     """
@@ -55,14 +52,10 @@ class RepeatableTPE(BaseSampler):
         *,
         seed: int,
         startup_trials: int,
-        first: Mapping[str, Sequence[Any]] | None = None,
-        first_trial: int = 1,
         priors: Mapping[str, Prior] | None = None,
         earlier: Sequence[Ranked] = (),
     ) -> None:
         self._seed, self._startup_trials = seed, startup_trials
-        self._first = {name: tuple(values) for name, values in (first or {}).items()}
-        self._first_trial = first_trial
         self._priors, self._earlier = dict(priors or {}), tuple(earlier)
         self._history: _History | None = None
         self._tpe: _InformedTPE | None = None
@@ -82,10 +75,6 @@ class RepeatableTPE(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """A value of one parameter: random at first, later TPE's."""
-        if isinstance(param_distribution, CategoricalDistribution) and trial.number >= self._first_trial:
-            in_turn = [v for v in self._first.get(param_name, ()) if v in param_distribution.choices]
-            if in_turn[trial.number - self._first_trial :]:
-                return in_turn[trial.number - self._first_trial]
         if trial.number < self._startup_trials:
             return self._startup(study, trial, param_name, param_distribution)
         if self._tpe is None:

@@ -50,7 +50,7 @@ from pare_tune.config import (
 )
 from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Task
-from pare_tune.tune.available import Usable, check_sources, searchable, source_problem
+from pare_tune.tune.available import Usable, searchable, source_problem
 from pare_tune.tune.parameter import ChoiceParameter, Parameter, parse_parameter
 from pare_tune.tune.prior import Prior
 
@@ -257,9 +257,7 @@ def open_space(config: RunConfig, task: Task, *, usable: Usable | None = None) -
 
     Raises:
         ConfigError: see `Space.load`.
-        UnknownName: the order of sources names one that does not exist.
     """
-    check_sources(config.search.source_order)
     own = config.search.space
     space = Space.shipped(task) if own is None else Space.load(own)
     return space.bind(config.trial, usable=usable or (lambda name: source_problem(name, config.trial)))

@@ -93,8 +93,6 @@ class Study:
                 seed=search.seed,
                 # With earlier searches to learn from, nothing need be tried at random.
                 startup_trials=1 + len(self._first) if earlier else search.startup_trials,
-                first={"source.name": search.source_order},
-                first_trial=1 + len(self._first),
                 priors=space.priors(),
                 earlier=earlier,
             ),

@@ -16,10 +16,10 @@ from pare_tune.config import (
     TrialConfig,
     default_trial,
 )
-from pare_tune.errors import ConfigError, UnknownName
+from pare_tune.errors import ConfigError
+from pare_tune.sources import SOURCES
 from pare_tune.tasks import get_task
-from pare_tune.tune.available import available_sources
-from pare_tune.tune.sampler import RepeatableTPE
+from pare_tune.tune.available import source_problem
 from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 from pare_tune.tune.study import Study
@@ -208,34 +208,9 @@ def test_the_example_space_is_one_for_every_modality(name: str) -> None:
     assert bound.config(bound.base_settings()) == start
 
 
-def _names(order: tuple[str, ...], count: int = 6, first_trial: int = 1) -> list[str]:
-    sampler = RepeatableTPE(seed=0, startup_trials=10, first={"source.name": order}, first_trial=first_trial)
-    study = optuna.create_study(sampler=sampler)
-    return [
-        study.ask().suggest_categorical("source.name", ("docs", "waves", "conll2003")) for _ in range(count)
-    ]
-
-
-def test_the_first_random_trials_take_the_sources_in_their_order() -> None:
-    at_random = _names(())
-    ranked = _names(("waves", "voc", "docs"))
-    assert ranked[1:3] == ["waves", "docs"], "voc is not among the choices"
-    assert [ranked[0], *ranked[3:]] == [at_random[0], *at_random[3:]], "the others are drawn as before"
-    assert _names(("docs", "waves"))[1:3] == ["docs", "waves"]
-    assert _names(("docs", "waves"), first_trial=3)[3:5] == ["docs", "waves"], "after points that are given"
-
-
-def test_an_order_of_unknown_sources_is_refused() -> None:
-    task = get_task("ecg")
-    config = RunConfig(
-        trial=default_trial(task, preset="embedded"), search=SearchConfig(source_order=("wave",))
-    )
-    with pytest.raises(UnknownName, match="Did you mean 'waves'"):
-        open_space(config, task)
-
-
-def test_the_sources_at_hand_are_those_that_the_backbone_reads() -> None:
-    assert available_sources(base()) == ["docs", "waves"]
-    assert available_sources(default_trial(get_task("ninapro"), preset="embedded")) == [
-        "photographs", "digits", "shapes",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "usable"), [("wdbc", {"docs", "waves"}), ("ninapro", {"photographs", "digits", "shapes"})]
+)
+def test_the_sources_at_hand_are_those_that_the_backbone_reads(task: str, usable: set[str]) -> None:
+    start = default_trial(get_task(task), preset="embedded")
+    assert {name for name in SOURCES if source_problem(name, start) is None} == usable

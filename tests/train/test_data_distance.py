@@ -1,16 +1,11 @@
-"""Distances and rankings of data sets by name, on the real embedded backbones."""
+"""Distances of data sets by name, on the real embedded backbones."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
 
-from pare_tune.config import default_trial
 from pare_tune.errors import UnknownName
-from pare_tune.tasks import get_task
-from pare_tune.train.proxy import data_distance, rank_sources, resolve
+from pare_tune.train.data_distance import data_distance, resolve
 
 
 def distance(a: str, b: str, **options: object) -> float:
@@ -46,19 +41,3 @@ def test_pictures_are_compared_as_pictures_and_with_text_as_series() -> None:
     assert mixed.backbone == "micro-roberta"
     assert mixed.otdd == pytest.approx(distance("waves", "digits"), rel=1e-6)
     assert mixed.otdd > 0
-
-
-def test_a_ranking_is_by_otdd_repeatable_and_quick(own_cache: Path) -> None:
-    config = default_trial(get_task("wdbc"), preset="embedded")
-    started = time.process_time()
-    found = rank_sources(config, ["waves", "docs"], samples=80)
-    assert time.process_time() - started < 60
-    assert [row.rank for row in found] == [1, 2]
-    assert {row.name for row in found} == {"waves", "docs"}
-    assert found[0].otdd <= found[1].otdd
-    for row in found:
-        assert row.transfer == pytest.approx(0.5 * row.target_gain + 0.5 * row.source_gain)
-    by_name = {row.name: row for row in found}
-    assert by_name["docs"].target_gain > 0.005, "half of the row is there, and tells about its label"
-    assert by_name["waves"].source_gain > 0.05, "and half of the wave"
-    assert rank_sources(config, ["docs", "waves"], samples=80) == found

@@ -1,30 +1,22 @@
-"""Comparing and choosing data sets before anything is trained: OTDD by name, and a ranking of proxy sources.
-
-The paper leaves open how to choose a proxy data set (section A.2.5, https://arxiv.org/abs/2406.09003). Two numbers can
-be had without training: OTDD between target and source features (small means that a model transfers, Alvarez-Melis and
-Fusi 2020), and LogME (You et al. 2021) of the intermediate modality that PaRe would train on.
-"""
-# Shape suffixes: B = batch, N = tokens, D = their width, F = width of the encoder's features.
+"""OTDD (Alvarez-Melis and Fusi 2020) between two data sets by name, on frozen features, with nothing trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from pare_tune.backbones import Backbone, load_backbone
-from pare_tune.config import EMBEDDED, TrialConfig, default_trial
-from pare_tune.distance import Inner, logme_gain, otdd
+from pare_tune.config import EMBEDDED, default_trial
+from pare_tune.distance import Inner, otdd
 from pare_tune.errors import UnknownName
-from pare_tune.method import RandomMixer, SequenceEmbedder
+from pare_tune.method import SequenceEmbedder
 from pare_tune.sources import SOURCES, SourceKind
 from pare_tune.tasks import TASKS, get_task
 from pare_tune.tasks.base import Modality
-from pare_tune.train.build import open_trial_source, source_for, start_pretrained
+from pare_tune.train.build import source_for, start_pretrained
 from pare_tune.train.features import (
     PIXELS,
     Embed,
@@ -39,11 +31,8 @@ from pare_tune.train.opened import OpenedTrial, open_target
 Named = Literal["task", "source"]
 
 _PICTURES = frozenset({SourceKind.IMAGES, SourceKind.MASKED_IMAGES})
-_BATCH = 64
 _STEPS = 8
 """Pixels of a picture in one token, where it is read as a series."""
-_SHARE = 0.5
-"""λ of the intermediate modality that LogME is taken of: half of the patches are the source's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +47,6 @@ class DataDistance:
     samples: tuple[int, int]
     labels: tuple[str, str]
     provenance: tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankedSource:
-    """One proxy source for one target."""
-
-    rank: int
-    """1 is the most promising."""
-    name: str
-    kind: str
-    otdd: float
-    """Between target and source, on frozen features; smaller is better."""
-    transfer: float
-    """(1 − λ)·`target_gain` + λ·`source_gain` with λ = ½, as the paper's loss weighs them; larger is better."""
-    target_gain: float
-    """How much features of mixed samples tell about the target's labels (`distance.logme_gain`)."""
-    source_gain: float
-    """The same of the source's labels."""
-    samples: int
 
 
 def data_distance(
@@ -131,58 +101,6 @@ def data_distance(
         labels=(first.labels, second.labels),
         provenance=(first.provenance, second.provenance),
     )
-
-
-def rank_sources(
-    config: TrialConfig,
-    names: Sequence[str],
-    *,
-    inner: Inner = "gaussian",
-    samples: int = 400,
-    seed: int = 0,
-    cache: Path | None = None,
-) -> list[RankedSource]:
-    """Proxy sources for the task of `config`, the most promising (smallest OTDD) first; nothing is trained.
-
-    Args:
-        config: a trial whose task, data, backbone and source folder are taken; its method reads a source.
-        names: sources that the backbone can read.
-        samples: most of the target's training split, and of each source.
-
-    Raises:
-        PareTuneError: task, backbone or a source cannot be opened.
-    """
-    opened = open_target(config, cache=cache)
-    backbone, embed = opened.backbone, opened.build().target_embedder
-    target = target_samples(
-        opened.data.train, samples, name=config.task, provenance=opened.data.provenance, seed=seed
-    )
-    target_BF = frozen_features(target.x, embed, backbone)
-    ranked: list[RankedSource] = []
-    for name in names:
-        wanted = config.with_values({"source.name": name})
-        data = open_trial_source(wanted, backbone, opened.num_tokens, cache)
-        assert data is not None
-        source = source_samples(data, samples, seed=seed)
-        embed_source = _source_embed(backbone, data.kind)
-        source_BF = frozen_features(source.x, embed_source, backbone)
-        target_gain, source_gain = _mixed_gains(target, source, embed, embed_source, backbone, seed)
-        ranked.append(
-            RankedSource(
-                rank=0,
-                name=name,
-                kind=data.kind.value,
-                otdd=otdd(
-                    target_BF, target.y, source_BF, source.y, inner=inner, max_samples=samples, seed=seed
-                ),
-                transfer=(1.0 - _SHARE) * target_gain + _SHARE * source_gain,
-                target_gain=target_gain,
-                source_gain=source_gain,
-                samples=len(source.y),
-            )
-        )
-    ranked.sort(key=lambda source: source.otdd)
-    return [replace(source, rank=i) for i, source in enumerate(ranked, start=1)]
 
 
 def resolve(name: str) -> tuple[Named, str]:
@@ -263,23 +181,3 @@ def _pixel_embedder(channels: int, backbone: Backbone) -> Embed:
     )  # fmt: skip
     start_pretrained(embedder, backbone, channels, _STEPS)
     return embedder
-
-
-@torch.no_grad()
-def _mixed_gains(
-    target: Samples, source: Samples, embed: Embed, embed_source: Embed, backbone: Backbone, seed: int
-) -> tuple[float, float]:
-    """What mixed samples, half of the patches chosen by chance, tell about the target's labels and the source's."""
-    mixer = RandomMixer(torch.Generator().manual_seed(seed))
-    partners = torch.arange(len(target.y)) % len(source.y)
-    parts: list[Tensor] = []
-    for rows in torch.arange(len(target.y)).split(_BATCH):
-        target_BND, source_BND = embed(target.x[rows]), embed_source(source.x[partners[rows]])
-        mixed = mixer(target_BND, source_BND, round(_SHARE * target_BND.shape[1]))
-        parts.append(backbone.encode(mixed.tokens_BND).mean(dim=1).float())
-    mixed_BF = torch.cat(parts)
-    return logme_gain(mixed_BF, _columns(target.y)), logme_gain(mixed_BF, _columns(source.y[partners]))
-
-
-def _columns(y: Tensor) -> Tensor:
-    return y.flatten(1) if y.ndim > 1 else y
