@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pare_tune.compare.cell import CellResult
 from pare_tune.compare.plan import Plan, TaskFacts
 from pare_tune.compare.statistics import Direction, Pair, Ranking, compare_pairs, rank_methods, smallest_p
+from pare_tune.tasks.base import best_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +182,7 @@ def _score(results: Iterable[CellResult], task: str, method: str, asked: int) ->
 def _is_best(task: TaskFacts, scores: Mapping[str, Score], method: str) -> bool:
     means = [s.mean for s in scores.values() if s.scores]
     mine = scores[method]
-    return bool(mine.scores) and mine.mean == (min(means) if task.direction == "min" else max(means))
+    return bool(mine.scores) and mine.mean == best_of(means, task.direction)
 
 
 def _method(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from pare_tune.compare.cell import ASKED, cell_folder
 from pare_tune.compare.peers import PEERS
@@ -22,7 +22,7 @@ from pare_tune.config import (
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.method import METHODS
 from pare_tune.tasks import get_task
-from pare_tune.tasks.base import Preset, Task
+from pare_tune.tasks.base import Direction, Preset, Task
 
 OURS: tuple[str, ...] = tuple(METHODS)
 
@@ -80,7 +80,7 @@ class TaskFacts:
     name: str
     metric: str
     unit: str
-    direction: Literal["min", "max"]
+    direction: Direction
     provenance: str
     """real, sample or solved."""
     published: float | None

@@ -13,13 +13,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.tasks.base import Direction, loss_sign
+
 Float64 = npt.NDArray[np.float64]
-Direction = Literal["min", "max"]
 
 RESAMPLES = 10_000
 ALPHA = 0.05
@@ -80,7 +80,7 @@ def relative_difference(a: float, b: float, direction: Direction) -> float:
     scale = abs(a) + abs(b)
     if scale == 0.0:
         return 0.0
-    return (2.0 if direction == "min" else -2.0) * (a - b) / scale
+    return loss_sign(direction) * 2.0 * (a - b) / scale
 
 
 def wilcoxon(differences: Sequence[float]) -> float:
@@ -142,7 +142,7 @@ def bootstrap_interval(
         mean_a, mean_b = (_resampled_means(np.asarray(s, dtype=np.float64), rng) for s in (a, b))
         scale = np.abs(mean_a) + np.abs(mean_b)
         raw = np.divide(2.0 * (mean_a - mean_b), scale, out=np.zeros_like(scale), where=scale > 0)
-        per_task.append(raw if direction == "min" else -raw)
+        per_task.append(loss_sign(direction) * raw)
     low, high = np.percentile(np.mean(per_task, axis=0), [2.5, 97.5])
     return float(low), float(high)
 
@@ -159,7 +159,7 @@ def rank_methods(
     means_TM = np.array([[_mean(scores[t][m]) for m in methods] for t in whole]).reshape(
         len(whole), len(methods)
     )
-    signs_T = np.array([1.0 if directions[t] == "min" else -1.0 for t in whole])
+    signs_T = np.array([loss_sign(directions[t]) for t in whole])
     n, k = means_TM.shape
     ranks_TM = rankdata(means_TM * signs_T[:, None], axis=1) if n else means_TM
     ranks = tuple(ranks_TM.mean(axis=0).tolist()) if n else (math.nan,) * k

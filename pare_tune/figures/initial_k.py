@@ -23,7 +23,7 @@ from pare_tune.figures.subject import Subject
 from pare_tune.method import METHODS, RandomMixer
 from pare_tune.report.words import duration, plural
 from pare_tune.steps import step
-from pare_tune.tasks.base import Metric
+from pare_tune.tasks.base import Direction, Metric, loss_sign
 from pare_tune.train.build import pick_device
 from pare_tune.train.export import METRICS
 from pare_tune.train.loop import Context
@@ -180,10 +180,10 @@ def draw(cells: Sequence[Cell], subject: Subject, *, trained: bool) -> Drawing:
     )
 
 
-def gains(cells: Sequence[Cell], direction: str) -> list[tuple[float, float]]:
+def gains(cells: Sequence[Cell], direction: Direction) -> list[tuple[float, float]]:
     """(k.start, by how many percent of random's mean score the gate's is better), rising."""
     gate, random = (dict(_means([c for c in cells if c.way == way])) for way in _WAYS)
-    sign = 1.0 if direction == "min" else -1.0
+    sign = loss_sign(direction)
     return [
         (start, sign * 100.0 * (random[start] - gate[start]) / abs(random[start]))
         for start in sorted(gate.keys() & random.keys())

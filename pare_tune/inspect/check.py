@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pare_tune.config import default_trial
 from pare_tune.errors import PareTuneError
-from pare_tune.tasks.base import Modality, Point, Task
+from pare_tune.tasks.base import Direction, Modality, Point, Task
 from pare_tune.tasks.own.scan import Column
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import Survey, survey
@@ -33,7 +33,7 @@ class Training:
     loss: str
     metric: str
     unit: str
-    direction: Literal["min", "max"]
+    direction: Direction
     batch_size: int
     epochs: int
     steps: int

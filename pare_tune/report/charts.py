@@ -21,6 +21,7 @@ from pare_tune.report.figure import (
     unit,
     window,
 )
+from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
 _CURVE_ORDER: tuple[TrialState, ...] = ("complete", "pruned", "failed", "running")
@@ -120,7 +121,7 @@ def _repeated(s: Snapshot) -> dict[int, list[float]]:
     for t in s.trials:
         if t.repeats is not None and t.state == "complete" and t.best_score is not None:
             scores.setdefault(t.repeats, []).append(t.best_score)
-    sign = 1 if s.direction == "min" else -1
+    sign = loss_sign(s.direction)
     return dict(sorted(scores.items(), key=lambda item: sign * sum(item[1]) / len(item[1])))
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pare_tune.tune.journal import study_direction
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def study_of(snapshot: Snapshot, trials: Sequence[TrialView], space: Mapping[str
     import optuna
 
     with quiet_optuna():
-        study = optuna.create_study(direction="minimize" if snapshot.direction == "min" else "maximize")
+        study = optuna.create_study(direction=study_direction(snapshot.direction))
         for trial in trials:
             params = {name: value for name, value in trial.params.items() if name in space}
             distributions = {name: space[name] for name in params}

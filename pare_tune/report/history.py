@@ -24,6 +24,7 @@ from pare_tune.report.figure import (
     unit,
     window,
 )
+from pare_tune.tasks.base import best_of
 from pare_tune.tune.snapshot import Snapshot
 
 
@@ -152,7 +153,7 @@ def _line(
 
 
 def _so_far(s: Snapshot, ended: Sequence[Finish]) -> list[float]:
-    return list(accumulate((f.score for f in ended), min if s.direction == "min" else max))
+    return list(accumulate((f.score for f in ended), lambda *pair: best_of(pair, s.direction)))
 
 
 def _chart(

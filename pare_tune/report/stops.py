@@ -29,6 +29,7 @@ from pare_tune.report.figure import (
     unit,
     window,
 )
+from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 MIN_WITNESSES = 2
@@ -155,7 +156,7 @@ def stopping_chart(s: Snapshot, stopped: Stopping) -> Chart | None:
     here = [stop for stop in stopped.stops if stop.epoch == rung.epoch and stop.score is not None]
     ends = window(s, [t.best_score for t in finished if t.best_score is not None])
     all_ends = [t.best_score for t in finished if t.best_score is not None]
-    worst = max(all_ends) if s.direction == "min" else min(all_ends)
+    worst = max(all_ends, key=lambda end: loss_sign(s.direction) * end)
     level = ends["range"][1 if s.direction == "min" else 0] if ends else worst
     data.append(
         {
@@ -190,7 +191,7 @@ class _Witnesses:
 
     def __init__(self, s: Snapshot, epoch: int, finished: Sequence[TrialView], margin: float) -> None:
         # Scores as if lower were better.
-        self._sign = 1.0 if s.direction == "min" else -1.0
+        self._sign = loss_sign(s.direction)
         best = min((self._sign * _end(t) for t in finished), default=math.nan)
         then = [(t, v) for t in finished if (v := _score_at(t, epoch)) is not None]
         self._all = sorted(self._sign * v for _, v in then)

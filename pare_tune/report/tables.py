@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 
 from pare_tune.report.ink import ACCENT, BAD, GOOD, Ink
 from pare_tune.report.words import NONE, plural, size
+from pare_tune.tasks.base import Direction
 
 FOLD = 12
 """More tasks of a benchmark than this are named in a paragraph, and listed where they are asked for."""
@@ -32,7 +32,7 @@ class TaskRow:
     metric: str
     unit: str
     """Empty where the metric has none."""
-    direction: Literal["min", "max"]
+    direction: Direction
     paper: float | None
     """The paper's published result, in that unit."""
     data: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
 NONE = "–"
@@ -155,7 +156,7 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
     if a is None or b is None or wobble is None:
         late = (late_wobble(trial), late_wobble(default))
         wobble = max((w for w in late if w is not None), default=None)
-    difference = like - reached if s.direction == "min" else reached - like
+    difference = loss_sign(s.direction) * (like - reached)
     relative = difference / abs(like) if like else None
     return Comparison(
         difference=difference,

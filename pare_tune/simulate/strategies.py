@@ -22,6 +22,7 @@ from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.simulate.names import STRATEGIES
 from pare_tune.simulate.replay import Outcome, Report, Run, Strategy
 from pare_tune.simulate.surrogate import World
+from pare_tune.tune.journal import study_direction
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.warm import Start, most_first
 
@@ -177,7 +178,7 @@ class OptunaStrategy:
             study_name=name,  # Hyperband's brackets depend on it
             sampler=sampler,
             pruner=pruner,
-            direction="minimize" if world.table.direction == "min" else "maximize",
+            direction=study_direction(world.table.direction),
         )
         self._default_first = default_first
         if default_first:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +30,16 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.errors import StudyFailed
+from pare_tune.tasks.base import Direction
 
 NAME = "pare-tune"
 _COUNTS = frozenset({0, 2, 6, 7})
 """Operations of Optuna's journal that wait for the disk: new studies, their attributes, states and scores."""
+
+
+def study_direction(direction: Direction) -> Literal["minimize", "maximize"]:
+    """As Optuna calls it."""
+    return "minimize" if direction == "min" else "maximize"
 
 
 def load_study(journal: Path) -> optuna.Study:

@@ -178,7 +178,7 @@ class Session:
 
     def _least_wanted(self) -> list[int]:
         """Trials that ended, the worst first."""
-        ended = ranking(self._study.views(), minimize=self._facts.direction == "min", repeats=True)
+        ended = ranking(self._study.views(), self._facts.direction, repeats=True)
         return [t.number for t in reversed(ended)]
 
     def _ended(self, number: int) -> None:

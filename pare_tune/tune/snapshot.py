@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from pare_tune.tasks.base import Direction, is_better, loss_sign
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 
@@ -17,7 +19,7 @@ class TaskFacts:
     """What a search is about, for readers that know no tasks; the study keeps it under `about`."""
 
     task: str
-    direction: Literal["min", "max"]
+    direction: Direction
     """Of the metric."""
     title: str = ""
     modality: str = ""
@@ -118,10 +120,7 @@ class Choice:
         return max((len(c.fresh) for c in self.confirmed), default=0)
 
 
-Better = Callable[[float, float], bool]
-
-
-def choose(trials: Sequence[TrialView], better: Better) -> Choice:
+def choose(trials: Sequence[TrialView], direction: Direction) -> Choice:
     """The best trial: by its mean over fresh seeds once these are in, by its own score until then.
 
     Where the budget ended in the middle of the confirmation, each trial counts with the scores that it has. A winner
@@ -132,7 +131,7 @@ def choose(trials: Sequence[TrialView], better: Better) -> Choice:
     broken = {t.repeats for t in trials if t.state == "failed" and t.repeats is not None}
     leader = None
     for trial in (t for t in complete if t.repeats is None and t.number not in broken):
-        if leader is None or better(_score(trial), _score(leader)):
+        if leader is None or is_better(_score(trial), _score(leader), direction):
             leader = trial
     if leader is None:
         return Choice(None, None)
@@ -140,7 +139,7 @@ def choose(trials: Sequence[TrialView], better: Better) -> Choice:
     confirmed = _confirmed(complete, broken)
     if is_open or not any(c.number == leader.number and c.fresh for c in confirmed):
         return Choice(leader.number, leader.number)
-    ranked = sorted(confirmed, key=lambda c: c.mean if better(0.0, 1.0) else -c.mean)
+    ranked = sorted(confirmed, key=lambda c: loss_sign(direction) * c.mean)
     spreads = [c.spread for c in ranked if c.spread is not None]
     spread = math.sqrt(statistics.fmean(x**2 for x in spreads)) if spreads else None
     winner, default = ranked[0], next((c for c in ranked if c.number == 0), None)
@@ -178,7 +177,7 @@ class Snapshot:
     task: str
     metric: str
     unit: str
-    direction: Literal["min", "max"]
+    direction: Direction
     provenance: str
     """real, sample or solved."""
     preset: str
@@ -201,7 +200,7 @@ class Snapshot:
 
     def better(self, a: float, b: float) -> bool:
         """Whether score `a` beats `b`."""
-        return a < b if self.direction == "min" else a > b
+        return is_better(a, b, self.direction)
 
     @property
     def searched(self) -> tuple[TrialView, ...]:
@@ -211,7 +210,7 @@ class Snapshot:
     @property
     def choice(self) -> Choice:
         """Which trial is the best, and how sure that is."""
-        return choose(self.trials, self.better)
+        return choose(self.trials, self.direction)
 
     @property
     def best(self) -> TrialView | None:

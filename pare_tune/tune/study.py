@@ -21,7 +21,6 @@ is a bad example whatever it reached (Optuna's constrained TPE ranks it behind e
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +32,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tune.journal import NAME, open_storage, reopened, repair, trial_of
+from pare_tune.tasks.base import best_of, loss_sign
+from pare_tune.tune.journal import NAME, open_storage, reopened, repair, study_direction, trial_of
 from pare_tune.tune.prior import Ranked
 from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
@@ -87,7 +87,7 @@ class Study:
         self._study = optuna.create_study(
             storage=open_storage(journal),
             study_name=NAME,
-            direction="minimize" if facts.direction == "min" else "maximize",
+            direction=study_direction(facts.direction),
             load_if_exists=True,
             sampler=RepeatableTPE(
                 seed=search.seed,
@@ -105,7 +105,7 @@ class Study:
             if search.pruning
             else optuna.pruners.NopPruner(),
         )
-        self._minimize = facts.direction == "min"
+        self._direction = facts.direction
         self._live: dict[int, Trial] = {}
         self._ended: dict[int, TrialView] = {}
         self._begin(facts)
@@ -247,7 +247,7 @@ class Study:
     @property
     def best(self) -> int | None:
         """Number of the best complete trial, as `choose` has it."""
-        return choose(self.views(), operator.lt if self._minimize else operator.gt).number
+        return choose(self.views(), self._direction).number
 
     @property
     def candidates(self) -> set[int]:
@@ -258,7 +258,7 @@ class Study:
     def _leaders(self, trials: Sequence[TrialView]) -> list[int]:
         """Complete trials of the search other than trial 0, best first."""
         complete = [t for t in trials if t.state == "complete" and t.repeats is None and t.number != 0]
-        sign = 1 if self._minimize else -1
+        sign = loss_sign(self._direction)
         return [t.number for t in sorted(complete, key=lambda t: sign * (t.best_score or 0.0))]
 
     @property
@@ -304,8 +304,7 @@ class Study:
         return seen
 
     def _best_value(self, number: int) -> float:
-        scores = list(self._frozen(number).intermediate_values.values())
-        return min(scores) if self._minimize else max(scores)
+        return best_of(self._frozen(number).intermediate_values.values(), self._direction)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return trial_of(self._study, number)

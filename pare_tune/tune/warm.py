@@ -26,7 +26,7 @@ from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.shell import command
-from pare_tune.tasks.base import Modality
+from pare_tune.tasks.base import Direction, Modality, loss_sign
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.journal import load_study
 from pare_tune.tune.parameter import ChoiceParameter, Parameter
@@ -180,13 +180,13 @@ def tried_of_run(run: Path) -> list[Tried]:
         {"task": config.trial.task, "direction": "max", **study.user_attrs.get("about", {})}
     )
     trials = [view(t, config.trial.train.epochs, alive=False) for t in study.get_trials(deepcopy=False)]
-    ordered = ranking(trials, minimize=facts.direction == "min")
+    ordered = ranking(trials, facts.direction)
     if not any(t.state == "complete" for t in ordered):
         raise ConfigError(
             f"{run} has no finished trial to start from; let it run on: {command('resume', run)}"
         )
     modality = facts.modality or task_of(config.trial).modality.value
-    sign = 1.0 if facts.direction == "min" else -1.0
+    sign = loss_sign(facts.direction)
     tried = []
     for place, trial in enumerate(ordered):
         point = Point.around(
@@ -204,13 +204,13 @@ def tried_of_run(run: Path) -> list[Tried]:
     return tried
 
 
-def ranking(trials: Sequence[TrialView], *, minimize: bool, repeats: bool = False) -> list[TrialView]:
+def ranking(trials: Sequence[TrialView], direction: Direction, *, repeats: bool = False) -> list[TrialView]:
     """Trials of a search that have ended, best first.
 
     Args:
         repeats: those that only confirm another one, too.
     """
-    sign = 1.0 if minimize else -1.0
+    sign = loss_sign(direction)
     order = {"complete": 0, "pruned": 1, "failed": 2}
 
     def key(trial: TrialView) -> tuple[float, ...]:

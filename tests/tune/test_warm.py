@@ -49,7 +49,7 @@ def test_the_best_earlier_points_are_tested_first_and_trial_0_before_them(
 ) -> None:
     earlier = run_one("14")
     warm = run_one("12", seed=5, warm_start=(earlier.path,), pruning=False)
-    ordered = ranking(earlier.snapshot.trials, minimize=True)
+    ordered = ranking(earlier.snapshot.trials, "min")
     best = [t for t in ordered if t.number != 0][:2]  # a fifth of 12
     trials = warm.snapshot.trials
     assert trials[0].params == earlier.snapshot.trials[0].params

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.compare.peers.base import Array, Examples, Fitted, Peer, Problem
 from pare_tune.errors import PareTuneError, TrialFailed
-from pare_tune.tune.journal import reopened, repair
+from pare_tune.tune.journal import reopened, repair, study_direction
 
 JOURNAL = "study.journal"
 _NAME = "peer"
@@ -91,7 +91,7 @@ class _Search:
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=cast("Any", _NoLock()))),
             study_name=_NAME,
-            direction="minimize" if self._metric.direction == "min" else "maximize",
+            direction=study_direction(self._metric.direction),
             load_if_exists=True,
         )
         self._best: tuple[int, Fitted] | None = None
