@@ -58,8 +58,9 @@ def read_frame(
 
     Args:
         rows: read only so many; None for all. (ARFF files are read whole.)
-        text: columns of a CSV file whose cells are left as they are written; None for all. Other columns whose cells
-            are all numbers (or true and false) become such, `ABSENT` among them as missing.
+        text: columns of a CSV file whose cells are left as they are written, but for blanks around them; None for
+            all. Other columns whose cells are all numbers (or true and false) become such, `ABSENT` among them as
+            missing.
         missing: what stands for a gap in every column of a CSV file.
 
     Raises:
@@ -108,6 +109,8 @@ def _read_csv(
         raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
     frame = frame[form.names].copy()
     for name in form.names:
+        if pd.api.types.infer_dtype(frame[name]) == "string":
+            frame[name] = frame[name].str.strip().replace("", None)
         if name not in text:
             frame[name] = _typed(frame[name], commas=form.separator != ",")
     return frame

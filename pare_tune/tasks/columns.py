@@ -172,6 +172,11 @@ class Token:
         """S."""
         return 1 + (int(self.gaps) if self.categories is None else len(self.categories))
 
+    @property
+    def tells(self) -> bool:
+        """Whether training rows differ in it."""
+        return bool(self.categories) or self.gaps or self.std > 0.0
+
     def slots(self, values_R: Float64 | npt.NDArray[np.object_]) -> Float32:
         """(R, S)."""
         if self.categories is not None:

@@ -36,8 +36,9 @@ class Predictions:
     def table(self) -> pd.DataFrame:
         """One row a sample, in the order of the inputs.
 
-        Columns are `sample` (where samples have names), `class` (the most likely one) and then one of each class or
-        label, `probability:NAME` or `logit:NAME`; or of each number, by its own name. Without names, they are counted.
+        Columns are `sample` (where samples have names; `sample id` beside a number that is called so), `class` (the
+        most likely one) and then one of each class or label, `probability:NAME` or `logit:NAME`; or of each number, by
+        its own name. Without names, they are counted.
         """
         import pandas as pd
 
@@ -49,8 +50,8 @@ class Predictions:
         if self.are_classes:
             frame.insert(0, "class", np.asarray(names, dtype=object)[self.values.argmax(axis=1)])
         if self.samples is not None:
-            # A target may have the very name; pandas would mind.
-            frame.insert(0, "sample", list(self.samples), allow_duplicates=True)
+            # A target may have the very name, which would be two columns of one name.
+            frame.insert(0, "sample id" if "sample" in frame else "sample", list(self.samples))
         return frame
 
 

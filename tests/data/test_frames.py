@@ -46,6 +46,7 @@ def read(folder: Path, written: str | bytes, name: str = "t.csv", **how: Any) ->
         ("a,b\n1,\n2,\n", {"a": [1, 2], "b": [NAN, NAN]}),
         ("self,a\n1,2\n", {"self": [1], "a": [2]}),
         ("a, b\n1, x\n2 , y\n", {"a": [1, 2], "b": ["x", "y"]}),
+        ('a,b\n1,x \n2," x"\n3," "\n', {"a": [1, 2, 3], "b": ["x", "x", None]}),
     ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])

@@ -161,6 +161,25 @@ def test_categories_of_new_rows_are_taken_as_they_are_written(tmp_path: Path) ->
         np.testing.assert_array_equal(prepare(tmp_path / "new.csv", raw, None).x[0], whole[i])
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        [str(i / 8) for i in range(N)],
+        [None if i == 7 else str(i) for i in range(N)],
+        [None if i == 7 else i % 2 == 0 for i in range(N)],
+        [None] * N,
+    ],
+    ids=["numbers in text", "with a gap", "truth values with a gap", "nothing"],
+)
+def test_any_column_that_was_trained_on_is_read_again(tmp_path: Path, column: list[Any]) -> None:
+    pd.DataFrame({"a": np.arange(N), "k": column, "label": Y}).to_parquet(tmp_path / "t.parquet")
+    data = data_of(tmp_path, input="t.parquet")
+    again = prepare(tmp_path / "t.parquet", raw_of(data), None).x
+    rows = survey(spec_of(tmp_path, input="t.parquet"), tmp_path / "cache").rows("train")
+    train = np.stack([data.train.item(i)["x"].numpy() for i in range(len(data.train))])
+    np.testing.assert_array_equal(again[rows], train)
+
+
 def test_rare_categories_share_a_slot_and_shares_are_of_training_rows_alone(tmp_path: Path) -> None:
     names = [f"town {i}" if i % 10 == 0 else "city" for i in range(N)]
     fold = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
@@ -293,6 +312,69 @@ def test_labels_go_by_the_inputs_id_where_both_tables_have_it(tmp_path: Path) ->
     )
     assert labels(found) == Y[::-1].tolist()
     assert found.groups == [f"m{i // 5}" for i in reversed(range(N))]
+
+
+def write_shuffled_labels(root: Path) -> None:
+    table = pd.DataFrame({"who": [f"{i:03d}" for i in range(N)], "a": np.arange(N) / 7.0, "label": Y})
+    table[["who", "a"]].to_csv(root / "t.csv", index=False)
+    table[["who", "label"]].iloc[::-1].to_csv(root / "labels.csv", index=False)
+
+
+@pytest.mark.parametrize("cell", ["{}%", "{} km", "1.{:03d},5", "photo {}.raw"])
+def test_text_of_which_nothing_can_be_learned_is_refused(tmp_path: Path, cell: str) -> None:
+    table = pd.DataFrame({"a": [cell.format(i) for i in range(N)], "label": Y})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    (problem,) = survey(spec_of(tmp_path), tmp_path / "cache").survey.problems
+    assert "every column says the same" in problem
+    table.assign(b=np.arange(N)).to_csv(tmp_path / "t.csv", index=False)
+    seen = survey(spec_of(tmp_path), tmp_path / "cache").survey
+    assert not seen.problems
+    assert any("column 'a' of 42 of 42 training rows" in warning for warning in seen.warnings)
+
+
+def test_rows_with_an_id_each_are_samples(tmp_path: Path) -> None:
+    write_shuffled_labels(tmp_path)
+    tree: dict[str, Any] = {"input": {"file": "t.csv", "id": "who"}, "target": "labels.csv:label"}
+    found = opened(tmp_path, **tree)
+    assert found.columns == ("a",)
+    assert labels(found) == Y.tolist()
+    again = prepare(tmp_path / "t.csv", raw_of(data_of(tmp_path, **tree)), None)
+    assert again.x.shape == (N, 1, 1)
+    assert again.names is not None
+    assert again.names[:2] == ["000", "001"]
+    pd.read_csv(tmp_path / "t.csv").drop(columns="who").to_csv(tmp_path / "new.csv", index=False)
+    nameless = prepare(tmp_path / "new.csv", raw_of(data_of(tmp_path, **tree)), None)
+    assert nameless.names is None
+    np.testing.assert_array_equal(nameless.x, again.x)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"target": "labels.csv:label"}, r"both have the column 'who', in another order; .* id: 'who'}"),
+        (
+            {"input": {"file": "t.csv", "time": "a"}, "target": "labels.csv:label"},
+            r"time \(a\) .* goes with id",
+        ),
+    ],
+)
+def test_rows_are_not_mixed_up_in_silence(tmp_path: Path, tree: dict[str, Any], message: str) -> None:
+    write_shuffled_labels(tmp_path)
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path, **tree)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1.1", "1.10"), ("1", "01"), ("10", "1e1"), (str(10**24), str(10**24 + 1))]
+)
+def test_what_tells_samples_or_groups_apart_is_kept_as_written(tmp_path: Path, one: str, other: str) -> None:
+    names = [one, other, *map(str, range(2, 10))]
+    rows = [(name, name, t, i % 2) for i, name in enumerate(names) for t in range(20)]
+    pd.DataFrame(rows, columns=["run", "where", "x", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    found = opened(tmp_path, input={"file": "t.csv", "id": "run", "columns": ["x"]}, split={"group": "where"})
+    assert found.groups == names
+    assert found.inputs.names is not None
+    assert list(found.inputs.names) == names
 
 
 def test_missing_values_of_nullable_columns_are_told(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def predictions(**fields: Any) -> Predictions:
                 "meaning": "value",
                 "are_classes": False,
             },
-            ["sample", "sample", "dog"],
+            ["sample id", "sample", "dog"],
         ),
     ],
 )
@@ -74,6 +74,12 @@ def test_an_array_is_the_outputs_to_the_last_bit(tmp_path: Path, shape: tuple[in
     values = np.random.default_rng(0).random(shape).astype(np.float32)
     write_predictions(tmp_path / "out.npy", predictions(values=values))
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), values)
+
+
+def test_a_number_called_sample_has_its_own_column(tmp_path: Path) -> None:
+    named = predictions(samples=["a", "b", "c"], names=("sample", "dog"), meaning="value", are_classes=False)
+    write_predictions(tmp_path / "out.parquet", named)
+    assert list(pd.read_parquet(tmp_path / "out.parquet").columns) == ["sample id", "sample", "dog"]
 
 
 @pytest.mark.parametrize("name", ["out.xlsx", "out", "out.csv.gz", ".csv"])

@@ -22,13 +22,22 @@ _SHOWN = 30
 class TableFiles:
     """Tables of one task, each read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: OwnData) -> None:
         self._tables: dict[Path, Table] = {}
+        # What tells samples or groups apart is kept as it is written: as numbers, 1.1 and 1.10 would be one.
+        self._names: set[tuple[Path | None, str]] = set()
+        for _, part in spec.parts():
+            places = [at for at in (part.input, part.target, part.group, spec.split.column) if at is not None]
+            ids = {at.id for at in places if at.id is not None}
+            self._names |= {(at.file or part.input.file, name) for at in places for name in ids}
+            if part.group is not None:
+                file = part.group.file or part.input.file
+                self._names |= {(file, name) for name in part.group.columns or ()}
 
     def table(self, path: Path) -> Table:
         """The table in `path`. Raises DataError where it is none."""
         if path not in self._tables:
-            self._tables[path] = read_table(path)
+            self._tables[path] = read_table(path, text=[name for file, name in self._names if file == path])
         return self._tables[path]
 
 
@@ -50,6 +59,11 @@ class Inputs:
         )
         if self._at.id is not None and not self._at.is_table:
             raise DataError(f"{self.path}: id goes with a table ({', '.join(TABLES)})")
+        if self._at.time is not None and self._at.id is None:
+            raise DataError(
+                f"{self.path}: time ({self._at.time}) orders the rows of each sample, so it goes with id, the column "
+                f"that tells samples apart; where each row is a sample leave it out"
+            )
 
     @cached_property
     def table(self) -> Table | None:
@@ -57,9 +71,16 @@ class Inputs:
         return self.files.table(self.path) if self._at.is_table else None
 
     @cached_property
+    def ids(self) -> list[str] | None:
+        """Of each row of the table; None where no column of ids is named."""
+        return None if self.table is None or self._at.id is None else texts(self.table, self._at.id)
+
+    @cached_property
     def long(self) -> Long | None:
-        """The rows of each sample, where a row is a time step."""
-        if self.table is None or self._at.id is None:
+        """The rows of each sample, where a row is a time step; None where each has an id of its own."""
+        if self.table is None or self._at.id is None or self.ids is None:
+            return None
+        if self._at.time is None and len(set(self.ids)) == len(self.ids):
             return None
         return Long.of(self.table, self._at.id, self._at.time)
 
@@ -149,8 +170,9 @@ class Inputs:
         values = _filled(table.cells(name), at, role)
         if at.id is None:
             require_as_many(self.samples, len(values), str(at), role)
+            self._require_one_order(table)
             return values
-        names = self.long.ids if self.long is not None else self.samples.names
+        names = self.long.ids if self.long is not None else self.ids or self.samples.names
         if names is None:
             raise DataError(
                 f"{self.path}: its samples have no names, so the rows of {table.path} cannot go by {at.id}"
@@ -172,6 +194,18 @@ class Inputs:
                 f"{table.path} names {len(extra)} samples that {self.path} lacks; one is {min(extra)}"
             )
         return [by_key[n] for n in names]
+
+    def _require_one_order(self, table: Table) -> None:
+        """Raise DataError where a column that both tables have tells that row by row would mix samples up."""
+        if self.table is None or self.long is not None:
+            return
+        for name in self.table.frame.columns.intersection(table.frame.columns):
+            own, others = (t.frame[name].astype(str) for t in (self.table, table))
+            if own.is_unique and set(own) == set(others) and own.tolist() != others.tolist():
+                raise DataError(
+                    f"{self.path} and {table.path} both have the column {name!r}, in another order; to go by it write "
+                    f"input: {{file: {self.path.name}, id: {name!r}}}; to go row by row, take it out of one"
+                )
 
 
 def require_as_many(inputs: Samples, others: int, where: str, role: str) -> None:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from pare_tune.data.frames import is_table
 from pare_tune.data.images import find_images
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Canvas, Dense
+from pare_tune.tasks.base import Canvas, Dense, Modality
 from pare_tune.tasks.own.arrays import open_array
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.layout import Float32, Layout, resized_to
 from pare_tune.tasks.own.samples import Array, Samples, Whole, said
 from pare_tune.tasks.own.spec import At, written_short
-from pare_tune.tasks.own.tables import Long, new_cells, numeric_samples, read_table
+from pare_tune.tasks.own.tables import Long, ids_of, new_cells, numeric_samples, read_table
 from pare_tune.tasks.own.target import Target
 
 
@@ -46,7 +46,7 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
     """
     layout, target = Layout.from_dict(raw["inputs"]), Target.from_dict(raw["target"])
     if layout.tokens:
-        return _rows(inputs, layout)
+        return _rows(inputs, layout, raw["at"].get("id"))
     samples = (
         Whole(inputs, "inputs") if isinstance(inputs, np.ndarray) else _read_new(inputs, raw["at"], layout)
     )
@@ -71,17 +71,17 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> Pre
     )
 
 
-def _rows(inputs: Path | Array, layout: Layout) -> Prepared:
+def _rows(inputs: Path | Array, layout: Layout, id_column: str | None) -> Prepared:
     """Of a table that holds more than numbers: what training never saw counts as the rest, gaps as the mean."""
     names = ", ".join(dict.fromkeys(token.name for token in layout.tokens))
     if isinstance(inputs, np.ndarray) or not is_table(inputs):
         raise DataError(f"this model was trained on a table; give a table with the columns {names}")
-    cells = new_cells(inputs, layout.tokens)
+    cells = new_cells(inputs, layout.tokens, id_column)
     x_nCF = np.stack(list(cells.encoded(layout.tokens, np.arange(len(cells)))))
     if not np.isfinite(x_nCF).all():
         row = int(np.flatnonzero(~np.isfinite(x_nCF).all(axis=(1, 2)))[0])
         raise DataError(f"{cells.where}: row {row + 1} holds infinity")
-    return Prepared(x_nCF, lambda outputs: outputs)
+    return Prepared(x_nCF, lambda outputs: outputs, cells.names)
 
 
 def _read_new(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
@@ -96,10 +96,12 @@ def _read_new(path: Path, at: Mapping[str, Any], layout: Layout) -> Samples:
         raise DataError(
             f"{path}: this model was not trained on a table; give an array of shape (n, {said(layout.shape)})"
         )
-    table = read_table(given.file)
-    if at["id"] is not None:
+    table = read_table(given.file, text=[at["id"]])
+    if at["id"] is not None and layout.modality in (Modality.SEQUENCE_1D, Modality.DENSE_1D):
         return Long.of(table, at["id"], at["time"]).series(at["columns"])
-    return numeric_samples(table, at["columns"], grey=grey)
+    samples = numeric_samples(table, at["columns"], grey=grey)
+    samples.names = samples.names or ids_of(table, at["id"])
+    return samples
 
 
 def _key(given: At, at: Mapping[str, Any]) -> str | None:

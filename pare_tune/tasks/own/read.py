@@ -67,7 +67,7 @@ def open_data(spec: OwnData) -> Opened:
     Raises:
         DataError: a file, key, column or image is missing or damaged, or inputs and targets differ in number.
     """
-    files = TableFiles()
+    files = TableFiles(spec)
     parts = [(split, _open_part(spec, part, files)) for split, part in spec.parts()]
     if len(parts) == 1:
         return parts[0][1]

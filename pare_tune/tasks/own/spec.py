@@ -82,6 +82,9 @@ class At(_Model):
     id: str | None = None
     """Column that tells samples apart, where a table has one row a time step, or is not in the inputs' order.
 
+    Of the inputs: where no two rows have one id, and there is no time, a row is a sample, and the id is none of its
+    features.
+
     A table of targets, groups or splits goes by the samples' names in this column; without it by the inputs' own id
     column, where it has one of that name; else row by row, in the inputs' order (that of first appearance)."""
     time: str | None = None

@@ -389,6 +389,11 @@ def _with_splits(
     layout = fit_layout(seen.layout, opened.inputs, train)
     if isinstance(opened.inputs, Cells):
         warnings += spread_thin(layout.tokens, opened.inputs, train)
+        if not any(token.tells for token in layout.tokens):
+            problems.append(
+                f"{opened.inputs.where}: to each training row every column says the same, since text that occurs once "
+                f"counts as one category; write numbers as 1234.5, or name other columns as inputs"
+            )
     return replace(
         seen,
         counts=counts,

@@ -62,7 +62,7 @@ class Table:
         return [v if given else None for v, given in zip(column.tolist(), column.notna(), strict=True)]
 
 
-def read_table(path: Path, *, rows: int | None = None, text: Collection[str] = ()) -> Table:
+def read_table(path: Path, *, rows: int | None = None, text: Collection[str | None] = ()) -> Table:
     """A CSV, Parquet or ARFF file.
 
     Args:
@@ -72,7 +72,7 @@ def read_table(path: Path, *, rows: int | None = None, text: Collection[str] = (
     Raises:
         DataError: it is missing, empty or no such table.
     """
-    frame = read_frame(path, rows=rows, text=text)
+    frame = read_frame(path, rows=rows, text=[name for name in text if name is not None])
     if len(frame) == 0:
         raise DataError(f"{path} has no row")
     return Table(path, frame)
@@ -147,15 +147,22 @@ def numeric_samples(table: Table, names: Sequence[str], *, grey: bool | None = N
     return Whole(np.stack([numbers(table, name) for name in names], axis=1), where)
 
 
-def new_cells(path: Path, tokens: Sequence[Token]) -> Cells:
-    """New rows for a model whose columns were fitted as `tokens`.
+def new_cells(path: Path, tokens: Sequence[Token], id_column: str | None) -> Cells:
+    """New rows for a model whose columns were fitted as `tokens`, called as in their column of ids if they have one.
 
     Raises:
         DataError: a column is missing, or of another kind.
     """
-    table = read_table(path, text=[token.name for token in tokens if token.categories is not None])
+    table = read_table(path, text=[id_column, *(t.name for t in tokens if t.categories is not None)])
     names = dict.fromkeys(token.name for token in tokens)
-    return Cells([_as_trained(table, token) for token in tokens], str(At(file=path, columns=tuple(names))))
+    cells = Cells([_as_trained(table, token) for token in tokens], str(At(file=path, columns=tuple(names))))
+    cells.names = ids_of(table, id_column)
+    return cells
+
+
+def ids_of(table: Table, id_column: str | None) -> list[str] | None:
+    """What new rows are called; None where the table has no such column, which new rows need not have."""
+    return texts(table, id_column) if id_column in table.frame.columns else None
 
 
 def _as_trained(table: Table, token: Token) -> Column:
@@ -246,14 +253,18 @@ def numbers(table: Table, name: str, *, may_be_empty: bool = False) -> Float64:
     import pandas as pd
 
     column = table.column(name)
-    if column.isna().all() and not may_be_empty:
+    if column.isna().all():
+        if may_be_empty:
+            return np.full(len(column), np.nan)
         raise DataError(
             f"{table.path}: input column {name!r} is empty in every row; leave it out by naming the others under "
             f"columns"
         )
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    odd = np.flatnonzero(pd.to_numeric(column, errors="coerce").isna() & column.notna())
+    # Also text and objects that stand for numbers or truth values throughout, as columns of training rows may.
+    parsed = pd.to_numeric(column, errors="coerce")
+    odd = np.flatnonzero(parsed.isna() & column.notna())
+    if column.dtype.kind not in "mM" and not isinstance(column.dtype, pd.CategoricalDtype) and not len(odd):
+        return parsed.to_numpy(np.float64, na_value=np.nan)
     place = f", found {column.iloc[odd[0]]!r} in row {odd[0] + 1}" if len(odd) else ""
     raise DataError(
         f"{table.path}: input column {name!r} must hold numbers{place}; leave it out by naming the others under "
