@@ -606,7 +606,10 @@ def load_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        reason = (
+            error.strerror if isinstance(error, OSError) else error
+        )  # the former's text names the path again
+        raise ConfigError(f"cannot read {path}: {reason}") from error
     try:
         return YAML(typ="rt").load(text)
     except YAMLError as error:
