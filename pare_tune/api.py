@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_trial, own_of, parse_size
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.final import ObserveEpoch, train_final
+from pare_tune.final import Notify, ObserveEpoch, train_final
 from pare_tune.plan import plan_run
 from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
@@ -33,11 +33,8 @@ from pare_tune.tune.result import Result
 from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.run import snapshot
+from pare_tune.tune.session import Observe
 from pare_tune.tune.snapshot import Snapshot
-
-Observe = Callable[[Snapshot], None]
-Notify = Callable[[str], None]
-"""Takes one-line notes and warnings."""
 
 _TENSORBOARD_EVERY_S = 5.0
 

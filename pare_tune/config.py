@@ -12,7 +12,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -33,7 +33,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pare_tune.errors import ConfigError
+from pare_tune.errors import ConfigError, did_you_mean
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
 from pare_tune.method.methods import METHODS
@@ -347,8 +347,13 @@ def _replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, dict) else None
     if not isinstance(node, dict) or leaf not in node:
-        raise ConfigError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
+        raise ConfigError(no_setting(key, dotted(tree)))
     node[leaf] = value
+
+
+def no_setting(key: str, keys: Iterable[str]) -> str:
+    """What to tell of a key that is none of `keys`."""
+    return f"no setting named {key!r}.{did_you_mean(key, list(keys))} `pare-tune --task TASK --dry-run` prints them all"
 
 
 class Budget(_Model):
@@ -619,7 +624,10 @@ def load_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        reason = (
+            error.strerror if isinstance(error, OSError) else error
+        )  # the former's text names the path again
+        raise ConfigError(f"cannot read {path}: {reason}") from error
     try:
         return YAML(typ="rt").load(text)
     except YAMLError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 100
+"""Names that a message holds at most: every task and source, and of timm's 400 models enough to see their kind."""
+
 
 class PareTuneError(Exception):
     """Something a user can act on. `exit_code` 2: the input was wrong and nothing was written."""
@@ -21,9 +24,16 @@ class UnknownName(PareTuneError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        super().__init__(f"no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+        more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        super().__init__(
+            f"no {kind} named {name!r}.{did_you_mean(name, names)} Known: {', '.join(names[:_LISTED])}{more}."
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence with the nearest names, after a blank; empty where none is near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class DataError(PareTuneError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -13,7 +13,9 @@ from pare_tune.config import (
     SearchConfig,
     TrialConfig,
     default_trial,
+    dotted,
     load_run,
+    no_setting,
     own_of,
     task_of,
     validate,
@@ -60,6 +62,9 @@ def plan_run(
     own_settings = _taken(given, _OWN) if config is None else {}
     own = own_of(task, data=data, target=target, kind=kind, settings=own_settings)
     search_settings = _taken(given, _SEARCH)
+    unknown = next((key for key in search_settings if key not in SearchConfig.model_fields), None)
+    if unknown is not None:
+        raise ConfigError(no_setting(f"{_SEARCH}{unknown}", setting_keys()))
     if config is not None:
         base = load_run(config)
         release = data if own is None else None
@@ -110,15 +115,7 @@ def describe_plan(plan: RunConfig) -> str:
 def setting_keys() -> list[str]:
     """Every key that `--set` takes, those of the search last; of tasks of one's own, README tells the keys."""
     trial = default_trial(get_task("psicov"), preset="embedded").to_dict()
-    return [*_dotted(trial), *(f"{_SEARCH}{name}" for name in SearchConfig.model_fields)]
-
-
-def _dotted(tree: Mapping[str, Any], parent: str = "") -> Iterator[str]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{parent}{name}.")
-        else:
-            yield f"{parent}{name}"
+    return [*dotted(trial), *(f"{_SEARCH}{name}" for name in SearchConfig.model_fields)]
 
 
 def _taken(settings: dict[str, Any], prefix: str) -> dict[str, Any]:

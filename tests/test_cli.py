@@ -154,9 +154,16 @@ def test_a_dry_run_prints_a_plan_that_runs(call: Call, tmp_path: Path) -> None:
         (["--task", "wdbc", "--set", "k.begin=1"], ["k.begin"]),
         (["--task", "wdbc", "--set", "k.start=1.5"], ["k", "1.5"]),
         (["--task", "wdbc", "--set", "epochs"], ["KEY=VALUE"]),
-        (["--task", "wdbc", "--set", "search.judg=last"], ["unknown key 'judg'"]),
+        (
+            ["--task", "wdbc", "--set", "search.judg=last"],
+            ["no setting named 'search.judg'", "'search.judge'"],
+        ),
         (["--task", "wdbc", "--set", "search.judge=first"], ["judge", "'first'"]),
         (["--task", "wdbc", "--set", "train.restart=9"], ["no setting named 'train.restart'"]),
+        (
+            ["--task", "wdbc", "--set", "trian.epochs=9"],
+            ["Did you mean 'train.epochs'", "--task TASK --dry-run"],
+        ),
         (["--task", "wdbc", "--backbone", "micro-swim"], ["no backbone named 'micro-swim'", "micro-swin"]),
         (["--task", "wdbc", "--backbone", "micro-swin"], ["sequence backbone", "micro-swin"]),
         (["--task", "wdbc", "--source", "dogs"], ["no source named 'dogs'"]),

@@ -9,6 +9,7 @@ import ast
 import glob
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ SEARCH = [*QUICK, "--budget", "1", "--set", "search.confirm=0", "--set", "search
 MORE: dict[str, list[str]] = {
     "resume": ["--budget", "2"],
     "train": ["--epochs", "1"],
-    "compare": ["--budget", "1", *QUICK],
+    "compare": ["--budget", "1", "--seeds", "1", *QUICK],
     "simulate": ["--task", "wdbc", "--strategy", "random", "--seeds", "1", "--budget", "2", "--jobs", "1"],
     "otdd": ["--samples", "20"],
     "figures": ["--samples", "20", "--grid", "3", "--batches", "1"],
@@ -185,10 +186,9 @@ def folder(in_this_process: None, tmp_path_factory: pytest.TempPathFactory) -> I
         patch.setenv("COLUMNS", "100")
         data_of_ones_own(place)
         budget = ["--budget", "4", "--set", "search.confirm=1", "--set", "search.portfolio=false", *QUICK]
-        for name in (RUN, OTHER):
-            code, _ = call("--task", "wdbc", *budget, "--runs", "made")
-            assert code == 0
-            next(Path("made").iterdir()).rename(place / name)
+        assert call("--task", "wdbc", *budget, "--runs", "made")[0] == 0
+        next(Path("made").iterdir()).rename(RUN)
+        shutil.copytree(RUN, OTHER)
         assert call("train", f"{RUN}/best.yaml")[0] == 0
         Path("run.yaml").write_text(Path(RUN, "run.yaml").read_text())
         yield place

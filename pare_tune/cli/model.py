@@ -67,6 +67,7 @@ def train(
         f"on {metrics['test_samples']} samples (data: {metrics['data']}), "
         f"weights of epoch {metrics['epoch']} of {metrics['epochs']}, trained on {metrics['trained_on']}",
         highlight=False,
+        soft_wrap=True,
     )
     _print_next(Path(metrics["folder"]))
 

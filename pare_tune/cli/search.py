@@ -259,7 +259,7 @@ def _print_plan(plan: RunConfig, as_json: bool) -> None:
         return
     from pare_tune.plan import describe_plan
 
-    Console().print(describe_plan(plan), highlight=False, emoji=False)
+    Console().print(describe_plan(plan), highlight=False, emoji=False, soft_wrap=True)
     say(plan.to_yaml())
 
 
@@ -274,7 +274,7 @@ def _watch(
 
     console = Console()
     if intro is not None and not as_json:
-        console.print(describe_plan(intro), highlight=False, emoji=False)
+        console.print(describe_plan(intro), highlight=False, emoji=False, soft_wrap=True)
     before = None
     if run is not None:
         with suppress(StudyFailed):  # killed before its first trial, it begins

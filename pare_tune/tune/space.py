@@ -47,6 +47,7 @@ from pare_tune.config import (
     dotted,
     line_of,
     load_yaml,
+    no_setting,
 )
 from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Task
@@ -286,7 +287,7 @@ def _where(path: Path, tree: Any, keys: tuple[str | int, ...]) -> str:
 def _parameter(key: str, spec: Any, earlier: Mapping[str, Parameter], where: str) -> Parameter:
     """Raises ValueError, without `where`."""
     if key not in _settings():
-        raise ValueError(f"no setting named {key!r}; see `pare-tune --dry-run` for all settings")
+        raise ValueError(no_setting(key, _settings()))
     parameter = parse_parameter(key, as_builtins(spec), where)
     times = parameter.times
     if times is not None and (times not in earlier or isinstance(earlier[times], ChoiceParameter)):
