@@ -162,7 +162,9 @@ def new_cells(path: Path, tokens: Sequence[Token], id_column: str | None) -> Cel
 
 def ids_of(table: Table, id_column: str | None) -> list[str] | None:
     """What new rows are called; None where the table has no such column, which new rows need not have."""
-    return texts(table, id_column) if id_column in table.frame.columns else None
+    if id_column is None or id_column not in table.frame.columns:
+        return None
+    return texts(table, id_column)
 
 
 def _as_trained(table: Table, token: Token) -> Column:
