@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pare_tune.config import TrialConfig, task_of
+from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.data.files import owned, write_text
 from pare_tune.errors import ConfigError, RunBusy
 from pare_tune.report import FinalWriter
@@ -95,9 +95,10 @@ def _check_continues(
 ) -> None:
     """A half-trained folder goes on only with the configuration and the data it was begun with."""
     begun = folder / ".begun.yaml"
-    head = f"{trial.to_yaml()}# with_val: {with_val}\n"
+    on = f"# with_val: {with_val}\n"
     if begun.is_file():
-        if not begun.read_text(encoding="utf-8").startswith(head):
+        # Read, not compared as text: an earlier version wrote fewer settings, and meant their defaults.
+        if on not in begun.read_text(encoding="utf-8") or load_trial(begun) != trial:
             raise ConfigError(
                 f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
             )
@@ -105,4 +106,4 @@ def _check_continues(
         check_unchanged(
             read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
         )
-    write_text(begun, head + now.to_yaml())
+    write_text(begun, trial.to_yaml() + on + now.to_yaml())
