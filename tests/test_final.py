@@ -72,9 +72,7 @@ def test_settings_are_compared_by_what_they_mean(
     tree = load_yaml(begun)
     change(tree)
     begun.write_text(f"{dump_yaml(tree)}# with_val: False\n", encoding="utf-8")
-    with pytest.raises(
-        Launched if goes_on else ConfigError, match="" if goes_on else "another configuration"
-    ):
+    with pytest.raises(error):
         train(tmp_path)
 
 

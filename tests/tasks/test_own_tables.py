@@ -22,7 +22,7 @@ from pare_tune.tasks.own.predict import prepare
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
-from pare_tune.tasks.own.tables import Cells
+from pare_tune.tasks.own.tables import Cells, Long, read_table
 from pare_tune.tasks.own.task import own_task
 
 N = 60
@@ -252,12 +252,30 @@ def test_time_steps_are_in_the_order_of_their_time(steps: list[Any], order: list
 
 
 @pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (["22:00", "23:00", "0:00"], "the clock times of a pass midnight; write dates as"),
+        (["8:00", "9:00", "8:00"], "two rows of a have one time; leave out `time:`"),
+        ([1, 2, 2], "two rows of a have one time"),
+    ],
+)
+def test_times_that_do_not_say_which_step_is_which_are_refused(
+    tmp_path: Path, times: list[Any], message: str
+) -> None:
+    file = tmp_path / "t.csv"
+    pd.DataFrame({"id": "a", "t": times, "x": [1.0, 2.0, 3.0]}).to_csv(file, index=False)
+    with pytest.raises(DataError, match=message):
+        Long.of(read_table(file), "id", "t")
+
+
+@pytest.mark.parametrize(
     ("steps", "message"),
     [
         (["1/3/2024", "2/3/2024"], "t: '1/3/2024' can be day/month or month/day; write dates as 2024-03-01"),
         (["13/1/2024", "1/13/2024"], "some of its dates have the day first, some the month"),
         (["early", "late"], "time must be numbers, clock times or dates, found 'early'"),
         (["t1", "u2"], "time must be numbers"),
+        (["t-3", "t-2", "t-1"], "'t-3' can count up or back from there; write numbers"),
         (["2024-03-01", "2024-02-31"], "time must be numbers"),
     ],
 )

@@ -63,9 +63,19 @@ def time_order(values: pd.Series, where: str) -> npt.NDArray[Any]:
         return seconds
     counted = [_COUNTED.fullmatch(str(v).strip()) for v in values]
     if all(counted) and len({(m[1], m[3]) for m in counted if m}) == 1:
+        if any(m[1].endswith(("-", "−")) for m in counted if m):
+            raise DataError(f"{where}: {values.iloc[0]!r} can count up or back from there; write numbers")
         return np.array([float(m[2]) for m in counted if m])
     odd = next((v for v, m in zip(values, counted, strict=True) if m is None), values.iloc[0])
     raise DataError(f"{where}: time must be numbers, clock times or dates, found {odd!r}; {WRITE_DATES}")
+
+
+def passes_midnight(values: pd.Series) -> bool:
+    """Whether clock times without dates, in the order given, fall by more than half a day: 23:00, then 0:00."""
+    from pandas.api.types import is_timedelta64_dtype
+
+    seconds = None if is_timedelta64_dtype(values) else _seconds(values)
+    return seconds is not None and bool((np.diff(seconds) < -12 * 3600).any())
 
 
 def read_dates(values: pd.Series, where: str) -> pd.Series | None:

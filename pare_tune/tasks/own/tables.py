@@ -14,7 +14,7 @@ from pare_tune.data.frames import ROW_NUMBERS, read_frame
 from pare_tune.data.images import ImageFiles, is_image
 from pare_tune.errors import DataError
 from pare_tune.tasks.columns import Column, Float32, Float64, Token, encode, names_of, read_column
-from pare_tune.tasks.own.dates import WRITE_DATES, date_parts, time_order
+from pare_tune.tasks.own.dates import WRITE_DATES, date_parts, passes_midnight, time_order
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.samples import Array, Each, Rows, Samples, Whole, listed
 from pare_tune.tasks.own.spec import At
@@ -285,14 +285,22 @@ class Long:
 
     @classmethod
     def of(cls, table: Table, id_column: str, time: str | None) -> Long:
-        """Raises DataError where a row has no id or no time."""
+        """Raises DataError where a row has no id or no time, or times do not say which step is which."""
         ids = texts(table, id_column)
         order = np.arange(len(ids))
         if time is not None:
-            stamps = table.column(time)
+            stamps, where = table.column(time), f"{table.path}: column {time}"
             if stamps.isna().any():
                 raise DataError(f"{table.path}: row {int(np.argmax(stamps.isna())) + 1} has no {time}")
-            order = np.argsort(time_order(stamps, f"{table.path}: column {time}"), kind="stable")
+            times = time_order(stamps, where)
+            for name, rows in stamps.reset_index(drop=True).groupby(np.array(ids), sort=False):
+                if passes_midnight(rows):
+                    raise DataError(f"{where}: the clock times of {name} pass midnight; {WRITE_DATES}")
+                if len(np.unique(times[rows.index])) < len(rows):
+                    raise DataError(
+                        f"{where}: two rows of {name} have one time; leave out `time:` to keep the order of the file"
+                    )
+            order = np.argsort(times, kind="stable")
         first = {name: i for i, name in enumerate(dict.fromkeys(ids))}
         codes = np.array([first[name] for name in ids])[order]
         by_id = order[np.argsort(codes, kind="stable")]
