@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -42,7 +41,7 @@ def trial(
 
 
 def chosen(*trials: TrialView) -> int | None:
-    return choose(trials, operator.lt).number
+    return choose(trials, "min").number
 
 
 SEARCH = (trial(0, 5.0), trial(1, 4.0), trial(2, 4.1))
@@ -52,13 +51,13 @@ def test_without_fresh_seeds_the_single_scores_decide() -> None:
     assert chosen(*SEARCH) == 1
     assert chosen() is None
     assert chosen(trial(0, 5.0, state="running")) is None
-    assert choose(SEARCH, operator.gt).number == 0, "where more is better"
+    assert choose(SEARCH, "max").number == 0, "where more is better"
 
 
 def test_the_best_mean_over_fresh_seeds_wins_and_the_lucky_score_does_not_count() -> None:
     again = [(0, 5.0), (0, 5.1), (1, 4.6), (1, 4.7), (2, 4.2), (2, 4.3)]
     repeats = [trial(3 + i, score, repeats=n) for i, (n, score) in enumerate(again)]
-    choice = choose([*SEARCH, *repeats], operator.lt)
+    choice = choose([*SEARCH, *repeats], "min")
     assert (choice.number, choice.leader) == (2, 1)
     assert [c.number for c in choice.confirmed] == [2, 1, 0]
     assert choice.confirmed[0].mean == pytest.approx(4.25)
