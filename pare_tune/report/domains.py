@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pare_tune.tune.journal import study_direction
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def finished_trials(snapshot: Snapshot) -> list[TrialView]:
 def study_of(snapshot: Snapshot, trials: Sequence[TrialView], space: Mapping[str, BaseDistribution]) -> Study:
     """Trials as a study in memory: what Optuna's evaluators and charts take."""
     import optuna
+
+    from pare_tune.tune.journal import study_direction
 
     with quiet_optuna():
         study = optuna.create_study(direction=study_direction(snapshot.direction))
