@@ -250,10 +250,9 @@ def test_the_first_frame_goes_in_and_the_last_comes_out_of_every_sample_once(
 
 def test_a_task_is_what_its_layout_and_its_own_words_say() -> None:
     own = {
-        "name": "maps",
+        "name": "pde-darcy",
         "title": "coefficient → pressure",
         "loss": "mse",
-        "paper": TASKS["pde-darcy"].paper,
         "make": TASKS["pde-darcy"].make,
         "release_size": {"samples": 30},
         "read": SERIES.read,
@@ -263,6 +262,7 @@ def test_a_task_is_what_its_layout_and_its_own_words_say() -> None:
     }
     task = pdebench_task(MAPS, **own)  # type: ignore[arg-type]
     assert {name: getattr(task, name) for name in own} == own
+    assert task.paper == TASKS["pde-darcy"].paper  # by its name
     assert (task.input_shape, task.files) == ((1, 4, 6), (MAPS.file,))
     assert (task.embedded_provenance, task.homepage) == ("solved", HOMEPAGE)
 
