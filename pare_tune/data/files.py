@@ -159,7 +159,7 @@ def locked(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path).acquire(timeout=wait_s)
-    except Timeout:
+    except Timeout:  # an OSError too, but not the disk's
         raise
     except NotImplementedError as error:
         raise StorageError(f"{path.parent} is on a file system without file locks; {otherwise}") from error

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -169,7 +170,7 @@ def _score(trial: TrialView) -> float:
     return trial.best_score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `choice` is kept once it is known
 class Snapshot:
     """A whole search."""
 
@@ -207,7 +208,7 @@ class Snapshot:
         """Trials of the search, without those that only repeat one."""
         return tuple(t for t in self.trials if t.repeats is None)
 
-    @property
+    @cached_property
     def choice(self) -> Choice:
         """Which trial is the best, and how sure that is."""
         return choose(self.trials, self.direction)
