@@ -2,17 +2,15 @@
 
 A `TrialConfig` is enough to train one model again; `best.yaml` is one. A `RunConfig` is a whole search: the default
 trial (trial 0) and how to search around it; `run.yaml` is one. The frozen dataclasses live beside what they configure
-(`KSchedule` beside the schedule); this module composes them, and turns every mistake in a file into one message that
-names the file, the line, the rule and the value.
+(`KSchedule` beside the schedule); this module composes them, and `yaml` turns every mistake in a file into one message.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -23,17 +21,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     ValidationInfo,
     field_serializer,
     field_validator,
     model_serializer,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from pare_tune.errors import ConfigError, did_you_mean
+from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
 from pare_tune.method.methods import METHODS
@@ -41,11 +36,10 @@ from pare_tune.method.schedule import KSchedule
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
 from pare_tune.tasks.own.spec import OwnData, from_options
+from pare_tune.yaml import dump_yaml, load_yaml, replace_at, validate
 
 FINGERPRINT = "fingerprint"
 """Key of a best.yaml beside the settings: what they were found on."""
-
-T = TypeVar("T")
 
 
 def absolute(path: Path) -> Path:
@@ -296,11 +290,11 @@ class TrialConfig(_Model):
         decided = _decided_by(method)
         if method != self.method:
             for key in {*_decided_by(self.method), *decided}:
-                _replace_at(tree, key, _UNDECIDED[key])
+                replace_at(tree, key, _UNDECIDED[key])
         for key, value in values.items():
             if value != decided.get(key, value):
                 raise ConfigError(f"settings: {_contradiction(key, value, method, decided[key])}")
-            _replace_at(tree, key, value)
+            replace_at(tree, key, value)
         return validate(type(self), tree, where="settings")
 
     def value_of(self, key: str) -> Any:
@@ -339,21 +333,6 @@ def _contradiction(key: str, value: Any, method: str, decided: str) -> str:
     return (
         f"{key} is always {decided} with method {method}, got {value!r}; leave it out or take another method"
     )
-
-
-def _replace_at(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    node: Any = tree
-    for parent in parents:
-        node = node.get(parent) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or leaf not in node:
-        raise ConfigError(no_setting(key, dotted(tree)))
-    node[leaf] = value
-
-
-def no_setting(key: str, keys: Iterable[str]) -> str:
-    """What to tell of a key that is none of `keys`."""
-    return f"no setting named {key!r}.{did_you_mean(key, list(keys))} `pare-tune --task TASK --dry-run` prints them all"
 
 
 class Budget(_Model):
@@ -615,36 +594,6 @@ def task_of(config: TrialConfig, cache: Path | None = None) -> Task:
     return own_task(config.own, cache)
 
 
-def load_yaml(path: Path) -> Any:
-    """Read YAML 1.2 (so `1e-4` is a number) with line numbers kept for error messages.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not YAML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else error
-        )  # the former's text names the path again
-        raise ConfigError(f"cannot read {path}: {reason}") from error
-    try:
-        return YAML(typ="rt").load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
-
-
-def dump_yaml(tree: Mapping[str, Any]) -> str:
-    """Write YAML with keys in the order given."""
-    yaml = YAML()
-    yaml.width = 100
-    stream = io.StringIO()
-    yaml.dump(dict(tree), stream)
-    return stream.getvalue()
-
-
 def load_trial(path: Path) -> TrialConfig:
     """Read a `best.yaml`, but not what it was found on. Raises ConfigError with file and line."""
     tree = load_yaml(path)
@@ -712,71 +661,3 @@ def _changed(tree: Any, settings: Mapping[str, Any]) -> Any:
             raise ConfigError(f"no setting named own.{key}: what it would be in is no mapping of settings")
         node[leaf] = value
     return tree
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def validate(model: type[M], tree: Any, *, where: str) -> M:
-    """Check `tree` against `model`; every mistake becomes one line of one ConfigError."""
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{where}: expected a mapping of settings, found {type(tree).__name__}")
-    try:
-        return model.model_validate(as_builtins(tree))
-    except ValidationError as error:
-        lines = [f"{where}{_line(tree, e['loc'])}: {_sentence(e)}" for e in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def line_of(tree: Any, path: tuple[str | int, ...]) -> int | None:
-    """1-based line of the deepest key of `path` that the file holds, None for trees that came from no file."""
-    line: int | None = None
-    for key in path:
-        positions: Callable[[Any], tuple[int, int]] | None = getattr(getattr(tree, "lc", None), "key", None)
-        if positions is None or not isinstance(tree, Mapping) or key not in tree:
-            break
-        line = positions(key)[0] + 1
-        tree = tree[key]
-    return line
-
-
-def _line(tree: Any, path: tuple[str | int, ...]) -> str:
-    line = line_of(tree, path)
-    return "" if line is None else f":{line}"
-
-
-def _sentence(error: Any) -> str:
-    name = ".".join(str(p) for p in error["loc"]) or "settings"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {name!r}"
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    value = error.get("input")
-    shown = f", got {value!r}" if isinstance(value, str | int | float | bool | None) else ""
-    return f"{name}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def as_builtins(node: Any) -> Any:
-    """ruamel's nodes as builtins, so that what is validated holds no file positions."""
-    if isinstance(node, Mapping):
-        return {str(k): as_builtins(v) for k, v in node.items()}
-    if isinstance(node, list | tuple):
-        return [as_builtins(v) for v in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def dotted(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of nested mappings by dotted key: {"k": {"start": 0.5}} is {"k.start": 0.5}."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        inside = (
-            {f"{key}.{k}": v for k, v in dotted(value).items()}
-            if isinstance(value, Mapping)
-            else {key: value}
-        )
-        leaves |= inside
-    return leaves

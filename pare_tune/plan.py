@@ -8,18 +8,7 @@ from typing import Any, cast, get_args
 
 from rich.markup import escape
 
-from pare_tune.config import (
-    RunConfig,
-    SearchConfig,
-    TrialConfig,
-    default_trial,
-    dotted,
-    load_run,
-    no_setting,
-    own_of,
-    task_of,
-    validate,
-)
+from pare_tune.config import RunConfig, SearchConfig, TrialConfig, default_trial, load_run, own_of, task_of
 from pare_tune.errors import ConfigError
 from pare_tune.inspect.check import data_lines, paper_line
 from pare_tune.method import METHODS
@@ -29,6 +18,7 @@ from pare_tune.tasks.load import default_cache, provenance_of
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.task import own_task
+from pare_tune.yaml import dotted, no_setting, validate
 
 _SEARCH, _OWN = "search.", "own."
 """What dotted settings of the search, and of a task of the user's own, begin with."""

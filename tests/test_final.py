@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pare_tune import final
-from pare_tune.config import TrialConfig, default_trial, dump_yaml, load_yaml
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.errors import ConfigError
 from pare_tune.tasks import get_task
 from pare_tune.train import worker
+from pare_tune.yaml import dump_yaml, load_yaml
 
 TRIAL = default_trial(get_task("balance-scale"), preset="embedded")
 

@@ -9,20 +9,12 @@ from typing import Any, cast, get_args
 
 from pare_tune.compare.cell import ASKED, cell_folder
 from pare_tune.compare.peers import PEERS
-from pare_tune.config import (
-    Budget,
-    RunConfig,
-    TrialConfig,
-    default_trial,
-    dump_yaml,
-    own_of,
-    task_of,
-    validate,
-)
+from pare_tune.config import Budget, RunConfig, TrialConfig, default_trial, own_of, task_of
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.method import METHODS
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Direction, Preset, Task
+from pare_tune.yaml import dump_yaml, validate
 
 OURS: tuple[str, ...] = tuple(METHODS)
 

@@ -20,12 +20,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pare_tune.config import TrialConfig, dotted, validate
+from pare_tune.config import TrialConfig
 from pare_tune.data.files import replacing
 from pare_tune.errors import DataError
 from pare_tune.recorded.names import check_recorded, tables_folder
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Direction, best_of, loss_sign
+from pare_tune.yaml import dotted, validate
 
 logger = logging.getLogger(__name__)
 

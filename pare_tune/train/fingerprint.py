@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pare_tune.backbones import load_backbone
-from pare_tune.config import FINGERPRINT, TrialConfig, as_builtins, dump_yaml, load_yaml
+from pare_tune.config import FINGERPRINT, TrialConfig
 from pare_tune.errors import ConfigError
 from pare_tune.method import METHODS
 from pare_tune.steps import step
@@ -25,6 +25,7 @@ from pare_tune.tasks import Task
 from pare_tune.tasks.load import contents_of
 from pare_tune.tasks.own.read import files_of
 from pare_tune.tasks.stores import release_files
+from pare_tune.yaml import as_builtins, dump_yaml, load_yaml
 
 _PACKAGES = (
     "pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy", "scipy", "pandas",

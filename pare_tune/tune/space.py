@@ -37,23 +37,13 @@ from optuna.trial import BaseTrial
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from pare_tune.config import (
-    OptimizerConfig,
-    RunConfig,
-    SourceConfig,
-    TrainConfig,
-    TrialConfig,
-    as_builtins,
-    dotted,
-    line_of,
-    load_yaml,
-    no_setting,
-)
+from pare_tune.config import OptimizerConfig, RunConfig, SourceConfig, TrainConfig, TrialConfig
 from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Task
 from pare_tune.tune.available import Usable, searchable, source_problem
 from pare_tune.tune.parameter import ChoiceParameter, Parameter, parse_parameter
 from pare_tune.tune.prior import Prior
+from pare_tune.yaml import as_builtins, dotted, line_of, load_yaml, no_setting
 
 
 @dataclass(frozen=True, slots=True)

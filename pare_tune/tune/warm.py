@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from pare_tune.config import Budget, TrialConfig, dump_yaml, load_run, load_yaml, task_of, validate
+from pare_tune.config import Budget, TrialConfig, load_run, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, PareTuneError
 from pare_tune.shell import command
@@ -34,6 +34,7 @@ from pare_tune.tune.prior import Ranked, draw_uniform, seed_of
 from pare_tune.tune.snapshot import TaskFacts, TrialView
 from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.study import view
+from pare_tune.yaml import dump_yaml, load_yaml, validate
 
 SHARE = 0.2
 """Most of the budget that earlier points are tested with."""

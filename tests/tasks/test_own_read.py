@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pare_tune.config import validate
 from pare_tune.errors import DataError
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Whole
 from pare_tune.tasks.own.spec import OwnData
+from pare_tune.yaml import validate
 
 N = 12
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pare_tune.config import default_trial, load_own, validate
+from pare_tune.config import default_trial, load_own
 from pare_tune.errors import ConfigError, DataError
 from pare_tune.inspect.check import check_data, check_lines
 from pare_tune.inspect.listing import _output
@@ -28,6 +28,7 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
+from pare_tune.yaml import validate
 
 N = 60
 CPU = torch.device("cpu")

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from pare_tune.config import TrialConfig, default_trial, load_own, load_trial, own_of, validate
+from pare_tune.config import TrialConfig, default_trial, load_own, load_trial, own_of
 from pare_tune.errors import ConfigError
 from pare_tune.tasks import get_task
 from pare_tune.tasks.own.spec import At, OwnData, name_of
+from pare_tune.yaml import validate
 
 WHOLE = {"name": "mine", "kind": "point", "input": "x.npy", "target": "y.npy"}
 

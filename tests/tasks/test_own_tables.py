@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from pare_tune.config import validate
 from pare_tune.errors import DataError
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.tasks.own.dates import date_parts, time_order
@@ -24,6 +23,7 @@ from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.tables import Cells, Long, read_table
 from pare_tune.tasks.own.task import own_task
+from pare_tune.yaml import validate
 
 N = 60
 Y = np.where(np.arange(N) % 2 == 0, "no", "yes")

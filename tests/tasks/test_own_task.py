@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pare_tune.config import default_trial, validate
+from pare_tune.config import default_trial
 from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.base import Dense, MultiLabel, Point, Task
 from pare_tune.tasks.load import TaskData, load_task, open_test
@@ -23,6 +23,7 @@ from pare_tune.tasks.own.predict import prepare
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import looked_at_once, survey
 from pare_tune.tasks.own.task import own_task
+from pare_tune.yaml import validate
 
 N = 60
 Y = np.arange(N) % 3

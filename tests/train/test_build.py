@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pare_tune.config import TrialConfig, default_trial, validate
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.data.store import Record
 from pare_tune.errors import ConfigError
 from pare_tune.method import (
@@ -29,6 +29,7 @@ from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.export import CONFIG, MODEL
 from pare_tune.train.opened import open_trial
 from pare_tune.train.predict import load_model, predict_array
+from pare_tune.yaml import validate
 
 SIDE = 12
 
