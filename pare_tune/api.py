@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_tria
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.final import Notify, ObserveEpoch, train_final
-from pare_tune.plan import plan_run
+from pare_tune.plan import Wish, plan_run
 from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
@@ -30,9 +31,9 @@ from pare_tune.train.opened import open_trial
 from pare_tune.train.outputs import Predictions, require_writable, write_predictions
 from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
 from pare_tune.tune.result import Result
+from pare_tune.tune.run import SessionOptions, snapshot
 from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
-from pare_tune.tune.run import snapshot
 from pare_tune.tune.session import Observe
 from pare_tune.tune.snapshot import Snapshot
 
@@ -93,7 +94,7 @@ def tune(
     """
     given = {"budget": str(budget), "seed": seed, **search}
     seeded = {} if seed is None else {"seed": seed}
-    plan = plan_run(
+    wish = Wish(
         task=task,
         data=None if data is None else Path(data),
         target=None if target is None else str(target),
@@ -104,7 +105,7 @@ def tune(
         settings={**(settings or {}), **seeded, **{f"search.{key}": value for key, value in given.items()}},
         runs=Path(runs),
     )
-    return run_search(plan, observe=observe)
+    return run_search(plan_run(wish), SessionOptions(observe=observe))
 
 
 @looked_at_once()
@@ -215,19 +216,18 @@ def _predict(
 
 
 @looked_at_once()
-def run_search(plan: RunConfig, *, observe: Observe | None = None, notify: Notify | None = None) -> Result:
+def run_search(plan: RunConfig, options: SessionOptions) -> Result:
     """Run a planned search, with TensorBoard files while it runs and report.html at its end."""
     # Data, backbone and source are opened here once: mistakes in them show before a cluster starts or a folder is made.
     trial = open_trial(plan.trial).config
     if trial != plan.trial:
-        if notify is not None:
-            notify(
-                f"{trial.task}: a sample is one token, in which {plan.trial.method} cannot replace a part; "
-                f"method {trial.method} stands in for it"
-            )
+        options.notify(
+            f"{trial.task}: a sample is one token, in which {plan.trial.method} cannot replace a part; "
+            f"method {trial.method} stands in for it"
+        )
         plan = plan.model_copy(update={"trial": trial})
-    with _boards(observe) as watch:
-        result = _search(plan, observe=watch, notify=notify)
+    with _boards(options) as watched:
+        result = _search(plan, watched)
     write_reports(result.path)
     return result
 
@@ -239,25 +239,17 @@ def resume_search(
     budget: str | None = None,
     max_disk: str | None = None,
     accept_changed_data: bool = False,
-    observe: Observe | None = None,
-    notify: Notify | None = None,
+    options: SessionOptions,
 ) -> Result:
     """Go on with a search, perhaps with a larger budget or another limit of its folder's size ("5GB").
 
     Raises:
         ConfigError: data, split or backbone changed since it began, which `accept_changed_data` accepts.
     """
-    with _boards(observe) as watch:
+    with _boards(options) as watched:
         parsed = None if budget is None else Budget.parse(budget)
         size = None if max_disk is None else parse_size(max_disk)
-        result = _resume(
-            run,
-            parsed,
-            max_disk=size,
-            accept_changed_data=accept_changed_data,
-            observe=watch,
-            notify=notify,
-        )
+        result = _resume(run, parsed, max_disk=size, accept_changed_data=accept_changed_data, options=watched)
     write_reports(result.path)
     return result
 
@@ -328,15 +320,15 @@ def write_sample(task: str, out: Path, *, full: bool = False, notify: Notify = p
 
 
 @contextmanager
-def _boards(observe: Observe | None) -> Iterator[Observe]:
+def _boards(options: SessionOptions) -> Iterator[SessionOptions]:
     """Pass snapshots on, and to TensorBoard every few seconds."""
     writer: TensorBoardWriter | None = None
     last = 0.0
 
     def watch(seen: Snapshot) -> None:
         nonlocal writer, last
-        if observe is not None:
-            observe(seen)
+        if options.observe is not None:
+            options.observe(seen)
         if time.monotonic() - last >= _TENSORBOARD_EVERY_S:
             with _told(seen.run):
                 writer = writer or TensorBoardWriter(seen.run)
@@ -344,7 +336,7 @@ def _boards(observe: Observe | None) -> Iterator[Observe]:
             last = time.monotonic()
 
     try:
-        yield watch
+        yield replace(options, observe=watch)
     finally:
         if writer is not None:
             writer.close()

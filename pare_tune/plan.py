@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -24,44 +25,46 @@ _SEARCH, _OWN = "search.", "own."
 """What dotted settings of the search, and of a task of the user's own, begin with."""
 
 
-def plan_run(
-    *,
-    task: str | None = None,
-    config: Path | None = None,
-    data: Path | None = None,
-    target: str | None = None,
-    kind: str | None = None,
-    preset: str | None = None,
-    backbone: str | None = None,
-    method: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    runs: Path | None = None,
-) -> RunConfig:
-    """The search that options ask for; with `config`, that file's values are kept where no option is given.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a user asks for; None leaves a thing to its default or, with `config`, to that file."""
 
-    Args:
-        data: folder of a benchmark's release or, with `kind`, the file or folder of the user's own inputs.
-        settings: dotted settings of trial 0 ("train.epochs"), of the search ("search.budget") and of a task of the
-            user's own ("own.channels"), as in its task file. None leaves a setting as it is.
+    task: str | None = None
+    """A benchmark's name, or the path of a task file."""
+    config: Path | None = None
+    """The run.yaml of a search to repeat."""
+    data: Path | None = None
+    """Folder of a benchmark's release or, with `kind`, the file or folder of the user's own inputs."""
+    target: str | None = None
+    kind: str | None = None
+    preset: str | None = None
+    backbone: str | None = None
+    method: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted settings of trial 0 ("train.epochs"), of the search ("search.budget") and of a task of the user's own
+    ("own.channels"), as in its task file. None leaves a setting as it is."""
+    runs: Path | None = None
+
+
+def plan_run(wish: Wish) -> RunConfig:
+    """The search that a user asks for.
 
     Raises:
         ConfigError, UnknownName: an option, key or value that does not exist.
         DataError: a task of the user's own cannot be trained on its data.
     """
-    given = {key: value for key, value in (settings or {}).items() if value is not None}
-    own_settings = _taken(given, _OWN) if config is None else {}
-    own = own_of(task, data=data, target=target, kind=kind, settings=own_settings)
+    given = {key: value for key, value in wish.settings.items() if value is not None}
+    own_settings = _taken(given, _OWN) if wish.config is None else {}
+    own = own_of(wish.task, data=wish.data, target=wish.target, kind=wish.kind, settings=own_settings)
     search_settings = _taken(given, _SEARCH)
     unknown = next((key for key in search_settings if key not in SearchConfig.model_fields), None)
     if unknown is not None:
         raise ConfigError(no_setting(f"{_SEARCH}{unknown}", setting_keys()))
-    if config is not None:
-        base = load_run(config)
-        release = data if own is None else None
-        fixed = {"--data": release, "--preset": preset, "--backbone": backbone, "--method": method}
-        _check_repeats(base, config, task, own, fixed)
-    elif task is not None or own is not None:
-        base = RunConfig(trial=_default(task, own, data, preset, backbone, method))
+    if wish.config is not None:
+        base = load_run(wish.config)
+        _check_repeats(base, wish, own)
+    elif wish.task is not None or own is not None:
+        base = RunConfig(trial=_default(wish, own))
     else:
         raise ConfigError(
             "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
@@ -71,7 +74,7 @@ def plan_run(
     plan = RunConfig(
         trial=base.trial.with_values(given),
         search=validate(SearchConfig, search, where="options"),
-        runs=runs or base.runs,
+        runs=wish.runs or base.runs,
     )
     task_of(plan.trial)
     return plan
@@ -113,39 +116,40 @@ def _taken(settings: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): settings.pop(key) for key in list(settings) if key.startswith(prefix)}
 
 
-def _check_repeats(
-    base: RunConfig, config: Path, task: str | None, own: OwnData | None, fixed: Mapping[str, Any]
-) -> None:
+def _check_repeats(base: RunConfig, wish: Wish, own: OwnData | None) -> None:
     """Raise ConfigError where an option says something else than the run.yaml that it stands beside."""
+    release = wish.data if own is None else None
+    fixed = {
+        "--data": release,
+        "--preset": wish.preset,
+        "--backbone": wish.backbone,
+        "--method": wish.method,
+    }
     extra = next((name for name, value in fixed.items() if value is not None), None)
     if extra is not None:
         raise ConfigError(
-            f"{extra} says what trial 0 is made of, and {config} says so already; leave it out, change the "
+            f"{extra} says what trial 0 is made of, and {wish.config} says so already; leave it out, change the "
             f"file, or begin anew with --task"
         )
-    if own != base.trial.own if own is not None else task not in (None, base.trial.task):
-        what = f"--task {task}" if task is not None else "--data"
-        raise ConfigError(f"{what} contradicts {config}, which is for {base.trial.task}; give one of them")
+    if own != base.trial.own if own is not None else wish.task not in (None, base.trial.task):
+        what = f"--task {wish.task}" if wish.task is not None else "--data"
+        raise ConfigError(
+            f"{what} contradicts {wish.config}, which is for {base.trial.task}; give one of them"
+        )
 
 
-def _default(
-    task: str | None,
-    own: OwnData | None,
-    data: Path | None,
-    preset: str | None,
-    backbone: str | None,
-    method: str | None,
-) -> TrialConfig:
-    chosen = preset or ("paper" if data is not None and own is None else "embedded")
-    presets = get_args(Preset)
-    for option, value, names in (("preset", chosen, presets), ("method", method or "pare", METHODS)):
+def _default(wish: Wish, own: OwnData | None) -> TrialConfig:
+    release = wish.data if own is None else None
+    preset = wish.preset or ("embedded" if release is None else "paper")
+    method = wish.method or "pare"
+    for option, value, names in (("preset", preset, get_args(Preset)), ("method", method, METHODS)):
         if value not in names:
             raise ConfigError(f"--{option} is one of {', '.join(names)}, got {value!r}")
     return default_trial(
-        get_task(task or "") if own is None else own_task(own),
-        preset=cast("Preset", chosen),
-        data=None if own is not None else data,
-        backbone=backbone,
-        method=method or "pare",
+        get_task(wish.task or "") if own is None else own_task(own),
+        preset=cast("Preset", preset),
+        data=release,
+        backbone=wish.backbone,
+        method=method,
         own=own,
     )

@@ -8,7 +8,8 @@ import pytest
 
 from pare_tune import api
 from pare_tune.config import RunConfig
-from pare_tune.plan import plan_run
+from pare_tune.plan import Wish, plan_run
+from pare_tune.tune.run import SessionOptions
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]
     """The plans that reach the search, which is left out."""
     plans: list[RunConfig] = []
 
-    def search(plan: RunConfig, **_: Any) -> Any:
+    def search(plan: RunConfig, _: SessionOptions) -> Any:
         plans.append(plan)
         return SimpleNamespace(path=tmp_path)
 
@@ -27,9 +28,9 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]
 
 def test_a_search_that_cannot_mix_says_so_once_and_finetunes(searched: list[RunConfig]) -> None:
     notes: list[str] = []
-    plan = plan_run(task="wdbc@official")
+    plan = plan_run(Wish(task="wdbc@official"))
     assert plan.trial.method == "pare"
-    api.run_search(plan, notify=notes.append)
+    api.run_search(plan, SessionOptions(notify=notes.append))
     assert [p.trial.method for p in searched] == ["finetune"]
     assert notes == [
         "wdbc@official: a sample is one token, in which pare cannot replace a part; method finetune stands in for it"
@@ -38,8 +39,8 @@ def test_a_search_that_cannot_mix_says_so_once_and_finetunes(searched: list[RunC
 
 def test_a_search_that_can_mix_goes_on_as_planned(searched: list[RunConfig]) -> None:
     notes: list[str] = []
-    plan = plan_run(task="wdbc")
-    api.run_search(plan, notify=notes.append)
+    plan = plan_run(Wish(task="wdbc"))
+    api.run_search(plan, SessionOptions(notify=notes.append))
     assert searched == [plan]
     assert notes == []
 

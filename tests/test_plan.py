@@ -10,7 +10,7 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.errors import ConfigError
-from pare_tune.plan import plan_run, setting_keys
+from pare_tune.plan import Wish, plan_run, setting_keys
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,19 @@ def test_what_a_repeated_search_cannot_take_is_refused(
     tmp_path: Path, given: dict[str, Any], option: str
 ) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(plan_run(task="wdbc").to_yaml())
-    assert plan_run(config=config, settings={"search.budget": "3"}).search.budget.amount == 3
+    config.write_text(plan_run(Wish(task="wdbc")).to_yaml())
+    assert plan_run(Wish(config=config, settings={"search.budget": "3"})).search.budget.amount == 3
     with pytest.raises(ConfigError, match=f"{option} says what trial 0 is made of"):
-        plan_run(config=config, **given)
+        plan_run(Wish(config=config, **given))
 
 
 def test_settings_of_the_search_are_told_from_those_of_the_trial(tmp_path: Path) -> None:
     settings = {"train.epochs": 5, "search.pruning": False, "search.confirm": 1, "search.max_disk": None}
-    plan = plan_run(task="wdbc", settings=settings)
+    plan = plan_run(Wish(task="wdbc", settings=settings))
     assert (plan.trial.train.epochs, plan.search.pruning, plan.search.confirm) == (5, False, 1)
     config = tmp_path / "run.yaml"
     config.write_text(plan.to_yaml())
-    again = plan_run(config=config, settings={"search.startup_trials": 3})
+    again = plan_run(Wish(config=config, settings={"search.startup_trials": 3}))
     assert (again.trial, again.search.pruning, again.search.startup_trials) == (plan.trial, False, 3)
 
 
@@ -47,21 +47,21 @@ def test_what_a_task_file_says_is_a_setting_as_well(tmp_path: Path, monkeypatch:
     np.save("x.npy", np.random.default_rng(0).normal(size=(60, 40, 3)).astype(np.float32))
     np.save("y.npy", np.arange(60) % 2)
     data: dict[str, Any] = {"data": Path("x.npy"), "target": "y.npy", "kind": "point"}
-    own = plan_run(**data, settings={"own.channels": "last", "own.split.seed": 3}).trial.own
+    own = plan_run(Wish(**data, settings={"own.channels": "last", "own.split.seed": 3})).trial.own
     assert own is not None
     assert (own.channels, own.split.seed) == ("last", 3)
     (tmp_path / "task.yaml").write_text("name: mine\nkind: point\ninput: x.npy\ntarget: y.npy\n")
-    again = plan_run(task="task.yaml", settings={"own.channels": "last", "own.split.seed": 3}).trial.own
+    again = plan_run(Wish(task="task.yaml", settings={"own.channels": "last", "own.split.seed": 3})).trial.own
     assert again is not None
     assert again.model_copy(update={"name": own.name}) == own
     with pytest.raises(ConfigError, match="options: channels: .*'middle'"):
-        plan_run(**data, settings={"own.channels": "middle"})
+        plan_run(Wish(**data, settings={"own.channels": "middle"}))
     with pytest.raises(
         ConfigError, match="--set own.channels is for data of your own, --task wdbc has its own"
     ):
-        plan_run(task="wdbc", settings={"own.channels": "last"})
+        plan_run(Wish(task="wdbc", settings={"own.channels": "last"}))
     with pytest.raises(ConfigError, match="no setting named own.channels.first"):
-        plan_run(**data, settings={"own.channels": "last", "own.channels.first": True})
+        plan_run(Wish(**data, settings={"own.channels": "last", "own.channels.first": True}))
 
 
 RELATIVE: list[tuple[dict[str, Any], str]] = [
@@ -87,7 +87,7 @@ def test_paths_are_made_absolute_once_wherever_they_are_said(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "models" / "bert").mkdir(parents=True)
-    plan = plan_run(task="wdbc", **options)
+    plan = plan_run(Wish(task="wdbc", **options))
 
     def said(tree: RunConfig) -> list[str]:
         value = (
@@ -105,13 +105,15 @@ def test_paths_are_made_absolute_once_wherever_they_are_said(
     config.write_text(plan.to_yaml())
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert said(plan_run(config=config)) == said(plan), "read again somewhere else, it is the same place"
+    assert said(plan_run(Wish(config=config))) == said(plan), (
+        "read again somewhere else, it is the same place"
+    )
 
 
 def test_a_name_of_the_hub_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("hf:prajjwal1/bert-tiny", "timm:vit_tiny_patch16_224", "roberta-base"):
-        assert plan_run(task="wdbc", backbone=name).trial.backbone == name
+        assert plan_run(Wish(task="wdbc", backbone=name)).trial.backbone == name
 
 
 def test_every_setting_has_a_key() -> None:

@@ -29,6 +29,7 @@ from pare_tune.shell import command, shown
 if TYPE_CHECKING:
     from pare_tune.config import RunConfig
     from pare_tune.tune.result import Result
+    from pare_tune.tune.run import SessionOptions
     from pare_tune.tune.snapshot import Snapshot
 
 _SEARCH, _MODEL, _CLUSTER = "Search", "Data and model", "Cluster"
@@ -174,7 +175,7 @@ def search(
         raise typer.Exit
     if context.invoked_subcommand is not None:
         return
-    from pare_tune.plan import plan_run
+    from pare_tune.plan import Wish, plan_run
     from pare_tune.tasks.own.survey import looked_at_once
 
     context.with_resource(looked_at_once())
@@ -183,7 +184,7 @@ def search(
         source_data = None  # the file says where, and a search is repeated as it was
     if from_environment(context, "data") and (config is not None or _is_own(task, target, kind)):
         data = None  # a folder of releases, none of which is meant
-    plan = plan_run(
+    wish = Wish(
         task=task,
         config=config,
         data=data,
@@ -210,12 +211,13 @@ def search(
             }
         ),
     )
+    plan = plan_run(wish)
     if dry_run:
         _print_plan(plan, as_json)
         return
     from pare_tune.api import run_search
 
-    _watch(lambda **tell: run_search(plan, **tell), as_json=as_json, intro=plan)
+    _watch(lambda options: run_search(plan, options), as_json=as_json, intro=plan)
 
 
 @app.command()
@@ -235,8 +237,8 @@ def resume(
     from pare_tune.api import resume_search
 
     _watch(
-        lambda **tell: resume_search(
-            run, budget=budget, max_disk=max_disk, accept_changed_data=accept_changed_data, **tell
+        lambda options: resume_search(
+            run, budget=budget, max_disk=max_disk, accept_changed_data=accept_changed_data, options=options
         ),
         as_json=as_json,
         run=run,
@@ -264,13 +266,17 @@ def _print_plan(plan: RunConfig, as_json: bool) -> None:
 
 
 def _watch(
-    go: Callable[..., Result], *, as_json: bool, intro: RunConfig | None = None, run: Path | None = None
+    go: Callable[[SessionOptions], Result],
+    *,
+    as_json: bool,
+    intro: RunConfig | None = None,
+    run: Path | None = None,
 ) -> None:
     """Run a search under the live view and end with what to do next."""
     from pare_tune.errors import StudyFailed
     from pare_tune.plan import describe_plan
     from pare_tune.report import LiveView, summary
-    from pare_tune.tune.run import SearchInterrupted, snapshot
+    from pare_tune.tune.run import SearchInterrupted, SessionOptions, snapshot
 
     console = Console()
     if intro is not None and not as_json:
@@ -293,7 +299,7 @@ def _watch(
 
     try:
         with long_steps(as_json=as_json), view:
-            result = go(observe=observe, notify=note)
+            result = go(SessionOptions(observe=observe, notify=note))
             last = snapshot(result.path)
             view.close(last)
     except KeyboardInterrupt as interrupted:

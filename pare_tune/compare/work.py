@@ -28,7 +28,7 @@ from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SessionOptions, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
 
 FINAL = "final"
@@ -49,9 +49,9 @@ def search_for(cell: Cell, *, cache: Path | None = None) -> None:
     run = _run_in(runs)
     if run is None:
         shutil.rmtree(runs, ignore_errors=True)  # killed before it was a run
-        search(cell.config, cache=cache)
+        search(cell.config, SessionOptions(cache=cache))
     elif not _is_searched(run):
-        resume(run, cache=cache)
+        resume(run, options=SessionOptions(cache=cache))
 
 
 def is_searched(cell: Cell) -> bool:

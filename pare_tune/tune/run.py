@@ -18,15 +18,15 @@ from pare_tune.tune.folder import RunFolder, check_writable
 from pare_tune.tune.journal import load_study
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
-from pare_tune.tune.session import Notify, Observe, SearchInterrupted, Session
+from pare_tune.tune.session import SearchInterrupted, Session, SessionOptions
 from pare_tune.tune.snapshot import Snapshot, TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space
 from pare_tune.tune.study import elapsed_before, view
 from pare_tune.tune.summary import make_snapshot
-from pare_tune.tune.trial import Job, TrialRunner
+from pare_tune.tune.trial import Job
 from pare_tune.tune.warm import Start, gather, most_first
 
-__all__ = ["SearchInterrupted", "resume", "search", "snapshot"]
+__all__ = ["SearchInterrupted", "SessionOptions", "resume", "search", "snapshot"]
 
 _MIXED = (
     "trials so far keep their scores on the old data, which do not compare with new ones, and samples that are tested "
@@ -34,37 +34,23 @@ _MIXED = (
 )
 
 
-def search(
-    config: RunConfig,
-    *,
-    observe: Observe | None = None,
-    notify: Notify | None = None,
-    task: Task | None = None,
-    runner: TrialRunner | None = None,
-    cache: Path | None = None,
-    dashboard: bool = True,
-) -> Result:
-    """Search around `config.trial` until the budget is spent.
+_USUAL = SessionOptions()
 
-    Args:
-        observe: called with the state of the search about four times a second, and at its end.
-        notify: called with one-line notes: what is not searched and why.
-        task: None takes the one that the config names.
-        runner: trains one configuration; None trains for real. Must be picklable.
-        cache: folder of prepared data.
-        dashboard: start Ray's dashboard with a local cluster.
+
+def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
+    """Search around `config.trial` until the budget is spent.
 
     Raises:
         ConfigError, StorageError, ClusterError: something is wrong; nothing was written.
         StudyFailed: no trial can run.
         SearchInterrupted: after SIGINT or SIGTERM.
     """
-    task = task or task_of(config.trial, cache)
+    task = task_of(config.trial, options.cache)
     space = open_space(config, task)
     start = _start(config, space, task)
     check_writable(config.runs)
-    fingerprint = Fingerprint.of(config.trial, task, cache)
-    with _cluster(config, dashboard) as cluster:
+    fingerprint = Fingerprint.of(config.trial, task, options.cache)
+    with _cluster(config, options) as cluster:
         cluster.capacity(config.search)
         folder = RunFolder.create(config.runs, config.trial.task)
         with folder.owned():
@@ -73,9 +59,9 @@ def search(
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            about = _facts(task, config.trial), fingerprint
-            session = Session(folder, config, space, cluster, *about, observe, notify or _unheard)
-            return session.run(_job(config, cluster, folder, runner, cache))
+            facts = _facts(task, config.trial)
+            session = Session(folder, config, space, cluster, facts, fingerprint, options)
+            return session.run(_job(config, cluster, folder, options))
 
 
 def resume(
@@ -84,12 +70,7 @@ def resume(
     *,
     max_disk: int | None = None,
     accept_changed_data: bool = False,
-    observe: Observe | None = None,
-    notify: Notify | None = None,
-    task: Task | None = None,
-    runner: TrialRunner | None = None,
-    cache: Path | None = None,
-    dashboard: bool = True,
+    options: SessionOptions = _USUAL,
 ) -> Result:
     """Go on with a search that was interrupted, killed or finished.
 
@@ -107,16 +88,16 @@ def resume(
     """
     folder = RunFolder.existing(run)
     config = load_run(folder.run_yaml)
-    task = task or task_of(config.trial, cache)
+    task = task_of(config.trial, options.cache)
     space = Space.load(folder.space_yaml).bind(config.trial)
-    fingerprint = Fingerprint.of(config.trial, task, cache)
+    fingerprint = Fingerprint.of(config.trial, task, options.cache)
     check_unchanged(
         read_fingerprint(folder.fingerprint_yaml),
         fingerprint,
         where=folder.path,
         accept=accept_changed_data,
         accepted_means=_MIXED,
-        notify=notify or _unheard,
+        notify=options.notify,
     )
     with folder.owned():
         write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
@@ -124,10 +105,10 @@ def resume(
         if given:
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
-        with _cluster(config, dashboard) as cluster:
-            about = _facts(task, config.trial), fingerprint
-            session = Session(folder, config, space, cluster, *about, observe, notify or _unheard)
-            return session.run(_job(config, cluster, folder, runner, cache))
+        with _cluster(config, options) as cluster:
+            facts = _facts(task, config.trial)
+            session = Session(folder, config, space, cluster, facts, fingerprint, options)
+            return session.run(_job(config, cluster, folder, options))
 
 
 def snapshot(run: Path) -> Snapshot:
@@ -160,10 +141,6 @@ def snapshot(run: Path) -> Snapshot:
     )
 
 
-def _unheard(line: str) -> None:
-    """Notes that nobody asked for."""
-
-
 def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
     """What the search begins with: what the user names, or else what the package knows."""
     search = config.search
@@ -173,19 +150,19 @@ def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
     return start if start is not None and start.ranked(space, search.seed) else None
 
 
-def _cluster(config: RunConfig, dashboard: bool) -> AbstractContextManager[Cluster]:
+def _cluster(config: RunConfig, options: SessionOptions) -> AbstractContextManager[Cluster]:
     several = config.search.workers_per_trial > 1
-    return connect(several=several, dashboard=dashboard or several, name=f"pare-tune {config.trial.task}")
+    return connect(
+        several=several, dashboard=options.dashboard or several, name=f"pare-tune {config.trial.task}"
+    )
 
 
-def _job(
-    config: RunConfig, cluster: Cluster, folder: RunFolder, runner: TrialRunner | None, cache: Path | None
-) -> Job:
+def _job(config: RunConfig, cluster: Cluster, folder: RunFolder, options: SessionOptions) -> Job:
     search_config = config.search
     return Job(
         trials=folder.trials,
-        runner=runner,
-        cache=None if cache is None else cache.resolve(),
+        runner=options.runner,
+        cache=None if options.cache is None else options.cache.resolve(),
         num_workers=search_config.workers_per_trial,
         cpus_per_worker=search_config.cpus_per_worker,
         gpus_per_worker=cluster.gpus_for(search_config.gpus_per_worker),

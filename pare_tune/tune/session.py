@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from pare_tune.tune.snapshot import Snapshot, TaskFacts
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.study import Study
 from pare_tune.tune.summary import make_snapshot, write_tables
-from pare_tune.tune.trial import Job, run_on_worker
+from pare_tune.tune.trial import Job, TrialRunner, run_on_worker
 from pare_tune.tune.warm import Start, ranking
 
 Observe = Callable[[Snapshot], None]
@@ -46,6 +47,26 @@ _DISK_S = 5.0
 _TABLES_S = 30.0
 _TABLES_SHARE = 0.02
 """Of the driver's time: the tables are written whole, and grow with every epoch."""
+
+
+def _unheard(line: str) -> None:
+    """Notes that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """What a search and going on with it take alike: who watches it, and where and with what it runs."""
+
+    observe: Observe | None = None
+    """Called with the state of the search about four times a second, and at its end."""
+    notify: Notify = _unheard
+    """Called with one-line notes: what is not searched and why."""
+    runner: TrialRunner | None = None
+    """Trains one configuration; None trains for real. Must be picklable."""
+    cache: Path | None = None
+    """Folder of prepared data; None for the usual one."""
+    dashboard: bool = True
+    """Start Ray's dashboard with a local cluster."""
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -67,12 +88,11 @@ class Session:
         cluster: Cluster,
         facts: TaskFacts,
         fingerprint: Fingerprint,
-        observe: Observe | None,
-        notify: Notify,
+        options: SessionOptions,
     ) -> None:
         self._folder, self._config, self._cluster = folder, config, cluster
         self._facts, self._fingerprint = facts, fingerprint
-        self._observe, self._notify = observe, notify
+        self._observe, self._notify = options.observe, options.notify
         self._last_best: int | None = None
         self._kept: set[int] = set()
         self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
@@ -81,7 +101,7 @@ class Session:
         self._cap = None if search.max_disk is None else DiskCap(folder, search.max_disk)
         self._told_full = False
         for line in (*space.warnings, *space.notes, *([] if start is None else [str(start)])):
-            notify(line)
+            self._notify(line)
         self._concurrency = cluster.capacity(search)
         self._study = Study(
             folder.journal,

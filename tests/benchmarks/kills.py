@@ -48,12 +48,12 @@ def session(folder: Path, pause_s: float) -> None:
     begun = sorted(p.parent for p in folder.glob("runs/*/run.yaml"))
     try:
         if begun:
-            run.resume(begun[0], runner=runner, dashboard=False)
+            run.resume(begun[0], options=run.SessionOptions(runner=runner, dashboard=False))
         else:
             config = fakes.run_config(
                 folder, budget=str(TRIALS), epochs=EPOCHS, max_concurrent=1, startup_trials=4, confirm=0
             )
-            run.search(config, runner=runner, dashboard=False)
+            run.search(config, run.SessionOptions(runner=runner, dashboard=False))
     except PareTuneError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
         sys.exit(error.exit_code)

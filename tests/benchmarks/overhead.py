@@ -19,7 +19,7 @@ from pathlib import Path
 from pare_tune.config import RunConfig, SearchConfig, TrialConfig, default_trial
 from pare_tune.tasks import get_task
 from pare_tune.train.loop import Context, EpochReport, FitResult
-from pare_tune.tune.run import search
+from pare_tune.tune.run import SessionOptions, search
 from pare_tune.tune.snapshot import Snapshot
 
 EPOCHS = 4
@@ -55,7 +55,7 @@ def measure(trials: int, folder: Path) -> tuple[float, float, float]:
         ends.extend([time.perf_counter()] * (done - len(ends)))
 
     started = time.perf_counter()
-    search(config, runner=train_nothing, observe=observe)
+    search(config, SessionOptions(runner=train_nothing, observe=observe))
     last = ends[max(0, len(ends) - 101)]
     return (
         ends[0] - started,

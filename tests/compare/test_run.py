@@ -134,8 +134,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     spec.loader.exec_module(lone)
     for module, name, value in lone.STAND_INS:
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(work, "search", partial(tune_run.search, runner=run_trial))
-    monkeypatch.setattr(work, "resume", partial(tune_run.resume, runner=run_trial))
+    monkeypatch.setattr(work, "SessionOptions", partial(tune_run.SessionOptions, runner=run_trial))
 
 
 @pytest.mark.usefixtures("without_ray")

@@ -159,9 +159,11 @@ def main() -> None:
     runs = sorted((folder / "runs").glob("*"))
     try:
         if runs:
-            run.resume(runs[0], runner=runner, dashboard=False)
+            run.resume(runs[0], options=run.SessionOptions(runner=runner, dashboard=False))
         else:
-            run.search(run_config(folder, max_concurrent=2), runner=runner, dashboard=False)
+            run.search(
+                run_config(folder, max_concurrent=2), run.SessionOptions(runner=runner, dashboard=False)
+            )
     except run.SearchInterrupted as error:
         print(error)
         sys.exit(130)

@@ -92,12 +92,12 @@ def session(folder: Path, pause_s: float, seed: int) -> None:
     runner = partial(fakes.train, pause_s=pause_s)
     begun = [r for r in sorted((folder / "runs").glob("*")) if (r / "run.yaml").is_file()]
     if begun:
-        run.resume(begun[0], runner=runner)
+        run.resume(begun[0], options=run.SessionOptions(runner=runner))
     else:
         config = fakes.run_config(
             folder, budget=str(BUDGET), epochs=EPOCHS, seed=seed, startup_trials=5, confirm=1
         )
-        run.search(config, runner=runner)
+        run.search(config, run.SessionOptions(runner=runner))
 
 
 def kill_often(folder: Path, kills: int, seed: int, *, torn: bool) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train import fingerprint
 from pare_tune.train.export import ModelFolder
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import resume, search
+from pare_tune.tune.run import SessionOptions, resume, search
 
 ROWS = [f"{i % 7},{i * i % 11},{'ab'[i % 2]}" for i in range(60)]
 
@@ -39,7 +39,7 @@ class Searched:
         assert own is not None
         trial = default_trial(own_task(own), preset="embedded", own=own).with_values({"train.epochs": 2})
         base = fakes.run_config(folder, budget="3")
-        self.run = search(base.model_copy(update={"trial": trial}), runner=self.runner).path
+        self.run = search(base.model_copy(update={"trial": trial}), SessionOptions(runner=self.runner)).path
         self.folder = RunFolder(self.run)
         self.notes: list[str] = []
 
@@ -48,9 +48,8 @@ class Searched:
         done = resume(
             self.run,
             Budget(amount=budget),
-            runner=self.runner,
             accept_changed_data=accept,
-            notify=self.notes.append,
+            options=SessionOptions(runner=self.runner, notify=self.notes.append),
         )
         return len(done.trials)
 

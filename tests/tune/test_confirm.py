@@ -18,7 +18,7 @@ from pare_tune.config import Budget, RunConfig, TrialConfig
 from pare_tune.report import words
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune import run as run_module
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SessionOptions, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot, TrialView, choose
 from pare_tune.tune.trial import Job
 
@@ -196,9 +196,9 @@ def test_whoever_is_confirmed_still_has_its_weights(
     runner = partial(lucky, fakes.train)
     config = make_config("24", epochs=2, confirm=2, startup_trials=4, seed=seed)
     with without_ray():
-        result = search(config, runner=runner)
+        result = search(config, SessionOptions(runner=runner))
         for budget in (40, 60):
-            result = resume(result.path, Budget(amount=budget), runner=runner)
+            result = resume(result.path, Budget(amount=budget), options=SessionOptions(runner=runner))
             repeated = {t.repeats for t in result.snapshot.trials if t.repeats is not None}
             kept = {int(p.parent.name) for p in result.path.glob("trials/*/best.safetensors")}
             assert repeated <= kept
@@ -216,7 +216,7 @@ def test_two_trials_at_a_time_leave_the_means_beside_the_best(
     with without_ray():
         monkeypatch.setattr(run_module, "Session", two_at_a_time(run_module.Session))
         config = make_config("24", epochs=2, confirm=2, startup_trials=4, seed=seed)
-        result = search(config, runner=partial(lucky, fakes.train))
+        result = search(config, SessionOptions(runner=partial(lucky, fakes.train)))
         monkeypatch.undo()
     confirmed = result.snapshot.confirmed(result.best.number)
     assert confirmed is not None
@@ -230,7 +230,7 @@ def test_two_trials_at_a_time_leave_the_means_beside_the_best(
         json.dumps({k: v for k, v in metrics.items() if k not in ("mean", "spread", "seeds")})
     )
     with without_ray():
-        resume(result.path, runner=partial(lucky, fakes.train))
+        resume(result.path, options=SessionOptions(runner=partial(lucky, fakes.train)))
     assert json.loads(published.read_text()) == metrics
 
 
@@ -267,7 +267,7 @@ def reports_of(job: Job, assignment: dict[str, Any]) -> list[Any]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_ends_with_fresh_seeds_inside_its_budget(make_config: MakeConfig, fakes: ModuleType) -> None:
     config = make_config("24", epochs=2, confirm=2, startup_trials=4, max_concurrent=1)
-    result = search(config, runner=noisy(fakes, 0.01))
+    result = search(config, SessionOptions(runner=noisy(fakes, 0.01)))
     trials = result.snapshot.trials
     assert len(trials) == 24
     again = [t for t in trials if t.repeats is not None]
@@ -291,7 +291,7 @@ def test_a_search_ends_with_fresh_seeds_inside_its_budget(make_config: MakeConfi
     assert result.best_config.seed == config.trial.seed, "exported as it was searched"
     assert snapshot(result.path).choice == result.snapshot.choice
 
-    more = resume(result.path, Budget(amount=32), runner=noisy(fakes, 0.01))
+    more = resume(result.path, Budget(amount=32), options=SessionOptions(runner=noisy(fakes, 0.01)))
     later = [t for t in more.snapshot.trials if t.repeats is not None]
     assert len(more.snapshot.trials) == 32
     assert sum(t.repeats == 0 for t in later) == 2, "the default is confirmed once"
@@ -304,7 +304,9 @@ def test_a_search_ends_with_fresh_seeds_inside_its_budget(make_config: MakeConfi
 def test_fresh_seeds_take_a_quarter_of_the_budget_at_most(
     budget: str, wanted: int, seeds: int, make_config: MakeConfig, fakes: ModuleType
 ) -> None:
-    result = search(make_config(budget, epochs=2, confirm=wanted, max_concurrent=2), runner=fakes.train)
+    result = search(
+        make_config(budget, epochs=2, confirm=wanted, max_concurrent=2), SessionOptions(runner=fakes.train)
+    )
     again = [t for t in result.snapshot.trials if t.repeats is not None]
     assert sum(t.repeats == 0 for t in again) == seeds
     assert result.snapshot.finished

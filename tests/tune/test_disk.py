@@ -17,7 +17,7 @@ from pare_tune.errors import ConfigError, StorageError
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.disk import DiskCap, usage
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SessionOptions, resume, search, snapshot
 
 KIB = 1024
 
@@ -158,8 +158,10 @@ def test_a_search_stays_below_its_cap_or_says_what_it_needs(
     told: list[str] = []
     with without_ray():
         # A budget that is confirmed keeps the weights of the best two and of trial 0: 12 MB, and 5 for a running one.
-        free = search(make_config("12", confirm=1, pruning=False), runner=runner)
-        capped = search(make_config("12", confirm=1, pruning=False, max_disk="19MB"), runner=runner)
+        free = search(make_config("12", confirm=1, pruning=False), SessionOptions(runner=runner))
+        capped = search(
+            make_config("12", confirm=1, pruning=False, max_disk="19MB"), SessionOptions(runner=runner)
+        )
         patches = [len(list(result.path.glob("trials/*/patches"))) for result in (free, capped)]
         assert patches[0] > patches[1], "dropped for the running one"
         assert usage(capped.path) <= 19_000_000
@@ -168,8 +170,7 @@ def test_a_search_stays_below_its_cap_or_says_what_it_needs(
         with pytest.raises(StorageError, match=r"--max-disk 7 MB cannot be held") as refused:
             search(
                 make_config("12", confirm=1, pruning=False, max_disk="7MB"),
-                runner=runner,
-                notify=told.append,
+                SessionOptions(runner=runner, notify=told.append),
             )
         [run] = set(capped.path.parent.iterdir()) - {free.path, capped.path}
         before = snapshot(run)
@@ -177,7 +178,7 @@ def test_a_search_stays_below_its_cap_or_says_what_it_needs(
         assert before.count("failed") == 0
         needed = parse_size(str(refused.value).split("'")[1])
         assert str(run) in str(refused.value)
-        after = resume(run, runner=runner, max_disk=needed)
+        after = resume(run, max_disk=needed, options=SessionOptions(runner=runner))
     assert after.snapshot.finished, "what it said was enough"
     assert [t.params for t in after.snapshot.trials] == [t.params for t in free.snapshot.trials]
     assert usage(run) <= needed

@@ -28,7 +28,7 @@ from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.bridge import Desk
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.journal import repair
-from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
+from pare_tune.tune.run import SearchInterrupted, SessionOptions, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
 
 HERE = Path(__file__).parent
@@ -102,13 +102,13 @@ def test_a_killed_trial_process_repeats_one_epoch_at_most(
     make_config: MakeConfig, fakes: ModuleType, without_ray: WithoutRay
 ) -> None:
     config = make_config("5", epochs=5, max_concurrent=1, pruning=False, confirm=0)
-    result = search(config, runner=partial(suicidal, fakes.train))
+    result = search(config, SessionOptions(runner=partial(suicidal, fakes.train)))
     trials = result.snapshot.trials
     assert [(t.number, t.state, t.epoch) for t in trials] == [(n, "complete", 5) for n in range(5)]
     assert [t.retries for t in trials] == [0, 1, 0, 0, 0]
     assert repeated_epochs(result.path) <= 1
     with without_ray():
-        undisturbed = search(config, runner=fakes.train)
+        undisturbed = search(config, SessionOptions(runner=fakes.train))
     assert essence(result.snapshot) == essence(undisturbed.snapshot)
 
 
@@ -130,9 +130,9 @@ def test_a_signal_saves_everything_and_says_how_to_go_on(
     config = make_config("6", epochs=4, confirm=0)
     with without_ray():
         with pytest.raises(SearchInterrupted, match=f"^{why}; go on with: pare-tune resume ") as caught:
-            search(config, runner=partial(fakes.train, pause_s=0.1), observe=observe)
+            search(config, SessionOptions(runner=partial(fakes.train, pause_s=0.1), observe=observe))
         assert not snapshot(caught.value.run).finished
-        after = resume(caught.value.run, runner=fakes.train)
+        after = resume(caught.value.run, options=SessionOptions(runner=fakes.train))
     assert after.snapshot.finished
     assert len(after.trials) == 6
 
@@ -156,13 +156,13 @@ def test_a_trial_that_had_all_its_epochs_is_complete_whatever_is_left(
     finish = Desk.finish
     config = make_config(budget, epochs=4, confirm=0, pruning=False)
     with without_ray():
-        undisturbed = search(config, runner=fakes.train)
+        undisturbed = search(config, SessionOptions(runner=fakes.train))
         with monkeypatch.context() as patch:
             patch.setattr(Desk, "finish", die)
             with pytest.raises(Killed):
-                search(config, runner=fakes.train)
+                search(config, SessionOptions(runner=fakes.train))
         [run] = set(config.runs.iterdir()) - {undisturbed.path}
-        after = resume(run, runner=fakes.train)
+        after = resume(run, options=SessionOptions(runner=fakes.train))
     assert essence(after.snapshot) == essence(undisturbed.snapshot)
     assert after.snapshot.trials[1].state == "complete"
 
@@ -197,16 +197,16 @@ def test_a_full_disk_ends_the_session_and_a_freed_one_goes_on(
         nullcontext() if on_ray else without_ray(),
         pytest.raises((StorageError, OSError), match="No space left"),
     ):
-        search(config, runner=partial(fill_disk, fakes.train, small_disk, at))
+        search(config, SessionOptions(runner=partial(fill_disk, fakes.train, small_disk, at)))
     [run] = (small_disk / "runs").iterdir()
     before = snapshot(run)
     assert before.count("failed") == 0, "a full disk is nobody's bad outcome"
     with without_ray():
         with pytest.raises(StorageError, match="MiB left"):
-            resume(run, runner=fakes.train)
+            resume(run, options=SessionOptions(runner=fakes.train))
         (small_disk / "filler").unlink()
-        after = resume(run, runner=fakes.train)
-        undisturbed = search(config, runner=fakes.train)
+        after = resume(run, options=SessionOptions(runner=fakes.train))
+        undisturbed = search(config, SessionOptions(runner=fakes.train))
     assert essence(after.snapshot) == essence(undisturbed.snapshot)
     assert repeated_epochs(run) <= 1
 
@@ -264,8 +264,8 @@ def test_a_restarted_machine_finds_what_the_old_one_left(
         update={"search": config.search.model_copy(update={"budget": Budget(amount=3)})}
     )
     with without_ray():
-        begun = search(short, runner=fakes.train)
-        undisturbed = search(config, runner=fakes.train)
+        begun = search(short, SessionOptions(runner=fakes.train))
+        undisturbed = search(config, SessionOptions(runner=fakes.train))
     folder = RunFolder(begun.path)
     # The owner's number belongs to another process now (this one), and it began before this boot.
     stale = {"pid": os.getpid(), "host": os.uname().nodename, "started": 1.0}
@@ -281,11 +281,11 @@ def test_a_restarted_machine_finds_what_the_old_one_left(
     assert not snapshot(folder.path).is_running
     assert not snapshot(folder.path).count("running")
     with without_ray():
-        result = resume(folder.path, Budget(amount=6), runner=fakes.train)
+        result = resume(folder.path, Budget(amount=6), options=SessionOptions(runner=fakes.train))
     assert essence(result.snapshot) == essence(undisturbed.snapshot)
     assert not list(folder.trials.glob("*/.*.partial"))
     with folder.owned(), pytest.raises(RunBusy, match=f"process {os.getpid()}"):
-        resume(folder.path, runner=fakes.train)
+        resume(folder.path, options=SessionOptions(runner=fakes.train))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -293,7 +293,7 @@ def test_trials_that_end_leave_the_checkpoints_of_running_ones(
     make_config: MakeConfig, fakes: ModuleType
 ) -> None:
     config = make_config("4", epochs=3, max_concurrent=2, pruning=False, confirm=0)
-    result = search(config, runner=partial(waiting_zero, fakes.train))
+    result = search(config, SessionOptions(runner=partial(waiting_zero, fakes.train)))
     assert [t.state for t in result.snapshot.trials] == ["complete"] * 4
     assert (RunFolder(result.path).trial(0) / "checked.txt").read_text() == "True True"
 

@@ -14,7 +14,7 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.tune.metrics import GAUGES, TAGS, measured
-from pare_tune.tune.run import search, snapshot
+from pare_tune.tune.run import SessionOptions, search, snapshot
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -110,8 +110,7 @@ def test_prometheus_finds_the_numbers_of_a_search_and_other_processes_its_state(
     seen: list[tuple[Snapshot, Snapshot]] = []
     result = search(
         make_config("3", max_concurrent=1, pruning=False, confirm=0),
-        runner=fakes.train,
-        observe=lambda s: seen.append((s, snapshot(s.run))),
+        SessionOptions(runner=fakes.train, observe=lambda s: seen.append((s, snapshot(s.run)))),
     )
 
     assert len(seen) > 2

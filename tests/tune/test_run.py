@@ -18,7 +18,7 @@ from pare_tune.errors import ClusterError, ConfigError, DataError, RunBusy, Stor
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.tune import run as run_module
 from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.run import SearchInterrupted, resume, search, snapshot
+from pare_tune.tune.run import SearchInterrupted, SessionOptions, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -31,7 +31,7 @@ def test_a_search_leaves_a_folder_that_says_everything_and_can_be_extended(
 ) -> None:
     seen: list[Snapshot] = []
     config = make_config("7", max_concurrent=1)
-    result = search(config, runner=fakes.train, observe=seen.append)
+    result = search(config, SessionOptions(runner=fakes.train, observe=seen.append))
 
     folder = RunFolder(result.path)
     table = result.trials
@@ -59,7 +59,7 @@ def test_a_search_leaves_a_folder_that_says_everything_and_can_be_extended(
     assert seen[-1].spent == 1.0
     assert snapshot(result.path).trials == seen[-1].trials, "the journal alone tells the same"
 
-    more = resume(result.path, Budget(amount=9), runner=fakes.train)
+    more = resume(result.path, Budget(amount=9), options=SessionOptions(runner=fakes.train))
     assert list(more.trials["number"]) == list(range(9))
     assert more.snapshot.trials[:7] == result.snapshot.trials, "what was finished stays as it was"
     assert load_run(folder.run_yaml).search.budget == Budget(amount=9)
@@ -75,7 +75,7 @@ def test_failed_trials_have_a_cause_and_the_search_goes_on(
     make_config: MakeConfig, fakes: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config("9", epochs=2, max_concurrent=1, pruning=False)
-    result = search(config, runner=fakes.misbehave)
+    result = search(config, SessionOptions(runner=fakes.misbehave))
 
     trials = result.snapshot.trials
     assert [(t.state, t.cause) for t in trials] == [
@@ -102,7 +102,9 @@ def test_failed_trials_have_a_cause_and_the_search_goes_on(
 def test_a_trial_that_ran_out_of_memory_is_best_with_the_batch_it_really_had(
     make_config: MakeConfig, fakes: ModuleType
 ) -> None:
-    result = search(make_config("1", epochs=2), runner=partial(_needs_small_batches, fakes.train))
+    result = search(
+        make_config("1", epochs=2), SessionOptions(runner=partial(_needs_small_batches, fakes.train))
+    )
     assert result.snapshot.trials[0].retries == 1
     train = result.best_config.train
     assert (train.batch_size, train.accumulation) == (4, 2)
@@ -118,7 +120,7 @@ def _needs_small_batches(train: Any, config: Any, context: Any) -> Any:
 
 def test_a_search_without_hope_stops_after_three_trials(make_config: MakeConfig, fakes: ModuleType) -> None:
     with pytest.raises(StudyFailed, match=r"3 trials failed alike \(crashed\).*No module named 'timm'"):
-        search(make_config("50", max_concurrent=1), runner=fakes.always_crash)
+        search(make_config("50", max_concurrent=1), SessionOptions(runner=fakes.always_crash))
 
 
 @pytest.mark.parametrize("cause", ["out_of_memory", "diverged"])
@@ -129,7 +131,7 @@ def test_three_trials_that_fail_alike_at_the_start_stop_the_search_whatever_the_
         without_ray(),
         pytest.raises(StudyFailed, match=rf"3 trials failed alike \({cause}\).* told so.*--set"),
     ):
-        search(make_config("50"), runner=partial(fakes.always_fail, cause, 0))
+        search(make_config("50"), SessionOptions(runner=partial(fakes.always_fail, cause, 0)))
     [run] = (tmp_path / "runs").iterdir()
     assert [t.cause for t in snapshot(run).trials] == [cause] * 3
 
@@ -138,7 +140,7 @@ def test_trials_that_fail_while_others_learn_stop_nothing(
     make_config: MakeConfig, fakes: ModuleType, without_ray: Callable[[], Any]
 ) -> None:
     with without_ray():
-        result = search(make_config("6"), runner=partial(fakes.always_fail, "diverged", 1))
+        result = search(make_config("6"), SessionOptions(runner=partial(fakes.always_fail, "diverged", 1)))
     assert [t.state for t in result.snapshot.trials] == ["complete", *["failed"] * 5]
 
 
@@ -146,19 +148,19 @@ def test_missing_data_end_the_search_with_their_own_error(
     make_config: MakeConfig, fakes: ModuleType, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"x_train\.npy is missing") as caught:
-        search(make_config("50", max_concurrent=1), runner=fakes.lose_data)
+        search(make_config("50", max_concurrent=1), SessionOptions(runner=fakes.lose_data))
     assert caught.value.exit_code == 2
     [run] = (tmp_path / "runs").iterdir()
-    result = resume(run, Budget(amount=2), runner=fakes.train)
+    result = resume(run, Budget(amount=2), options=SessionOptions(runner=fakes.train))
     assert len(result.trials) == 2, "with the data back, trial 0 and the rest run"
 
 
 def test_budgets_in_epochs_and_seconds_end_running_trials(make_config: MakeConfig, fakes: ModuleType) -> None:
-    result = search(make_config("7ep", max_concurrent=1, pruning=False), runner=fakes.train)
+    result = search(make_config("7ep", max_concurrent=1, pruning=False), SessionOptions(runner=fakes.train))
     assert [(t.state, t.epoch) for t in result.snapshot.trials] == [("complete", 4), ("pruned", 3)]
 
     slow = partial(fakes.train, pause_s=0.3)
-    result = search(make_config("1s", epochs=1000, max_concurrent=1), runner=slow)
+    result = search(make_config("1s", epochs=1000, max_concurrent=1), SessionOptions(runner=slow))
     [trial] = result.snapshot.trials
     assert trial.state == "pruned"
     assert result.snapshot.elapsed_s >= 1.0
@@ -170,11 +172,14 @@ def test_impossible_wishes_are_refused_before_anything_is_written(
     make_config: MakeConfig, fakes: ModuleType, tmp_path: Path
 ) -> None:
     with pytest.raises(ClusterError, match="3 workers with 1 CPUs each do not fit"):
-        search(make_config("2", workers_per_trial=3), runner=fakes.train)
+        search(make_config("2", workers_per_trial=3), SessionOptions(runner=fakes.train))
     assert not list((tmp_path / "runs").iterdir())
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
-        search(make_config("2").model_copy(update={"runs": tmp_path / "file"}), runner=fakes.train)
+        search(
+            make_config("2").model_copy(update={"runs": tmp_path / "file"}),
+            SessionOptions(runner=fakes.train),
+        )
     with pytest.raises(ConfigError, match="not a run folder"):
         resume(tmp_path)
 
@@ -192,7 +197,7 @@ def test_kill_9_loses_nothing_but_the_epoch_in_hand(
     assert before.count("waiting") >= 1
     assert not before.finished
 
-    result = resume(killed.run, runner=partial(fakes.train, pause_s=0.05))
+    result = resume(killed.run, options=SessionOptions(runner=partial(fakes.train, pause_s=0.05)))
     trials = result.snapshot.trials
     assert [t.number for t in trials] == list(range(6)), "none lost, none counted twice"
     for old, new in zip(before.trials, trials, strict=False):
@@ -219,7 +224,7 @@ def test_ctrl_c_saves_everything_and_a_second_process_is_refused_until_then(
     running = driver("0.4")
     running.wait_until(lambda s: any(t.epoch for t in s.trials))
     with pytest.raises(RunBusy, match=f"process {running.process.pid} on"):
-        resume(running.run, runner=fakes.train)
+        resume(running.run, options=SessionOptions(runner=fakes.train))
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(timeout=60) == 130, running.output
     assert running.output.strip() == f"interrupted; go on with: pare-tune resume {running.run}", (
@@ -229,7 +234,7 @@ def test_ctrl_c_saves_everything_and_a_second_process_is_refused_until_then(
     before = snapshot(running.run)
     assert before.count("running") == 0
     assert before.count("waiting") >= 1
-    result = resume(running.run, runner=fakes.train)
+    result = resume(running.run, options=SessionOptions(runner=fakes.train))
     assert result.snapshot.finished
     assert len(result.trials) == 6
 
@@ -240,7 +245,7 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     config = make_config("6", epochs=1, max_concurrent=1)
     (tmp_path / "space.yaml").write_text("k.start:\n  float: [0.4, 0.6]\nk.end:\n  float: [0.0, 0.9]\n")
     config = config.model_copy(update={"trial": config.trial.with_values({"k.start": 0.95})})
-    result = search(config, runner=fakes.train)
+    result = search(config, SessionOptions(runner=fakes.train))
     failed = result.trials[result.trials["state"] == "failed"]
     assert set(failed["cause"]) == {"invalid"}
     assert (failed["k.end"] > failed["k.start"]).all()
@@ -256,6 +261,6 @@ def test_data_folders_are_absolute_for_the_workers(
     monkeypatch.setattr(run_module, "Fingerprint", SimpleNamespace(of=lambda *_: nothing))
     config = make_config("1", epochs=1)
     config = config.model_copy(update={"trial": config.trial.with_values({"data": "some/release"})})
-    result = search(config, runner=fakes.train)
+    result = search(config, SessionOptions(runner=fakes.train))
     assert result.best_config.data == Path.cwd() / "some" / "release"
     assert result.snapshot.provenance == "real"

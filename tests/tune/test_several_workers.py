@@ -13,7 +13,7 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.tune.cluster import connect, free_lost_groups
-from pare_tune.tune.run import search
+from pare_tune.tune.run import SessionOptions, search
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -22,7 +22,7 @@ def test_trials_with_two_workers_are_trained_stopped_and_leave_nothing_behind(
 ) -> None:
     import ray
 
-    result = search(make_config("2", epochs=4, workers_per_trial=2), runner=fakes.train)
+    result = search(make_config("2", epochs=4, workers_per_trial=2), SessionOptions(runner=fakes.train))
     first, second = result.snapshot.trials
     assert (first.state, first.epoch) == ("complete", 4)
     assert (second.state, second.epoch) == ("pruned", 2), (

@@ -18,7 +18,7 @@ from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.portfolio import build_portfolio, tried_in, write_portfolio
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
-from pare_tune.tune.run import resume, search, snapshot
+from pare_tune.tune.run import SessionOptions, resume, search, snapshot
 from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.warm import Point, Start, gather, known_values, ranking, read_points, tried_of_run
 
@@ -34,7 +34,7 @@ def run_one(
         if trial:
             config = config.model_copy(update={"trial": config.trial.with_values(trial)})
         with without_ray():
-            return search(config, runner=fakes.train)
+            return search(config, SessionOptions(runner=fakes.train))
 
     return run
 
@@ -141,7 +141,7 @@ def test_earlier_runs_may_vanish_and_a_resume_asks_the_same(
     RunFolder(begun.path).journal.write_bytes(b"".join(cut[: len(cut) // 2]))
     shutil.rmtree(RunFolder(begun.path).best)  # of a trial that this journal does not know
     with without_ray():
-        again = resume(begun.path, Budget(amount=12), runner=fakes.train)
+        again = resume(begun.path, Budget(amount=12), options=SessionOptions(runner=fakes.train))
     assert [t.params for t in again.snapshot.trials] == [t.params for t in whole.snapshot.trials]
     assert [t.params for t in alone.snapshot.trials] != [t.params for t in whole.snapshot.trials]
     assert load_run(RunFolder(whole.path).run_yaml).search.warm_start == (earlier,)
