@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -38,58 +38,15 @@ _CONVERT: Final[dict[type, Callable[[dict[str, Tensor], Any], dict[str, Tensor]]
 """Models that fit, and timm's conversion of their published weights (older names, other canvas sizes)."""
 
 
-class SwinBackbone(Backbone):
-    """A timm Swin or Swin v2; positions live in its attention, so `positions` is None."""
+class GridBackbone(Backbone):
+    """What Swin and ViT have in common: a patch embedding for square images; abstract."""
 
-    def __init__(self, model: SwinTransformer | SwinTransformerV2, spec: BackboneSpec) -> None:
+    encoder: nn.ModuleDict
+
+    def __init__(self, embed: nn.Module, spec: BackboneSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.positions = None
-        self.source_embedder = Frozen(model.patch_embed)
-        self.encoder = nn.ModuleDict({"layers": model.layers, "norm": model.norm})
-
-    def embed_source(self, x: Tensor, kind: str) -> Tensor:
-        """(B, 3, S, S) images of the canvas size → (B, N, D). Raises ValueError for another size or kind."""
-        check_images(x, kind, self.spec)
-        return cast("Tensor", self.source_embedder(x)).flatten(1, 2)
-
-    def patch_start(
-        self, in_channels: int, steps: int | None = None, *, resample: bool = False
-    ) -> PatchStart:
-        """See `grid_start`; `steps` and `resample` are for sequences."""
-        return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
-
-    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
-        """(B, N, D) → the tokens and the features of every stage; the usual last of four has (S / 32)²."""
-        rows, columns = cast("tuple[int, int]", self.spec.token_grid)
-        x_BHWD = tokens_BND.unflatten(1, (rows, columns))
-        stages = [tokens_BND]
-        for layer in cast("nn.Sequential", self.encoder["layers"]):
-            x_BHWD = layer(x_BHWD)
-            stages.append(x_BHWD)
-        stages[-1] = self.encoder["norm"](x_BHWD)
-        return (tokens_BND, *(stage.flatten(1, 2) for stage in stages[1:]))
-
-    def freeze(self, rule: Freeze) -> None:
-        """See `freezing.apply_rule`."""
-        apply_rule(self.encoder, rule, name=self.spec.name)
-
-
-class VitBackbone(Backbone):
-    """A timm VisionTransformer; class and register tokens are added inside `encode` and not returned."""
-
-    positions: Tensor | None
-
-    def __init__(self, model: VisionTransformer, spec: BackboneSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.source_embedder = Frozen(model.patch_embed)
-        prefix_PD, positions_ND = _split_positions(model)
-        self.register_buffer("positions", positions_ND)
-        # With average pooling timm moves the last norm behind the pooling, under another name.
-        norm = model.fc_norm if isinstance(model.norm, nn.Identity) else model.norm
-        self.encoder = nn.ModuleDict({"norm_pre": model.norm_pre, "blocks": model.blocks, "norm": norm})
-        self.prefix_PD = nn.Parameter(prefix_PD)
+        self.source_embedder = Frozen(embed)
 
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """(B, 3, S, S) images of the canvas size → (B, N, D). Raises ValueError for another size or kind."""
@@ -102,6 +59,45 @@ class VitBackbone(Backbone):
     ) -> PatchStart:
         """See `grid_start`; `steps` and `resample` are for sequences."""
         return grid_start(cast("PatchEmbed", self.source_embedder.module), in_channels)
+
+    def freeze(self, rule: Freeze) -> None:
+        """See `freezing.apply_rule`."""
+        apply_rule(self.encoder, rule, name=self.spec.name)
+
+
+class SwinBackbone(GridBackbone):
+    """A timm Swin or Swin v2; positions live in its attention, so `positions` is None."""
+
+    def __init__(self, model: SwinTransformer | SwinTransformerV2, spec: BackboneSpec) -> None:
+        super().__init__(model.patch_embed, spec)
+        self.positions = None
+        self.encoder = nn.ModuleDict({"layers": model.layers, "norm": model.norm})
+
+    def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
+        """(B, N, D) → the tokens and the features of every stage; the usual last of four has (S / 32)²."""
+        rows, columns = cast("tuple[int, int]", self.spec.token_grid)
+        x_BHWD = tokens_BND.unflatten(1, (rows, columns))
+        stages = [tokens_BND]
+        for layer in cast("nn.Sequential", self.encoder["layers"]):
+            x_BHWD = layer(x_BHWD)
+            stages.append(x_BHWD)
+        stages[-1] = self.encoder["norm"](x_BHWD)
+        return (tokens_BND, *(stage.flatten(1, 2) for stage in stages[1:]))
+
+
+class VitBackbone(GridBackbone):
+    """A timm VisionTransformer; class and register tokens are added inside `encode` and not returned."""
+
+    positions: Tensor | None
+
+    def __init__(self, model: VisionTransformer, spec: BackboneSpec) -> None:
+        super().__init__(model.patch_embed, spec)
+        prefix_PD, positions_ND = _split_positions(model)
+        self.register_buffer("positions", positions_ND)
+        # With average pooling timm moves the last norm behind the pooling, under another name.
+        norm = model.fc_norm if isinstance(model.norm, nn.Identity) else model.norm
+        self.encoder = nn.ModuleDict({"norm_pre": model.norm_pre, "blocks": model.blocks, "norm": norm})
+        self.prefix_PD = nn.Parameter(prefix_PD)
 
     def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
         """(B, N, D) → the tokens and (B, N, D) of evenly spaced blocks."""
@@ -118,7 +114,7 @@ class VitBackbone(Backbone):
 
     def freeze(self, rule: Freeze) -> None:
         """See `freezing.apply_rule`; the class token goes with the rest of the encoder."""
-        apply_rule(self.encoder, rule, name=self.spec.name)
+        super().freeze(rule)
         self.prefix_PD.requires_grad_(rule in ("none", "query_key"))
 
 
@@ -154,28 +150,9 @@ def build_timm(
 
 def swin_spec(model: Any, *, name: str) -> BackboneSpec:
     """Read the shapes off a timm Swin."""
-    embed = model.patch_embed
-    norm = embed.norm
-    return BackboneSpec(
-        name=name,
-        kind="grid",
-        width=model.embed_dim,
-        feature_width=model.num_features,
-        image_size=embed.img_size[0],
-        patch_size=embed.patch_size[0],
-        token_grid=tuple(embed.grid_size),
-        feature_grid=tuple(model.layers[-1].output_resolution),
-        stages=(
-            Stage(width=model.embed_dim, grid=tuple(embed.grid_size)),
-            *(
-                Stage(width=info["num_chs"], grid=tuple(layer.output_resolution))
-                for info, layer in zip(model.feature_info, model.layers, strict=True)
-            ),
-        ),
-        embed_norm=not isinstance(norm, nn.Identity),
-        norm_eps=getattr(norm, "eps", 1e-5),
-        **_normalisation(model),
-    )
+    layers = zip(model.feature_info, model.layers, strict=True)
+    stages = [Stage(width=info["num_chs"], grid=tuple(one.output_resolution)) for info, one in layers]
+    return _grid_spec(model, stages, name=name, norm_eps=getattr(model.patch_embed.norm, "eps", 1e-5))
 
 
 @torch.no_grad()
@@ -274,32 +251,33 @@ def _download(model_name: str, cache: Path | None) -> Path:
 
 def vit_spec(model: VisionTransformer, *, name: str) -> BackboneSpec:
     """Read the shapes off a timm ViT."""
-    embed = model.patch_embed
+    stage = Stage(width=model.embed_dim, grid=tuple(model.patch_embed.grid_size))
+    stages = [stage] * len(spread_layers(len(model.blocks)))
+    return _grid_spec(model, stages, name=name, norm_eps=getattr(model.norm, "eps", 1e-6))
+
+
+def _grid_spec(model: Any, stages: Sequence[Stage], *, name: str, norm_eps: float) -> BackboneSpec:
+    """Of a model whose last stage is `stages[-1]`; they come behind the tokens themselves."""
+    embed, last = model.patch_embed, stages[-1]
     grid = tuple(embed.grid_size)
+    config = getattr(model, "pretrained_cfg", None) or {}
+    fields = {field.name: field.default for field in dataclasses.fields(BackboneSpec)}
     return BackboneSpec(
         name=name,
         kind="grid",
         width=model.embed_dim,
-        feature_width=model.embed_dim,
+        feature_width=last.width,
         image_size=embed.img_size[0],
         patch_size=embed.patch_size[0],
         token_grid=grid,
-        feature_grid=grid,
-        stages=(Stage(width=model.embed_dim, grid=grid),) * (1 + len(spread_layers(len(model.blocks)))),
+        feature_grid=last.grid,
+        stages=(Stage(width=model.embed_dim, grid=grid), *stages),
         embed_norm=not isinstance(embed.norm, nn.Identity),
-        norm_eps=getattr(model.norm, "eps", 1e-6),
-        **_normalisation(model),
+        norm_eps=norm_eps,
+        image_mean=tuple(config.get("mean", fields["image_mean"])),
+        image_std=tuple(config.get("std", fields["image_std"])),
+        source_kinds=_IMAGE_KINDS,
     )
-
-
-def _normalisation(model: Any) -> dict[str, Any]:
-    config = getattr(model, "pretrained_cfg", None) or {}
-    fields = {field.name: field.default for field in dataclasses.fields(BackboneSpec)}
-    return {
-        "image_mean": tuple(config.get("mean", fields["image_mean"])),
-        "image_std": tuple(config.get("std", fields["image_std"])),
-        "source_kinds": _IMAGE_KINDS,
-    }
 
 
 def _split_positions(model: VisionTransformer) -> tuple[Tensor, Tensor | None]:
