@@ -208,7 +208,7 @@ def test_solved_data_come_at_the_size_of_the_release(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = replace(get_task("advection"), release_size={"samples": 700, "points": 512})
-    monkeypatch.setattr("pare_tune.tasks.advection.ADVECTION", small)
+    monkeypatch.setattr("pare_tune.tasks.pdes.ADVECTION", small)
     monkeypatch.setenv("PARE_TUNE_CACHE", str(tmp_path / "cache"))
     code, shown, error = call("data", "prepare", "advection", "--full")
     assert code == 0, error

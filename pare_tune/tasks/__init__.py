@@ -1,4 +1,4 @@
-"""What is learned: one file a task, one value each, and the visible registry of all of them."""
+"""What is learned: one value a task, and the visible registry of all of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ _TABLES: Sequence[str] = tuple(table["name"] for table in read_toml("openml.toml
 
 _OWN_MODULE = (
     "cifar100", "spherical", "darcy", "psicov", "cosmic", "ninapro", "fsd50k", "ecg", "satellite", "deepsea",
+)  # fmt: skip
+_PDES = (
     "advection", "pde-burgers", "pde-reaction-diffusion", "pde-diffusion-sorption", "pde-navier-stokes-1d",
     "pde-darcy", "pde-shallow-water", "pde-reaction-diffusion-2d",
 )  # fmt: skip
 _MODULES: Mapping[str, str] = {
-    **{name: name.replace("-", "_") for name in _OWN_MODULE},
+    **{name: name for name in _OWN_MODULE},
+    **dict.fromkeys(_PDES, "pdes"),
+    "pde-navier-stokes-1d": "pde_navier_stokes_1d",
     **dict.fromkeys(_TABLES, "openml"),
     **dict.fromkeys(("clipart", "painting", "real", "sketch"), "domainnet"),
 }

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pare_tune.tasks import TASKS, get_task
-from pare_tune.tasks.advection import ADVECTION
 from pare_tune.tasks.metrics import NRMSE
+from pare_tune.tasks.pdes import ADVECTION
 from pare_tune.tasks.samples.waves1d import BETA, FILE, SAMPLES, Waves, advect, write_solutions
 
 X = (np.arange(256) + 0.5) / 256

@@ -43,7 +43,6 @@ from pare_tune.sources.conll2003 import read_words
 from pare_tune.sources.textfile import rows
 from pare_tune.sources.voc import read_pair
 from pare_tune.tasks import get_task
-from pare_tune.tasks.advection import ADVECTION
 from pare_tune.tasks.base import Task
 from pare_tune.tasks.cifar100 import CIFAR100
 from pare_tune.tasks.cosmic import COSMIC
@@ -58,8 +57,7 @@ from pare_tune.tasks.load import _checked
 from pare_tune.tasks.ninapro import NINAPRO
 from pare_tune.tasks.own.read import open_data
 from pare_tune.tasks.own.spec import OwnData
-from pare_tune.tasks.pde_darcy import PDE_DARCY
-from pare_tune.tasks.pde_diffusion_sorption import PDE_DIFFUSION_SORPTION
+from pare_tune.tasks.pdes import ADVECTION, PDE_DARCY, PDE_DIFFUSION_SORPTION
 from pare_tune.tasks.psicov import PSICOV
 from pare_tune.tasks.satellite import SATELLITE, TEST_FILE, TRAIN_FILE
 from pare_tune.tasks.spherical import SPHERICAL

@@ -13,9 +13,9 @@ import torch
 from pare_tune.data.store import Store, write_store
 from pare_tune.errors import ConfigError, DataError, UnknownName
 from pare_tune.tasks import get_task
-from pare_tune.tasks.advection import ADVECTION
 from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Output, Point, Task
 from pare_tune.tasks.losses import LOSSES, build_loss
+from pare_tune.tasks.pdes import ADVECTION
 
 B, K, P = 6, 3, 5
 LABELS = [0, 0, 0, 0, 0, 1, 1, 2]

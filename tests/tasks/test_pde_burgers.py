@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pare_tune.tasks.pde_burgers import PDE_BURGERS
+from pare_tune.tasks.pdes import PDE_BURGERS
 from pare_tune.tasks.solvers.burgers import write_solutions
 
 

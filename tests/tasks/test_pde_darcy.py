@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pare_tune.tasks.pde_darcy import PDE_DARCY
+from pare_tune.tasks.pdes import PDE_DARCY
 from pare_tune.tasks.samples.darcy_flow import write_pdebench
 
 

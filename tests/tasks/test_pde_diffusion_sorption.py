@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pare_tune.tasks.pde_diffusion_sorption import PDE_DIFFUSION_SORPTION
+from pare_tune.tasks.pdes import PDE_DIFFUSION_SORPTION
 from pare_tune.tasks.solvers.diffusion_sorption import write_solutions
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pare_tune.tasks.pde_reaction_diffusion import PDE_REACTION_DIFFUSION
+from pare_tune.tasks.pdes import PDE_REACTION_DIFFUSION
 from pare_tune.tasks.solvers.reaction_diffusion_1d import write_solutions
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from pare_tune.tasks.pde_reaction_diffusion_2d import PDE_REACTION_DIFFUSION_2D as TASK
+from pare_tune.tasks.pdes import PDE_REACTION_DIFFUSION_2D as TASK
 from pare_tune.tasks.solvers.reaction_diffusion_2d import write_solutions
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pare_tune.tasks.pde_shallow_water import PDE_SHALLOW_WATER as TASK
+from pare_tune.tasks.pdes import PDE_SHALLOW_WATER as TASK
 from pare_tune.tasks.solvers.shallow_water import write_solutions
 
 

@@ -17,9 +17,9 @@ from pare_tune.errors import DataError
 from pare_tune.tasks import TASKS, Modality, Task, get_task
 from pare_tune.tasks.base import Dense
 from pare_tune.tasks.metrics import NRMSE
-from pare_tune.tasks.pde_reaction_diffusion_2d import ACTIVATOR, INHIBITOR
 from pare_tune.tasks.pdebench import HOMEPAGE, ArrayFile, Channel, Frame, GroupFile
 from pare_tune.tasks.pdebench_task import pdebench_task
+from pare_tune.tasks.pdes import ACTIVATOR, INHIBITOR
 from pare_tune.tasks.solvers.compressible_1d import FIELDS
 
 COUNT, FRAMES, POINTS = 150, 4, 12
