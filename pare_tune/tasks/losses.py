@@ -38,10 +38,10 @@ def build_loss(task: Task, train_store: Store) -> LossFn:
     if task.loss not in LOSSES:
         raise UnknownName("loss", task.loss, LOSSES)
     builder = LOSSES[task.loss]
-    known = list(inspect.signature(builder).parameters)[2:]
-    unknown = sorted(set(task.loss_options) - set(known))
+    takes = list(inspect.signature(builder).parameters)[2:]
+    unknown = sorted(set(task.loss_options) - set(takes))
     if unknown:
-        options = ", ".join(known) or "none"
+        options = ", ".join(takes) or "none"
         raise ConfigError(f"loss {task.loss!r} has no option {', '.join(unknown)}; its options: {options}")
     return builder(task, train_store, **task.loss_options)
 

@@ -129,8 +129,8 @@ def balanced_error(prediction: Tensor, batch: Batch) -> float:
     positive_P, score_P = _kept_pixels(prediction, batch)
     if positive_P.all() or not positive_P.any():
         return float("nan")
-    found, refused = (score_P[positive_P] > 0).mean(), (score_P[~positive_P] <= 0).mean()
-    return 1.0 - float(found + refused) / 2
+    hits, rejections = (score_P[positive_P] > 0).mean(), (score_P[~positive_P] <= 0).mean()
+    return 1.0 - float(hits + rejections) / 2
 
 
 @_nan_unless_finite
