@@ -21,24 +21,15 @@ from typing import Any, Final
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Modality, PaperSettings, Point, Provenance, Task, read_toml
 from pare_tune.tasks.metrics import AUROC_ERROR
-from pare_tune.tasks.samples.tables import (
-    Simulated,
-    write_balance_scale,
-    write_car,
-    write_simulated,
-    write_tic_tac_toe,
-    write_wdbc,
-)
+from pare_tune.tasks.samples.tables import Simulated, write_simulated, write_wdbc, write_whole
 from pare_tune.tasks.tables import TARGET_ATTRIBUTE, Encoding, Form, read_splits
 
 _NAME = re.compile(r"(?:openml[:-](?P<id>\d+)|(?P<table>[a-z0-9-]+))(?P<official>@official)?")
 _TIMEOUT_S = 60.0
 
 _WHOLE: Mapping[str, Callable[[Path, int], None]] = {
-    "balance-scale": write_balance_scale,
-    "tic-tac-toe": write_tic_tac_toe,
+    **{name: partial(write_whole, name) for name in ("balance-scale", "tic-tac-toe", "car")},
     "wdbc": write_wdbc,
-    "car": write_car,
 }
 """Tables that come with the package as they are."""
 

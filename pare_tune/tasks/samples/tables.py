@@ -1,20 +1,20 @@
-"""Tables made here, as CSV files in OpenML's columns: whole ones that follow from their rules, and simulated ones.
+"""Tables as CSV files in OpenML's columns: whole ones that come with the package, and simulated ones.
 
-balance-scale (Siegler 1976; Klahr and Siegler 1978), tic-tac-toe (Aha 1991) and car (Bohanec and Rajkovič 1990) were
-made from rules, so making them again gives the real tables. A simulated table has the shape of a real one (rows,
-columns, categories, gaps, classes) and nothing else of it.
+balance-scale (Siegler 1976; Klahr and Siegler 1978), tic-tac-toe (Aha 1991) and car (Bohanec and Rajkovič 1990,
+https://doi.org/10.24432/C5JP48, CC BY 4.0) were made from rules, which the tests hold the files in `whole/` to. A
+simulated table has the shape of a real one (rows, columns, categories, gaps, classes) and nothing else of it.
 """
 # Shape suffixes: R = rows, F = features, L = latent factors, G = groups of rows (several make a class).
 
 from __future__ import annotations
 
 import csv
+import gzip
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,88 +22,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Row = Sequence[object]
 
-_SQUARES: Final = tuple(
-    f"{line}-{place}-square"
-    for line, place in itertools.product(("top", "middle", "bottom"), ("left", "middle", "right"))
-)
-_LINES: Final = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
-
-_COSTS = ("vhigh", "high", "med", "low")
-_DOORS, _PERSONS = ("2", "3", "4", "5more"), ("2", "4", "more")
-_BOOTS, _SAFETY = ("small", "med", "big"), ("low", "med", "high")
-
-# The decision tables of car, https://doi.org/10.24432/C5JP48 (CC BY 4.0), worked out from its 1728 examples: each
-# letter grades a combination of the table's arguments.
-_PRICE: Final = {"vhigh": "vvhh", "high": "vhhh", "med": "hhml", "low": "hmll"}
-"""buying → price for each maint: v very high, h high, m medium, l low."""
-_COMFORT: Final = {
-    ("2", "4"): "mmg", ("3", "4"): "mmg", ("4", "4"): "mgg", ("5more", "4"): "mgg",
-    ("2", "more"): "pmg", ("3", "more"): "mgg", ("4", "more"): "mgg", ("5more", "more"): "mgg",
-}  # fmt: skip
-"""(doors, persons) → comfort for each lug_boot: p poor, m medium, g good; two persons are poor."""
-_TECH: Final = {"p": "bbb", "m": "bag", "g": "bgv"}
-"""comfort → technical quality for each safety: b bad, a acceptable, g good, v very good."""
-_CAR: Final = {
-    "v": {"b": "unacc", "a": "unacc", "g": "unacc", "v": "unacc"},
-    "h": {"b": "unacc", "a": "unacc", "g": "acc", "v": "acc"},
-    "m": {"b": "unacc", "a": "acc", "g": "acc", "v": "vgood"},
-    "l": {"b": "unacc", "a": "acc", "g": "good", "v": "vgood"},
-}
-"""price, technical quality → class."""
-
-
 _SCATTER = 0.5  # of rows around their group; groups are 2 or more apart
 _TOLD_BY_PLANES = 0.15
 
 
-def write_balance_scale(root: Path, _seed: int) -> None:
-    """`balance-scale.csv`: two weights and arms of 1 to 5; the side with the larger moment goes down, or none."""
-    header = ("left-weight", "left-distance", "right-weight", "right-distance", "class")
-    _write(root / "balance-scale.csv", header, _balances())
-
-
-def _balances() -> Iterator[Row]:
-    for weight, arm, other_weight, other_arm in itertools.product(range(1, 6), repeat=4):
-        moment = weight * arm - other_weight * other_arm
-        yield weight, arm, other_weight, other_arm, "L" if moment > 0 else "R" if moment < 0 else "B"
-
-
-def write_tic_tac_toe(root: Path, _seed: int) -> None:
-    """`tic-tac-toe.csv`: every board on which a game that x began can end; positive where x has won."""
-    ends = {board: _end(board) for board in itertools.product("xob", repeat=9)}
-    rows = [
-        (*board, "positive" if end == "won" else "negative")
-        for wanted in ("won", "lost", "drawn")  # UCI's order, so that splits are those of its file
-        for board, end in ends.items()
-        if end == wanted
-    ]
-    _write(root / "tic-tac-toe.csv", (*_SQUARES, "Class"), rows)
-
-
-def _end(board: tuple[str, ...]) -> str | None:
-    """How the game ended for x; None for boards that end none."""
-    x_wins, o_wins = (any(all(board[i] == player for i in line) for line in _LINES) for player in ("x", "o"))
-    more_x = board.count("x") - board.count("o")
-    # Whoever completes a line has moved last, and only a full board ends without one.
-    if x_wins and not o_wins and more_x == 1:
-        return "won"
-    if o_wins and not x_wins and more_x == 0:
-        return "lost"
-    return "drawn" if not x_wins and not o_wins and board.count("b") == 0 and more_x == 1 else None
-
-
-def write_car(root: Path, _seed: int) -> None:
-    """`car.csv`: all 1728 cars, by CAR(PRICE(buying, maint), TECH(COMFORT(doors, persons, lug_boot), safety))."""
-    header = ("buying", "maint", "doors", "persons", "lug_boot", "safety", "class")
-    _write(root / "car.csv", header, _cars())
-
-
-def _cars() -> Iterator[Row]:
-    for car in itertools.product(_COSTS, _COSTS, _DOORS, _PERSONS, _BOOTS, _SAFETY):
-        buying, maint, doors, persons, boot, safety = car
-        price = _PRICE[buying][_COSTS.index(maint)]
-        comfort = _COMFORT.get((doors, persons), "ppp")[_BOOTS.index(boot)]
-        yield *car, _CAR[price][_TECH[comfort][_SAFETY.index(safety)]]
+def write_whole(name: str, root: Path, _seed: int) -> None:
+    """`<name>.csv`, one of the tables in `whole/`."""
+    root.mkdir(parents=True, exist_ok=True)
+    packed = Path(__file__).parent / "whole" / f"{name}.csv.gz"
+    (root / f"{name}.csv").write_bytes(gzip.decompress(packed.read_bytes()))
 
 
 def write_wdbc(root: Path, _seed: int) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +13,8 @@ from sklearn.model_selection import cross_val_predict
 
 from pare_tune.tasks.samples.tables import (
     Simulated,
-    write_balance_scale,
-    write_car,
     write_simulated,
-    write_tic_tac_toe,
+    write_whole,
 )
 
 SHAPE = Simulated(
@@ -37,7 +34,7 @@ def made(root: Path, shape: Simulated = SHAPE, seed: int = 0) -> pd.DataFrame:
 
 
 def test_a_lever_balances_where_moments_are_equal(tmp_path: Path) -> None:
-    write_balance_scale(tmp_path, 0)
+    write_whole("balance-scale", tmp_path, 0)
     frame = pd.read_csv(tmp_path / "balance-scale.csv")
     assert Counter(frame["class"]) == {"L": 288, "B": 49, "R": 288}
     assert len(frame.drop_duplicates()) == 625
@@ -48,7 +45,7 @@ def test_a_lever_balances_where_moments_are_equal(tmp_path: Path) -> None:
 
 
 def test_the_boards_are_those_that_play_can_end_on(tmp_path: Path) -> None:
-    write_tic_tac_toe(tmp_path, 0)
+    write_whole("tic-tac-toe", tmp_path, 0)
     frame = pd.read_csv(tmp_path / "tic-tac-toe.csv")
     boards = {tuple(row) for row in frame.to_numpy()}
     assert boards == played_to_the_end()
@@ -78,7 +75,7 @@ def played_to_the_end() -> set[tuple[str, ...]]:
 
 
 def test_the_cars_are_graded_as_published(tmp_path: Path) -> None:
-    write_car(tmp_path, 0)
+    write_whole("car", tmp_path, 0)
     frame = pd.read_csv(tmp_path / "car.csv", dtype=str)
     assert Counter(frame["class"]) == {"unacc": 1210, "acc": 384, "good": 69, "vgood": 65}
     two_or_unsafe = (frame["persons"] == "2") | (frame["safety"] == "low")
@@ -86,22 +83,16 @@ def test_the_cars_are_graded_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "file", "digest"),
+    ("name", "digest"),
     [
-        (write_car, "car.csv", "b703a9ac69f11e64ce8c223c0a40de4d2e9d769f7fb20be5f8f2e8a619893d83"),
-        (
-            write_tic_tac_toe,
-            "tic-tac-toe.csv",
-            "a996a756484d0cf8cbad1680d823aadbfcff8ae2d78c450e6999362d580301c5",
-        ),
+        ("car", "b703a9ac69f11e64ce8c223c0a40de4d2e9d769f7fb20be5f8f2e8a619893d83"),
+        ("tic-tac-toe", "a996a756484d0cf8cbad1680d823aadbfcff8ae2d78c450e6999362d580301c5"),
     ],
 )
-def test_rows_are_those_of_the_published_files_in_their_order(
-    tmp_path: Path, write: Callable[[Path, int], None], file: str, digest: str
-) -> None:
+def test_rows_are_those_of_the_published_files_in_their_order(tmp_path: Path, name: str, digest: str) -> None:
     """Digests of UCI's car.data and of OpenML's tic-tac-toe, without their headers."""
-    write(tmp_path, 0)
-    rows = (tmp_path / file).read_bytes().split(b"\n", 1)[1]
+    write_whole(name, tmp_path, 0)
+    rows = (tmp_path / f"{name}.csv").read_bytes().split(b"\n", 1)[1]
     assert hashlib.sha256(rows).hexdigest() == digest
 
 
