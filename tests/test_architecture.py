@@ -58,8 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "inspect": {"inspect", "report", "train", "config", "data", "errors", "tasks", "sources"},
     "plan": {"inspect", "method", "config", "yaml", "errors", "tasks"},
     "final": {"report", "tune", "train", "config", "data", "errors", "tasks"},
-    "recorded": {"recorded", "config", "yaml", "data", "errors", "tasks"},
-    "simulate": {"simulate", "recorded", "tune", "train", "config", "data", "errors", "tasks"},
+    "recorded": {"recorded", "config", "yaml", "errors", "tasks"},
     "figures": {
         "figures",
         "shell",

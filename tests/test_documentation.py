@@ -77,7 +77,6 @@ MORE: dict[str, list[str]] = {
     "resume": ["--budget", "2"],
     "train": ["--epochs", "1"],
     "compare": ["--budget", "1", "--seeds", "1", *QUICK],
-    "simulate": ["--task", "wdbc", "--strategy", "random", "--seeds", "1", "--budget", "2", "--jobs", "1"],
     "otdd": ["--samples", "20"],
     "figures": ["--samples", "20", "--grid", "3", "--batches", "1"],
 }

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fidelity.py [--tables FOLDER] [--tasks …]
 
-Without --tables, on those of the package (jobs/record_curves.py records and packs more).
+Without --tables, on those of the package (record_curves.py records and packs more).
 
 Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by its best score so far, or by what 15 other curves that
 ended teach, as `search.judge` has it (pare_tune/tune/judge.py).
@@ -29,9 +29,9 @@ from optuna.study import StudyDirection
 from scipy.stats import kendalltau
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import check_recorded, recorded_tasks
-from pare_tune.recorded.table import Configuration, Table, load_table
+from pare_tune.recorded.table import Configuration, Table, recorded_tables
 from pare_tune.tune.pruner import Floats, RungPruner, best, learned
+from simulate.tables import check_recorded, load_table
 
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
 _OTHERS, _DRAWS = 15, 40
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     options = parser.parse_args()
     check_recorded(options.tasks or (), options.tables)
-    tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]
+    tables = [load_table(name, options.tables) for name in options.tasks or recorded_tables(options.tables)]
     names = list(JUDGES)
     print(f"| task (curves), rung | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
     for table in tables:
