@@ -59,7 +59,6 @@ def test_the_quick_ones_are_written_and_the_others_named(figures: Command, runs:
     assert {stem.split("-")[0] for stem in stems} == {"1b", "1c", "4", "6", "7", "8"}
     assert len(written) == 4 * len(stems)
     assert "--only 1a" in out
-    assert "--only 5 --train" in out
     assert not any(p.stat().st_size == 0 for p in (runs / "pare" / "figures").iterdir())
 
 
@@ -112,7 +111,6 @@ def test_profiles_need_no_run(figures: Command, tmp_path: Path) -> None:
         (("none",), ["has no model to draw", "no such folder"]),
         (("pare/trials", "--only", "1a"), ["has no model to draw", "best/"]),
         (("finetune", "--only", "4"), ["figure 4", "method finetune", "mixes none in"]),
-        (("pare", "--only", "5"), ["figure 5", "--train"]),
         (("pare", "--against", "none"), ["none has no model"]),
     ],
 )
@@ -157,6 +155,6 @@ def test_best_comes_before_final_and_a_models_run_is_found(runs: Path, tmp_path:
 
 
 def test_the_registry_names_the_papers_figures() -> None:
-    assert set(FIGURES) == {"1a", "1b", "1c", "4", "5", "6", "7", "8"}
+    assert set(FIGURES) == {"1a", "1b", "1c", "4", "6", "7", "8"}
     with pytest.raises(UnknownName, match="no figure named 'landscape'"):
         write_figures(Path("none"), only=["landscape"])
