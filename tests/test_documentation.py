@@ -207,9 +207,6 @@ def data_of_ones_own(place: Path) -> None:
     pd.DataFrame({"fault": np.where(np.arange(60) % 2, "yes", "no"), "machine": np.arange(60) // 6}).to_csv(
         "labels.csv", index=False
     )
-    scores = [(t, m, 1.0 + i * j) for i, t in enumerate("abc") for j, m in enumerate(("pare", "linear"))]
-    table = pd.DataFrame(scores, columns=["task", "method", "score"]).assign(direction="min")
-    table.to_csv("scores.csv", index=False)
     (task_file,) = TASK_FILES
     Path("my-task.yaml").write_text(task_file, encoding="utf-8")
 

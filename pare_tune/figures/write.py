@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.figures import clusters, landscape, profiles, selection, transport
+from pare_tune.figures import clusters, landscape, selection, transport
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.figures.subject import Subject, names_of, open_subject
 from pare_tune.shell import command
@@ -118,28 +118,12 @@ def write_figures(
     return files
 
 
-def write_profile(table: Path, *, out: Path | None = None, notify: Notify = print) -> list[Path]:
-    """Draw the performance profiles of a table of scores into `out`, by default beside the table.
-
-    Raises:
-        DataError: it is no such table; see `profiles.read_table`.
-        StorageError: the folder cannot be written.
-    """
-    with style():
-        drawing = profiles.make(profiles.read_table(table), table.name)
-        files = write(out or table.parent, drawing)
-    notify(_said("3", files))
-    return files
-
-
 def _wanted(only: Sequence[str] | None) -> list[str]:
     if only is None:
         return [name for name, entry in FIGURES.items() if not entry.how]
     for name in only:
         if name == "3":
-            raise ConfigError(
-                "figure 3 is drawn of many runs' scores; give their table with --profile TABLE.csv"
-            )
+            raise ConfigError("figure 3 compares methods over tasks; pare-tune compare draws it")
         if name not in FIGURES:
             raise UnknownName("figure", name, FIGURES)
     return list(dict.fromkeys(only))
@@ -210,7 +194,6 @@ FIGURES: Final = {
             s.run, s.against, samples=s.settings.samples, seed=s.settings.seed
         ),
     ),
-    "7": Entry("patches of several samples", lambda s: selection.of_samples(s.run, seed=s.settings.seed)),
     "8": Entry("patches over the epochs", lambda s: selection.over_epochs(s.run)),
 }
-"""What a run can have, by the paper's numbers; figure 3 is drawn of a table (`write_profile`)."""
+"""What a run can have, by the paper's numbers; figure 3 is drawn by `compare`."""
