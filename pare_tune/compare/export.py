@@ -125,7 +125,7 @@ def friedman_text(comparison: Comparison) -> str:
 
 
 def metric_text(task: TaskFacts) -> str:
-    """`error_rate (%)`, with an arrow word where higher is better."""
+    """`error_rate (%)`, and whether higher is better."""
     unit = "" if task.unit in ("", "1") else f" ({task.unit})"
     return f"{task.metric}{unit}" + ("" if task.direction == "min" else ", higher is better")
 

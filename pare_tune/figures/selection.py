@@ -233,5 +233,5 @@ def _patch_rows(**sides: tuple[Array, Array | None]) -> Iterator[tuple[object, .
     """A row a patch of (which are chosen, their scores or none) of the target and of the source."""
     for side, (marks, scores) in sides.items():
         for (sample, patch), mark in np.ndenumerate(marks):
-            has_score = scores is not None and scores.size
-            yield side, sample, patch, int(mark), float(scores[sample, patch]) if has_score else ""
+            score = "" if scores is None or not scores.size else float(scores[sample, patch])
+            yield side, sample, patch, int(mark), score

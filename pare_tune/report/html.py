@@ -59,7 +59,7 @@ def render(run: Path, snapshot: Snapshot) -> str:
         meaning=words.PROVENANCE.get(snapshot.provenance, ""),
         how_scored=how_scored(snapshot),
         metric_line=words.metric_line(snapshot),
-        counts=_counts(snapshot),
+        counts=words.counts(snapshot),
         cost=f"{cost(snapshot)}, {device_time(snapshot, facts)}",
         gpu=facts.gpu,
         settings=settings(snapshot),
@@ -280,12 +280,6 @@ def _states(s: Snapshot) -> list[str]:
 
 def _number_cell(value: float | None, text: str) -> TableCell:
     return TableCell(text, value if value is not None and math.isfinite(value) else "")
-
-
-def _counts(s: Snapshot) -> str:
-    parts = [f"{s.count(state)} {name}" for state, name in words.STATES.items() if s.count(state)]
-    again = sum(t.repeats is not None for t in s.trials)
-    return (", ".join(parts) or "no trials") + (f" ({again} of them confirmation)" if again else "")
 
 
 def _commands(run: Path, s: Snapshot) -> list[tuple[str, str]]:

@@ -85,8 +85,6 @@ class SettingOfRuns:
 def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> RunRow:
     best, default, gained = s.best, s.default, words.compare(s)
     report = s.run / "report.html"
-    states = [f"{s.count(state)} {told}" for state, told in words.STATES.items() if s.count(state)]
-    again = sum(t.repeats is not None for t in s.trials)
     gain = words.NONE if gained is None else gained.text + (" (may be noise)" if gained.may_be_noise else "")
     method = facts.settings.get("trial.method")
     return RunRow(
@@ -99,7 +97,7 @@ def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> RunRow:
         default=words.judged(s, default) if default and default.state == "complete" else words.NONE,
         best=f"{words.judged(s, best)}, trial {best.number}" if best else words.NONE,
         gain="the default is the best" if best is not None and best.number == 0 else gain,
-        trials=", ".join(states + ([f"{again} of them confirmation"] if again else [])) or "none",
+        trials=words.counts(s),
         cost=f"{words.plural(sum(t.epoch for t in s.trials), 'epoch')}, {words.duration(s.elapsed_s)}, "
         f"{device_time(s, facts)}",
         state=s.budget if s.finished else f"{100 * s.spent:.0f} % of {s.budget}",

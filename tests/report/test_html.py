@@ -111,7 +111,7 @@ def test_its_figures_are_what_plotly_expects(tmp_path: Path, make_search) -> Non
     for key, figure in page.figures.items():
         go.Figure(figure)  # raises for a property that does not exist
         assert f'id="{key}"' in page.source
-    assert page.tags.count("figcaption") == 7
+    assert page.tags.count("figcaption") == 6
 
 
 def test_its_figures_draw_the_search(tmp_path: Path, make_search) -> None:

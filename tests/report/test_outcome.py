@@ -30,7 +30,7 @@ def test_the_end_of_a_search(make_search) -> None:
     text = draw(summary(s, best_yaml=s.run / "best.yaml", next_command=f"pare-tune train {s.run}/best.yaml"))
     assert lines(text) == [
         "",
-        " psicov · data: sample · mae_8 in Å, lower is better ↓",
+        " psicov · data: sample · mae_8 in Å, lower is better",
         " embedded preset, micro-swin",
         "",
         " Best             2.628 Å  trial 5, epoch 9 of 9",
