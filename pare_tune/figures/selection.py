@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 STEM_COUNTS, STEM_EPOCHS = "4-patches-by-k", "8-patches-over-epochs"
 
 SHARES: Final = (0.125, 0.25, 0.5)
-_PATCH = ("side", "sample", "patch", "chosen", "score")
 _CHANNELS = 3
 """Of a series, as many are drawn."""
+_PATCH = ("side", "sample", "patch", "chosen", "score")
 
 _HOW_DRAWN: Final = (
     "Images are grey (the mean of their channels), so that all colour is choice; series are drawn as the model gets "
-    "them, each on a scale of its own; of text only the places are shown."
+    "them, each channel on a scale of its own; of text only the places are shown."
 )
 
 Array = npt.NDArray[Any]
@@ -115,7 +115,7 @@ def by_number(subject: Subject, *, seed: int) -> Drawing:
                 if side == "target"
                 else (chosen.source_x, choice.source_SN)
             )
-            _sample(axes, x[0], marked[0], chosen.grid, side, subject)
+            _sample(axes, x[0], marked[0], chosen.grid, side)
         row[0].set_ylabel(f"{side},\n{way}")
     for axes, choice in zip(panels[0], chosen.choices, strict=False):
         axes.set_title(f"k = {choice.k}")
@@ -163,7 +163,7 @@ def over_epochs(subject: Subject) -> Drawing:
         for record, axes in zip(records, row, strict=True):
             marked = 1 - record.target_mask[i] if side == "target" else record.source_mask[i]
             x = record.target_x[i] if side == "target" else record.source_x[i]
-            _sample(axes, x, marked, record.grid, side, subject)
+            _sample(axes, x, marked, record.grid, side)
         row[0].set_ylabel(f"{side} {i + 1}")
     for axes, record in zip(panels[0], records, strict=True):
         axes.set_title(f"epoch {record.epoch}\nk = {record.k}")
@@ -207,26 +207,14 @@ def _sheet(
     return figure, panels
 
 
-def _sample(axes: Axes, x: Array, marked: Array, grid: tuple[int, int], side: str, subject: Subject) -> None:
-    """An image as the report draws it, but grey, so that colour is choice; a series as lines, which stay sharp in
-    print; text as its spans alone."""
-    ink = REMOVED if side == "target" else TAKEN
+def _sample(axes: Axes, x: Array, marked: Array, grid: tuple[int, int], side: str) -> None:
+    """As the report draws it, but images grey, so that colour is choice."""
     bare(axes)
+    ink = REMOVED if side == "target" else TAKEN
     if x.ndim == 3:
-        grey = x.astype(np.float32).mean(axis=0, keepdims=True)
-        axes.imshow(draw_sample(grey, marked, grid, ink))
-        return
-    colour = tuple(v / 255 for v in ink)
-    for position in np.flatnonzero(marked).tolist():
-        axes.axvspan(position, position + 1, color=colour, alpha=0.35, lw=0)
-    axes.set_xlim(0, len(marked))
-    axes.spines["bottom"].set_visible(True)
-    if x.ndim == 2:
-        places = (np.arange(x.shape[1]) + 0.5) * len(marked) / x.shape[1]
-        for line, grey in zip(x[:_CHANNELS].astype(np.float32), ("0.1", "0.45", "0.7"), strict=False):
-            axes.plot(
-                places, line, color=grey, lw=0.6, marker="." if x.shape[1] <= 64 else None, markersize=2
-            )
+        axes.imshow(draw_sample(x.astype(np.float32).mean(axis=0, keepdims=True), marked, grid, ink))
+    else:
+        axes.imshow(draw_sample(x[:_CHANNELS] if x.ndim == 2 else x, marked, grid, ink), aspect="auto")
 
 
 def _patch_rows(**sides: tuple[Array, Array | None]) -> Iterator[tuple[object, ...]]:
