@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "data",
         "steps",
     },
-    "report": {"report", "shell", "tune", "train", "config", "data", "errors", "tasks", "steps"},
+    "report": {"report", "shell", "tune", "train", "config", "yaml", "data", "errors", "tasks", "steps"},
     "shell": {"shell"},
     "signals": {"signals"},
     "inspect": {"inspect", "report", "train", "config", "data", "errors", "tasks", "sources"},

@@ -88,10 +88,10 @@ def test_nothing_finished(make_search, make_trial) -> None:
 def test_settings_that_the_best_lacks_are_shown(make_search, make_trial) -> None:
     default = make_trial(0, params={"gate.kind": "mlp", "gate.hidden": 64, "k.start": 0.957})
     best = make_trial(1, params={"gate.kind": "fc", "k.start": 0.957}, floor=1.0)
-    rows = {r.name: (r.default, r.best, r.changed) for r in settings(make_search(trials=(default, best)))}
+    rows = {r.name: (*r.values, r.differs) for r in settings(make_search(trials=(default, best)))}
     assert rows == {
         "gate.kind": ("mlp", "fc", True),
-        "gate.hidden": ("64", None, True),
+        "gate.hidden": ("64", "–", True),
         "k.start": ("0.957", "0.957", False),
     }
 
