@@ -277,7 +277,8 @@ def _source_rows(panels: Sequence[_Panel], chosen: _Chosen) -> Iterator[tuple[ob
 def _scatter(axes: Axes, title: str, parts: Mapping[str, Floats], inks: Sequence[str]) -> None:
     """Every part in an ink and with a marker of its own."""
     for (name, points_S2), ink, marker in zip(parts.items(), inks, MARKERS, strict=False):
-        axes.scatter(*points_S2.T, s=5, c=ink, marker=marker, label=_short(name), linewidths=0, alpha=0.8)
+        x_S, y_S = points_S2[:, 0], points_S2[:, 1]
+        axes.scatter(x_S, y_S, s=5, c=ink, marker=marker, label=_short(name), linewidths=0, alpha=0.8)
     bare(axes)
     axes.set_title(title)
     axes.set_xlabel("t-SNE 1 (no unit)")

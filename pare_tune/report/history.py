@@ -112,8 +112,7 @@ def overlaid_charts(runs: Sequence[tuple[str, Snapshot]]) -> list[Chart]:
 
     caption = (
         f"The best score of each search's trials up to then, one seed a trial. The {words.better(s.direction)} "
-        f"curve at the "
-        "same number of epochs searched better; differences as small as the seeds' spread mean nothing."
+        "curve at the same number of epochs searched better; differences as small as the seeds' spread mean nothing."
     )
     by_epochs = [
         _line(run, [f.epochs for f in ended], ended, sum(t.epoch for t in run.trials), name, i)
