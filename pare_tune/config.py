@@ -111,6 +111,7 @@ _NOT_TRAINED = {
 }
 _NOT_SEARCHED = {
     "restart": _Removed((None, False), _CURVES, _ANEW),
+    "judge": _Removed(("best",), "no other judge was better than the best score so far", _ANEW),
     "source_order": _Removed(([], ()), "ranked sources did little better than chance", _ANEW),
 }
 
@@ -424,9 +425,6 @@ class SearchConfig(_Model):
     first_rung: float = Field(default=0.34, gt=0.0, le=1.0)
     """Share of the epochs, rounded up to whole ones, after which a trial can first be stopped; until then curves say
     little of their ends. The next rungs are `reduction` times as late each."""
-    judge: Literal["best", "learned"] = "best"
-    """How trials are compared at a rung: by the best score so far, or by a regression learned from the trials that
-    came to their end."""
     pruning: bool = True
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
@@ -445,15 +443,6 @@ class SearchConfig(_Model):
     @classmethod
     def _without_removed(cls, tree: Any) -> Any:
         return _without(tree, _NOT_SEARCHED)
-
-    @field_validator("judge", mode="before")
-    @classmethod
-    def _two_judges_are_left(cls, value: Any) -> Any:
-        if value in ("last", "power-law"):
-            raise ValueError(
-                "this judge is no longer there, for it was no better than best; write best or learned"
-            )
-        return value
 
     @field_validator("budget", mode="before")
     @classmethod

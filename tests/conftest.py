@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,7 +119,12 @@ def in_this_process() -> Iterator[None]:
         context = Context(report=lambda epoch: None, folder=folder, device=torch.device("cpu"))
         run_final(config, context, with_val=with_val)
 
-    search, resume = (partial(f, runner=run_trial) for f in (tune_run.search, tune_run.resume))
+    def search(config: Any, options: Any) -> Any:
+        return tune_run.search(config, replace(options, runner=run_trial))
+
+    def resume(*arguments: Any, options: Any, **named: Any) -> Any:
+        return tune_run.resume(*arguments, options=replace(options, runner=run_trial), **named)
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:

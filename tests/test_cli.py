@@ -155,10 +155,10 @@ def test_a_dry_run_prints_a_plan_that_runs(call: Call, tmp_path: Path) -> None:
         (["--task", "wdbc", "--set", "k.start=1.5"], ["k", "1.5"]),
         (["--task", "wdbc", "--set", "epochs"], ["KEY=VALUE"]),
         (
-            ["--task", "wdbc", "--set", "search.judg=last"],
-            ["no setting named 'search.judg'", "'search.judge'"],
+            ["--task", "wdbc", "--set", "search.prunin=last"],
+            ["no setting named 'search.prunin'", "'search.pruning'"],
         ),
-        (["--task", "wdbc", "--set", "search.judge=first"], ["judge", "'first'"]),
+        (["--task", "wdbc", "--set", "search.pruning=first"], ["pruning", "'first'"]),
         (["--task", "wdbc", "--set", "train.restart=9"], ["no setting named 'train.restart'"]),
         (
             ["--task", "wdbc", "--set", "trian.epochs=9"],

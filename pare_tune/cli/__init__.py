@@ -10,7 +10,7 @@ from pathlib import Path
 
 # isort: off
 # In the order of --help.
-from pare_tune.cli import search, model, look, compare, portfolio, figures, otdd, data, simulate
+from pare_tune.cli import search, model, look, compare, portfolio, figures, otdd, data
 
 # isort: on
 from pare_tune.cli.app import Interrupted, app
@@ -30,7 +30,6 @@ __all__ = [
     "otdd",
     "portfolio",
     "search",
-    "simulate",
 ]
 
 

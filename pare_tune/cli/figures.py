@@ -11,32 +11,22 @@ from pare_tune.cli.app import app
 from pare_tune.cli.common import long_steps
 from pare_tune.errors import ConfigError
 
-LANDSCAPE, POINTS, GRID = "Figure 1a", "Figures 1b, 1c and 6", "Figure 5"
+LANDSCAPE, POINTS = "Figure 1a", "Figures 1b, 1c and 6"
 
 
 @app.command()
 def figures(
-    run: Annotated[
-        Path | None, typer.Argument(help="A run folder, or the best/ or final/ folder of one.")
-    ] = None,
+    run: Annotated[Path, typer.Argument(help="A run folder, or the best/ or final/ folder of one.")],
     only: Annotated[
         str | None,
         typer.Option(
-            help="Figures by the paper's numbers: 1a,1b,1c,4,5,6,7,8. Default: those that take seconds."
+            help="Figures by the paper's numbers: 1a,1b,1c,4,6,8. Default: those that take seconds."
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the files; default: figures/ in the run.")
     ] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="A second run of the same task, for 1a, 5 and 6.")
-    ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            help="Figure 3: a CSV or Parquet of scores with columns task, method, score, direction."
-        ),
-    ] = None,
+    against: Annotated[Path | None, typer.Option(help="A second run of the same task, for 1a and 6.")] = None,
     seed: Annotated[int, typer.Option(help="Of samples, directions and chance.")] = 0,
     grid: Annotated[int, typer.Option(help="Points a side, odd.", rich_help_panel=LANDSCAPE)] = 15,
     span: Annotated[
@@ -49,37 +39,22 @@ def figures(
     inner: Annotated[
         str, typer.Option(help="Distance between classes: gaussian or exact.", rich_help_panel=POINTS)
     ] = "gaussian",
-    train: Annotated[
-        bool,
-        typer.Option("--train", help="Train gate and random choice at four initial k.", rich_help_panel=GRID),
-    ] = False,
-    seeds: Annotated[int, typer.Option(help="Trainings of each.", rich_help_panel=GRID)] = 1,
 ) -> None:
     """Draw the paper's figures of a run: PNG, SVG, the numbers as CSV, and what to see as text.
 
     pare-tune figures runs/psicov-…
     pare-tune figures runs/psicov-… --only 1a --against runs/psicov-finetune-…
-    pare-tune figures --profile scores.csv
     """
-    if run is None and profile is None:
-        raise ConfigError(
-            "figures are drawn of a run, or of a table of scores; give RUN, or --profile TABLE.csv"
-        )
     names = (
         None
         if only is None
         else [name for name in (part.strip().lower() for part in only.split(",")) if name]
     )
     if names == []:
-        raise ConfigError(f"--only names figures, such as 1a,5; got {only!r}")
+        raise ConfigError(f"--only names figures, such as 1a,6; got {only!r}")
 
-    from pare_tune.figures.write import Settings, write_figures, write_profile
+    from pare_tune.figures.write import Settings, write_figures
 
-    if profile is not None:
-        write_profile(profile, out=out, notify=typer.echo)
-    if run is not None:
-        settings = Settings(
-            samples=samples, inner=inner, grid=grid, span=span, batches=batches, train=train, seeds=seeds, seed=seed
-        )  # fmt: skip
-        with long_steps():
-            write_figures(run, out=out, only=names, against=against, settings=settings, notify=typer.echo)
+    settings = Settings(samples=samples, inner=inner, grid=grid, span=span, batches=batches, seed=seed)
+    with long_steps():
+        write_figures(run, out=out, only=names, against=against, settings=settings, notify=typer.echo)

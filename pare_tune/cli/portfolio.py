@@ -33,12 +33,11 @@ def portfolio(
 
     pare-tune --task psicov --warm-start portfolio.yaml
     """
-    from pare_tune.recorded.names import recorded_tasks, tables_folder
-    from pare_tune.recorded.table import read_table
+    from pare_tune.recorded.table import read_table, recorded_tables
     from pare_tune.tune.portfolio import Portfolio, build_portfolio, tried_in, write_portfolio
     from pare_tune.tune.recorded import tried_of_table
 
-    sources = runs or [tables_folder() / f"{name}.parquet" for name in recorded_tasks()]
+    sources = runs or list(recorded_tables().values())
     tables = [path for path in sources if path.suffix == ".parquet"]
     searches = [path for path in sources if path not in tables]
     portfolios = build_portfolio(

@@ -108,7 +108,7 @@ class Comparison:
         return _is_best(task, self.scores[task.name], method)
 
     def table(self) -> pd.DataFrame:
-        """One row a cell, in the columns that `pare-tune figures --profile` reads, and more."""
+        """One row a cell."""
         import pandas as pd
 
         tasks = pd.DataFrame([asdict(task) for task in self.tasks]).rename(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from pare_tune.compare.comparison import PUBLISHED, Comparison
 from pare_tune.compare.plan import TaskFacts
-from pare_tune.compare.plots import drawings
+from pare_tune.compare.profiles import profiles
+from pare_tune.compare.statistics import Pair
 from pare_tune.data.files import write_text
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.report.render import render_template
@@ -29,14 +30,15 @@ def write_files(comparison: Comparison, folder: Path) -> list[Path]:
         StorageError: the folder cannot be written.
     """
     with style():
-        made = drawings(comparison)
-        pictures = [path for drawing in made for path in write(folder, drawing)]
+        profile = profiles(comparison)
+        pictures = [] if profile is None else write(folder, profile)
+        html = page(comparison, profile)
     texts = {
         SCORES: comparison.table().to_csv(index=False, lineterminator="\n"),
         PAIRS: _pairs_csv(comparison),
         MARKDOWN: markdown(comparison),
         LATEX: latex(comparison),
-        PAGE: page(comparison, made),
+        PAGE: html,
     }
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -123,7 +125,7 @@ def friedman_text(comparison: Comparison) -> str:
 
 
 def metric_text(task: TaskFacts) -> str:
-    """`error_rate (%)`, with an arrow word where higher is better."""
+    """`error_rate (%)`, and whether higher is better."""
     unit = "" if task.unit in ("", "1") else f" ({task.unit})"
     return f"{task.metric}{unit}" + ("" if task.direction == "min" else ", higher is better")
 
@@ -149,47 +151,23 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    r"""A table for booktabs and graphicx, the best score of each task in \textbf."""
+    """The table of scores for booktabs, the best of each task bold, with the notes as comments."""
+    import numpy as np
+    import pandas as pd
+
     head, rows = score_rows(comparison)
-    lines = []
-    for task, row in zip(comparison.tasks, rows, strict=True):
-        cells = [_latex(cell) for cell in row]
-        for column, name in enumerate(comparison.names, start=3):
-            if comparison.is_best(task, name):
-                cells[column] = rf"\textbf{{{cells[column]}}}"
-        lines.append(" & ".join(cells) + r" \\")
-    _, methods = method_rows(comparison)
-    below = [
-        " & ".join([label, "", "", *(_latex(row[column]) for row in methods), ""]) + r" \\"
-        for label, column in (("wins", 2), ("average rank", 3), ("epochs", 4), ("time", 5))
+    best = [
+        [name in comparison.names and comparison.is_best(task, name) for name in head]
+        for task in comparison.tasks
     ]
-    notes = "\n".join(f"% {note}" for note in comparison.notes)
-    caption = rf"{_latex(comparison.title)}: test scores, mean $\pm$ standard deviation. The last column is published "
-    caption += "(official protocol) and not comparable."
-    return "\n".join(
-        [
-            f"% {comparison.title}; needs booktabs and graphicx",
-            notes,
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{caption}}}",
-            r"\resizebox{\linewidth}{!}{%",
-            rf"\begin{{tabular}}{{lll{'r' * len(comparison.names)}|r}}",
-            r"\toprule",
-            " & ".join(_latex(name) for name in head) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\midrule",
-            *below,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    table = pd.DataFrame(rows, columns=head).style.hide(axis="index").format(escape="latex")
+    table = table.format_index(escape="latex", axis=1)
+    table = table.apply(lambda _: np.where(best, "textbf:--rwrap;", ""), axis=None)
+    notes = [f"% {note}\n" for note in comparison.notes]
+    return f"% {comparison.title}\n{''.join(notes)}{table.to_latex(hrules=True)}"
 
 
-def page(comparison: Comparison, made: Sequence[Drawing]) -> str:
+def page(comparison: Comparison, profile: Drawing | None) -> str:
     """One self-contained page."""
     head, rows = score_rows(comparison)
     best = [[comparison.is_best(task, name) for name in comparison.names] for task in comparison.tasks]
@@ -204,15 +182,14 @@ def page(comparison: Comparison, made: Sequence[Drawing]) -> str:
         pairs=pair_rows(comparison),
         pair_note=pair_note(comparison),
         notes=comparison.notes,
-        figures=[_figure(drawing) for drawing in made],
+        figures=[] if profile is None else [_figure(profile)],
     )
 
 
 def _figure(drawing: Drawing) -> dict[str, str]:
-    """An SVG inside the page, for a picture of its own so that two of them cannot share names."""
+    """An SVG inside the page."""
     text = io.BytesIO()
-    with style():
-        drawing.figure.savefig(text, format="svg", metadata={"Date": None})
+    drawing.figure.savefig(text, format="svg", metadata={"Date": None})
     return {
         "source": f"data:image/svg+xml;base64,{base64.b64encode(text.getvalue()).decode('ascii')}",
         "caption": " ".join(drawing.caption.split()),
@@ -223,13 +200,10 @@ def _figure(drawing: Drawing) -> dict[str, str]:
 def _pairs_csv(comparison: Comparison) -> str:
     import pandas as pd
 
-    columns = (
-        "first", "second", "tasks", "wins", "ties", "losses", "difference", "low", "high", "p", "p_holm",
-    )  # fmt: skip
-    rows: list[Mapping[str, Any]] = [
-        {name: getattr(pair, name) for name in columns} for pair in comparison.pairs
-    ]
-    return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+    columns = [field.name for field in fields(Pair)]
+    return pd.DataFrame(map(asdict, comparison.pairs), columns=columns).to_csv(
+        index=False, lineterminator="\n"
+    )
 
 
 def _markdown_table(head: Sequence[str], rows: Rows) -> str:
@@ -240,16 +214,6 @@ def _markdown_table(head: Sequence[str], rows: Rows) -> str:
 
 def _markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "Å": r"\AA{}",
-}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text)
 
 
 def _decimals(value: float, places: int) -> str:

@@ -62,18 +62,6 @@ class Ranking:
     critical: float
     """Nemenyi: methods whose average ranks differ by less are not told apart at 5 %; NaN where the test is."""
 
-    def groups(self) -> list[tuple[int, ...]]:
-        """Largest sets of methods, as positions, that are not told apart; only sets of two and more."""
-        if math.isnan(self.critical):
-            return []
-        order = sorted(range(len(self.ranks)), key=lambda i: self.ranks[i])
-        groups: list[tuple[int, ...]] = []
-        for start in range(len(order)):
-            inside = [i for i in order[start:] if self.ranks[i] - self.ranks[order[start]] < self.critical]
-            if len(inside) > 1 and not any(set(inside) <= set(group) for group in groups):
-                groups.append(tuple(inside))
-        return groups
-
 
 def relative_difference(a: float, b: float, direction: Direction) -> float:
     """2(a − b)/(|a| + |b|), its sign turned where higher scores are better; 0 for two zeros."""

@@ -43,12 +43,7 @@ def score_tables(comparison: Comparison, ink: Ink, width: int) -> Iterable[Table
             used += _GAP + widths[end]
             end += 1
         columns = [0, *range(start, end)]
-        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-        for i in columns:
-            table.add_column(heads[i], no_wrap=True, justify="left" if i == 0 else "right")
-        for line in cells:
-            table.add_row(*(ink.text(line[i], GOOD if line[i].endswith("*") else "") for i in columns))
-        yield table
+        yield _table(ink, [heads[i] for i in columns], [[line[i] for i in columns] for line in cells])
         start = end
 
 
@@ -57,7 +52,7 @@ def _table(ink: Ink, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Tabl
     for i, name in enumerate(head):
         table.add_column(ink.clean(name), no_wrap=True, justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*(ink.text(cell) for cell in row))
+        table.add_row(*(ink.text(cell, GOOD if cell.endswith("*") else "") for cell in row))
     return table
 
 

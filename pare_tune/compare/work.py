@@ -21,7 +21,6 @@ from pare_tune.compare.plan import Cell
 from pare_tune.config import TrialConfig, load_trial, task_of
 from pare_tune.data.files import write_text
 from pare_tune.errors import ConfigError, DataError, PareTuneError, StorageError, StudyFailed, TrialFailed
-from pare_tune.report.facts import dotted
 from pare_tune.tasks.load import open_test
 from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.export import ModelFolder
@@ -30,6 +29,7 @@ from pare_tune.train.loop import Context
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import SessionOptions, resume, search, snapshot
 from pare_tune.tune.snapshot import Snapshot
+from pare_tune.yaml import dotted
 
 FINAL = "final"
 

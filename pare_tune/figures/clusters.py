@@ -8,7 +8,7 @@ also gives a number that is computed in the features themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +40,7 @@ from pare_tune.train.build import open_backbone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STEM_MODALITIES, STEM_SOURCE = "1c-modalities", "6-source-knowledge"
 
@@ -213,12 +214,9 @@ def _draw_modalities(
     figure = new_figure(2.35, "Source, target and what is mixed of them", subject.subtitle)
     inks = (BLACK, *(GREEN, SKY, BLUE)[: len(names) - 2], VERMILION)
     for axes, (space, picture) in zip(figure.subplots(1, 2), spaces.items(), strict=True):
-        for part, name, ink, marker in zip(np.split(picture, len(names)), names, inks, MARKERS, strict=False):
-            axes.scatter(*part.T, s=5, c=ink, marker=marker, label=name, linewidths=0, alpha=0.8)
-        _finish(axes, space)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(names), markerscale=1.6, columnspacing=0.8,
-                  handletextpad=0.1)  # fmt: skip
+        parts = dict(zip(names, np.split(picture, len(names)), strict=True))
+        _scatter(axes, space, parts, inks)
+    _legend(figure, axes, columns=len(names))
     size = len(next(iter(spaces.values()))) // len(names)
     assert subject.source is not None
     return Drawing(
@@ -244,15 +242,10 @@ def _draw_modalities(
 def _draw_source(subject: Subject, source: SourceData, panels: Sequence[_Panel], chosen: _Chosen) -> Drawing:
     figure = new_figure(2.3, "What the encoder still knows of the source", subject.shared_subtitle)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for c, name in enumerate(chosen.names):
-            mine = panel.picture_S2[chosen.class_S == c]
-            axes.scatter(
-                *mine.T, s=5, c=_INKS[c], marker=MARKERS[c], label=_short(name), linewidths=0, alpha=0.8
-            )
-        _finish(axes, f"{panel.name}\n5-NN {'' if len(panels) > 2 else 'accuracy '}{100 * panel.score:.0f} %")
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, markerscale=1.6, columnspacing=0.8,
-                  handletextpad=0.1)  # fmt: skip
+        parts = {name: panel.picture_S2[chosen.class_S == c] for c, name in enumerate(chosen.names)}
+        accuracy = f"5-NN {'' if len(panels) > 2 else 'accuracy '}{100 * panel.score:.0f} %"
+        _scatter(axes, f"{panel.name}\n{accuracy}", parts, _INKS)
+    _legend(figure, axes, columns=4)
     scores = ", ".join(f"{p.name} {p.score:.1%}" for p in panels)
     guess = np.bincount(chosen.class_S).max() / len(chosen.class_S)
     what = (
@@ -281,11 +274,21 @@ def _source_rows(panels: Sequence[_Panel], chosen: _Chosen) -> Iterator[tuple[ob
             yield panel.name, i, chosen.names[c], float(x), float(y)
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _scatter(axes: Axes, title: str, parts: Mapping[str, Floats], inks: Sequence[str]) -> None:
+    """Every part in an ink and with a marker of its own."""
+    for (name, points_S2), ink, marker in zip(parts.items(), inks, MARKERS, strict=False):
+        x_S, y_S = points_S2[:, 0], points_S2[:, 1]
+        axes.scatter(x_S, y_S, s=5, c=ink, marker=marker, label=_short(name), linewidths=0, alpha=0.8)
     bare(axes)
     axes.set_title(title)
     axes.set_xlabel("t-SNE 1 (no unit)")
     axes.set_ylabel("t-SNE 2")
+
+
+def _legend(figure: Figure, axes: Axes, *, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, markerscale=1.6, columnspacing=0.8,
+                  handletextpad=0.1)  # fmt: skip
 
 
 def _short(name: str) -> str:

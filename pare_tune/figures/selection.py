@@ -1,4 +1,4 @@
-"""Figures 4, 7 and 8: which patches are chosen, by the run's gate and at random, and how the gate came to it."""
+"""Figures 4 and 8: which patches are chosen, by the run's gate and at random, and how the gate came to it."""
 # Shape suffixes: S = samples, N = tokens, C = channels, L = length, H, W = rows and columns.
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STEM_COUNTS, STEM_SAMPLES, STEM_EPOCHS = "4-patches-by-k", "7-patches-of-samples", "8-patches-over-epochs"
+STEM_COUNTS, STEM_EPOCHS = "4-patches-by-k", "8-patches-over-epochs"
 
 SHARES: Final = (0.125, 0.25, 0.5)
-MORE_SAMPLES: Final = 4
 _CHANNELS = 3
 """Of a series, as many are drawn."""
+_PATCH = ("side", "sample", "patch", "chosen", "score")
 
 _HOW_DRAWN: Final = (
     "Images are grey (the mean of their channels), so that all colour is choice; series are drawn as the model gets "
-    "them, each on a scale of its own; of text only the places are shown."
+    "them, each channel on a scale of its own; of text only the places are shown."
 )
 
 Array = npt.NDArray[Any]
@@ -110,31 +110,36 @@ def by_number(subject: Subject, *, seed: int) -> Drawing:
     for (side, way), row in zip(lines, panels, strict=True):
         mine = [c for c in chosen.choices if c.way == way]
         for choice, axes in zip(mine, row, strict=True):
-            _panel(axes, chosen, choice, side, 0, subject)
-        _row_label(row[0], f"{side},\n{way}")
+            x, marked = (
+                (chosen.target_x, choice.target_SN)
+                if side == "target"
+                else (chosen.source_x, choice.source_SN)
+            )
+            _sample(axes, x[0], marked[0], chosen.grid, side)
+        row[0].set_ylabel(f"{side},\n{way}")
     for axes, choice in zip(panels[0], chosen.choices, strict=False):
         axes.set_title(f"k = {choice.k}")
-    return _drawing(STEM_COUNTS, figure, chosen, subject, f"{chosen.choices[0].k} to {chosen.choices[-1].k}")
-
-
-def of_samples(subject: Subject, *, seed: int) -> Drawing:
-    """Figure 7: several samples at one number of patches.
-
-    Raises:
-        ConfigError: the run chooses no patches.
-    """
-    chosen = make_choices(subject, samples=MORE_SAMPLES, shares=(0.25,), seed=seed)
-    size = len(chosen.target_x)
-    columns = [(side, choice) for side in ("target", "source") for choice in chosen.choices]
-    k = chosen.choices[0].k
-    figure, panels = _sheet(chosen, range(size), len(columns), f"Patches chosen, k = {k}", subject)
-    for sample, row in enumerate(panels):
-        for (side, choice), axes in zip(columns, row, strict=True):
-            _panel(axes, chosen, choice, side, sample, subject)
-        _row_label(row[0], f"pair {sample + 1}")
-    for axes, (side, choice) in zip(panels[0], columns, strict=True):
-        axes.set_title(f"{side},\n{choice.way}")
-    return _drawing(STEM_SAMPLES, figure, chosen, subject, str(k))
+    assert subject.source is not None
+    return Drawing(
+        stem=STEM_COUNTS,
+        figure=figure,
+        columns=("selection", "k", *_PATCH),
+        rows=[
+            (choice.way, choice.k, *row)
+            for choice in chosen.choices
+            for row in _patch_rows(
+                target=(choice.target_SN, chosen.target_score_SN),
+                source=(choice.source_SN, chosen.source_score_SN),
+            )
+        ],
+        caption=(
+            f"Patches chosen by {' and '.join(names)} ({chosen.choices[0].k} to {chosen.choices[-1].k} of N = "
+            f"{subject.num_tokens}) of a validation sample of {subject.config.task} and of a sample of the source "
+            f"{subject.source.name}: removed from the target (vermilion), put in from the source (blue). {_HOW_DRAWN} "
+            f"To see: whether the gate takes patches of the source that show something and belong "
+            f"together, and removes those of the target that say little, where chance scatters. {subject.provenance}"
+        ),
+    )
 
 
 def over_epochs(subject: Subject) -> Drawing:
@@ -158,15 +163,22 @@ def over_epochs(subject: Subject) -> Drawing:
         for record, axes in zip(records, row, strict=True):
             marked = 1 - record.target_mask[i] if side == "target" else record.source_mask[i]
             x = record.target_x[i] if side == "target" else record.source_x[i]
-            _sample(axes, x, marked, record.grid, side, subject)
-        _row_label(row[0], f"{side} {i + 1}")
+            _sample(axes, x, marked, record.grid, side)
+        row[0].set_ylabel(f"{side} {i + 1}")
     for axes, record in zip(panels[0], records, strict=True):
         axes.set_title(f"epoch {record.epoch}\nk = {record.k}")
     return Drawing(
         stem=STEM_EPOCHS,
         figure=figure,
-        columns=("epoch", "k", "side", "sample", "patch", "chosen", "score"),
-        rows=[row for record in records for row in _record_rows(record)],
+        columns=("epoch", "k", *_PATCH),
+        rows=[
+            (record.epoch, record.k, *row)
+            for record in records
+            for row in _patch_rows(
+                target=(1 - record.target_mask, record.target_score),
+                source=(record.source_mask, record.source_score),
+            )
+        ],
         caption=(
             f"The patches that {subject.config.method} chooses of the same samples while it trains: of the target "
             f"({subject.config.task}) those that are removed (vermilion), of the source ({subject.config.source.name}) "
@@ -195,72 +207,19 @@ def _sheet(
     return figure, panels
 
 
-def _panel(axes: Axes, chosen: Chosen, choice: Choice, side: str, sample: int, subject: Subject) -> None:
-    x = chosen.target_x[sample] if side == "target" else chosen.source_x[sample]
-    marked = choice.target_SN[sample] if side == "target" else choice.source_SN[sample]
-    _sample(axes, x, marked, chosen.grid, side, subject)
-
-
-def _sample(axes: Axes, x: Array, marked: Array, grid: tuple[int, int], side: str, subject: Subject) -> None:
-    """An image as the report draws it, but grey, so that colour is choice; a series as lines, which stay sharp in
-    print; text as its spans alone."""
-    ink = REMOVED if side == "target" else TAKEN
+def _sample(axes: Axes, x: Array, marked: Array, grid: tuple[int, int], side: str) -> None:
+    """As the report draws it, but images grey, so that colour is choice."""
     bare(axes)
+    ink = REMOVED if side == "target" else TAKEN
     if x.ndim == 3:
-        grey = x.astype(np.float32).mean(axis=0, keepdims=True)
-        axes.imshow(draw_sample(grey, marked, grid, ink))
-        return
-    colour = tuple(v / 255 for v in ink)
-    for position in np.flatnonzero(marked).tolist():
-        axes.axvspan(position, position + 1, color=colour, alpha=0.35, lw=0)
-    axes.set_xlim(0, len(marked))
-    axes.spines["bottom"].set_visible(True)
-    if x.ndim == 2:
-        places = (np.arange(x.shape[1]) + 0.5) * len(marked) / x.shape[1]
-        for line, grey in zip(x[:_CHANNELS].astype(np.float32), ("0.1", "0.45", "0.7"), strict=False):
-            axes.plot(
-                places, line, color=grey, lw=0.6, marker="." if x.shape[1] <= 64 else None, markersize=2
-            )
+        axes.imshow(draw_sample(x.astype(np.float32).mean(axis=0, keepdims=True), marked, grid, ink))
+    else:
+        axes.imshow(draw_sample(x[:_CHANNELS] if x.ndim == 2 else x, marked, grid, ink), aspect="auto")
 
 
-def _row_label(axes: Axes, text: str) -> None:
-    axes.set_ylabel(text)
-
-
-def _drawing(stem: str, figure: Figure, chosen: Chosen, subject: Subject, ks: str) -> Drawing:
-    assert subject.source is not None
-    names = " and ".join(dict.fromkeys(c.way for c in chosen.choices))
-    return Drawing(
-        stem=stem,
-        figure=figure,
-        columns=("selection", "k", "side", "sample", "patch", "chosen", "score"),
-        rows=list(_choice_rows(chosen)),
-        caption=(
-            f"Patches chosen by {names} ({ks} of N = {subject.num_tokens}) of validation samples of "
-            f"{subject.config.task} and of samples of the source {subject.source.name}: removed from the target "
-            f"(vermilion), put in from the source (blue). {_HOW_DRAWN} "
-            f"To see: whether the gate takes patches of the source that show something and belong "
-            f"together, and removes those of the target that say little, where chance scatters. {subject.provenance}"
-        ),
-    )
-
-
-def _choice_rows(chosen: Chosen) -> Iterator[tuple[object, ...]]:
-    for choice in chosen.choices:
-        for side, marks, scores in (
-            ("target", choice.target_SN, chosen.target_score_SN),
-            ("source", choice.source_SN, chosen.source_score_SN),
-        ):
-            for (sample, patch), mark in np.ndenumerate(marks):
-                score = "" if scores is None else float(scores[sample, patch])
-                yield choice.way, choice.k, side, sample, patch, int(mark), score
-
-
-def _record_rows(record: PatchRecord) -> Iterator[tuple[object, ...]]:
-    for side, marks, scores in (
-        ("target", 1 - record.target_mask, record.target_score),
-        ("source", record.source_mask, record.source_score),
-    ):
+def _patch_rows(**sides: tuple[Array, Array | None]) -> Iterator[tuple[object, ...]]:
+    """A row a patch of (which are chosen, their scores or none) of the target and of the source."""
+    for side, (marks, scores) in sides.items():
         for (sample, patch), mark in np.ndenumerate(marks):
-            score = float(scores[sample, patch]) if scores.size else ""
-            yield record.epoch, record.k, side, sample, patch, int(mark), score
+            score = "" if scores is None or not scores.size else float(scores[sample, patch])
+            yield side, sample, patch, int(mark), score

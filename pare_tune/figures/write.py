@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from pare_tune.config import load_run
 from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.figures import clusters, initial_k, landscape, profiles, selection, transport
+from pare_tune.figures import clusters, landscape, selection, transport
 from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.figures.subject import Subject, names_of, open_subject
 from pare_tune.shell import command
 from pare_tune.steps import step
-from pare_tune.tune.folder import RunFolder
-from pare_tune.tune.snapshot import Snapshot
 
 Notify = Callable[[str], None]
 
@@ -34,14 +31,10 @@ class Settings:
     """How far 1a goes, in filter norms."""
     batches: int = 8
     """Validation batches, for 1a."""
-    train: bool = False
-    """Train the grid of figure 5."""
-    seeds: int = 1
-    """Of each of its cells."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 10), ("batches", 1), ("seeds", 1), ("seed", 0)):
+        for name, least in (("samples", 10), ("batches", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"--{name} must be at least {least}, got {getattr(self, name)}")
         if self.inner not in ("exact", "gaussian"):
@@ -86,7 +79,7 @@ def write_figures(
         run: a run folder, or the best/ or final/ folder of one.
         out: where they go; by default figures/ in the run.
         only: names of figures, "1a" and so on.
-        against: a second run of the same task, for 1a, 5 and 6.
+        against: a second run of the same task, for 1a and 6.
         notify: told what is written, what is not, and why.
 
     Returns:
@@ -99,7 +92,7 @@ def write_figures(
         StorageError: the folder cannot be written.
     """
     settings = settings or Settings()
-    wanted = _wanted(only, settings)
+    wanted = _wanted(only)
     scene = _scene_of(run, out, against, settings, cache, notify)
     files: list[Path] = []
     reasons: dict[str, list[str]] = {}
@@ -125,30 +118,12 @@ def write_figures(
     return files
 
 
-def write_profile(table: Path, *, out: Path | None = None, notify: Notify = print) -> list[Path]:
-    """Draw the performance profiles of a table of scores into `out`, by default beside the table.
-
-    Raises:
-        DataError: it is no such table; see `profiles.read_table`.
-        StorageError: the folder cannot be written.
-    """
-    with style():
-        drawing = profiles.make(profiles.read_table(table), table.name)
-        files = write(out or table.parent, drawing)
-    notify(_said("3", files))
-    return files
-
-
-def _wanted(only: Sequence[str] | None, settings: Settings) -> list[str]:
+def _wanted(only: Sequence[str] | None) -> list[str]:
     if only is None:
-        if settings.train:
-            raise ConfigError("--train is of figure 5, which takes minutes; name it: --only 5 --train")
         return [name for name, entry in FIGURES.items() if not entry.how]
     for name in only:
         if name == "3":
-            raise ConfigError(
-                "figure 3 is drawn of many runs' scores; give their table with --profile TABLE.csv"
-            )
+            raise ConfigError("figure 3 compares methods over tasks; pare-tune compare draws it")
         if name not in FIGURES:
             raise UnknownName("figure", name, FIGURES)
     return list(dict.fromkeys(only))
@@ -193,41 +168,6 @@ def _landscape(scene: _Scene) -> Drawing:
     return landscape.draw(surfaces, scene.run.shared_subtitle, about)
 
 
-def _initial_k(scene: _Scene) -> Drawing:
-    subject, s = scene.run, scene.settings
-    if s.train:
-        if subject.num_tokens < 2:
-            raise ConfigError(
-                "it trains with part of the patches replaced, and a sample of this run is a single one"
-            )
-        configs = initial_k.plan(subject.config, s.seeds)
-        seconds = initial_k.seconds_of_a_training(_snapshot(subject.run), subject.folder)
-        cells = initial_k.train_grid(
-            configs, scene.out / initial_k.CELLS, seconds=seconds, notify=scene.notify
-        )
-        return initial_k.draw(cells, subject, trained=True)
-    runs = [one.run for one in (subject, scene.against) if one is not None]
-    cells = [cell for run in runs for cell in _cells(run)]
-    initial_k.require_both(cells, " and ".join(map(str, runs)))
-    return initial_k.draw(cells, subject, trained=False)
-
-
-def _cells(run: Path) -> Iterable[initial_k.Cell]:
-    search = _snapshot(run)
-    if search is None:
-        return []
-    return initial_k.cells_of_trials(search.trials, load_run(RunFolder(run).run_yaml).trial)
-
-
-def _snapshot(run: Path) -> Snapshot | None:
-    """The run's search; None for a model without one."""
-    if not RunFolder(run).journal.is_file():
-        return None
-    from pare_tune.tune.run import snapshot  # loads Ray
-
-    return snapshot(run)
-
-
 def _said(name: str, files: Sequence[Path]) -> str:
     return f"{name}: {files[0].with_suffix('')} {' '.join(path.suffix for path in files)}"
 
@@ -248,14 +188,12 @@ FIGURES: Final = {
         lambda s: clusters.modalities(s.run, samples=s.settings.samples, seed=s.settings.seed),
     ),
     "4": Entry("patches by their number", lambda s: selection.by_number(s.run, seed=s.settings.seed)),
-    "5": Entry("gate against random choice by initial k", _initial_k, how="--only 5 --train"),
     "6": Entry(
         "t-SNE of the source",
         lambda s: clusters.source_knowledge(
             s.run, s.against, samples=s.settings.samples, seed=s.settings.seed
         ),
     ),
-    "7": Entry("patches of several samples", lambda s: selection.of_samples(s.run, seed=s.settings.seed)),
     "8": Entry("patches over the epochs", lambda s: selection.over_epochs(s.run)),
 }
-"""What a run can have, by the paper's numbers; figure 3 is drawn of a table (`write_profile`)."""
+"""What a run can have, by the paper's numbers; figure 3 is drawn by `compare`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pare_tune.config import default_trial
 from pare_tune.errors import PareTuneError
+from pare_tune.report.words import said_metric
 from pare_tune.tasks.base import Direction, Modality, Point, Task
 from pare_tune.tasks.own.scan import Column
 from pare_tune.tasks.own.spec import OwnData
@@ -223,12 +224,10 @@ def paper_line(task: Task, spec: OwnData) -> str:
 
 
 def _training_lines(training: Training) -> Iterator[str]:
-    better = "lower" if training.direction == "min" else "higher"
-    unit = "" if training.unit == "1" else f" in {training.unit}"
     size = " × ".join(map(str, training.input_shape))
     yield (
         f"would train {training.backbone} on {training.tokens} tokens a sample (from {size}), source "
         f"{training.source}: {training.epochs} epochs in batches of {training.batch_size}, {training.steps:,} steps; "
-        f"loss {training.loss}, metric {training.metric}{unit}, {better} is better"
+        f"loss {training.loss}, metric {said_metric(training.metric, training.unit, training.direction)}"
     )
     yield f"with --preset paper: {training.paper}"

@@ -13,7 +13,6 @@ from pare_tune.report.figure import (
     DEFAULT,
     MAX_POINTS,
     Chart,
-    better,
     draw,
     plain,
     rounded,
@@ -53,7 +52,7 @@ def curves_chart(s: Snapshot) -> Chart | None:
     if best is not None and best.number != 0:
         data.append(_curves([best], f"best (trial {best.number})", BEST, s, width=2.8))
     shown = window(s, [v for t in seen for v in words.scores(t)[1:] or words.scores(t) if math.isfinite(v)])
-    caption = f"Validation score of every trial of the search ({better(s)})."
+    caption = f"Validation score of every trial of the search ({words.better(s.direction)} is better)."
     if any(t.state == "pruned" for t in seen):
         caption += " Grey curves were stopped early because other trials were better at the same epoch."
     if shown:
@@ -104,7 +103,8 @@ def confirmation_chart(s: Snapshot) -> Chart | None:
     }
     figure = draw(data, plain(score_axis(s)["title"]["text"]), y)
     caption = (
-        f"The best trials and the paper's default, trained again with seeds they were not chosen by ({better(s)}). "
+        f"The best trials and the paper's default, trained again with seeds they were not chosen by "
+        f"({words.better(s.direction)} is better). "
         "A ◇ far on the good side of its dots was luck of its seed. Where the bars of two overlap, there is no telling "
         "which is better."
     )

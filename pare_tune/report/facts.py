@@ -12,6 +12,7 @@ from typing import Any
 
 from pare_tune.report import words
 from pare_tune.tune.snapshot import Snapshot, TrialView
+from pare_tune.yaml import dotted
 
 _PACKAGES = ("pare-tune", "torch", "torchvision", "timm", "transformers", "ray", "optuna", "numpy", "pyarrow")
 
@@ -109,15 +110,27 @@ def measured(s: Snapshot) -> list[Measured]:
     return rows
 
 
-def dotted(tree: Mapping[Any, Any], above: str = "") -> dict[str, Any]:
-    """A tree of settings as dotted key → value; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= dotted(value, f"{above}{key}.")
-        else:
-            flat[f"{above}{key}"] = value
-    return flat
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of several trials or runs, as it is shown."""
+
+    name: str
+    values: tuple[str, ...]
+    """A dash where it does not apply or is not recorded."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether they are not all alike."""
+        return len(set(self.values)) > 1
+
+
+def settings_of(*columns: Mapping[str, Any]) -> list[Setting]:
+    """A row a setting that any column has, in their order."""
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [
+        Setting(name, tuple(words.setting(c[name]) if name in c else words.NONE for c in columns))
+        for name in names
+    ]
 
 
 def run_name(run: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pare_tune.report import words
+from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialState
 
 if TYPE_CHECKING:
@@ -76,22 +77,15 @@ def metric(s: Snapshot) -> str:
 
 def window(s: Snapshot, values: Sequence[float]) -> dict[str, Any]:
     """An axis range without far outliers on the bad side; empty where there are none."""
-    finite = sorted(v for v in values if math.isfinite(v))
-    if s.direction == "max":
-        finite = [-v for v in reversed(finite)]
+    sign = loss_sign(s.direction)
+    finite = sorted(sign * v for v in values if math.isfinite(v))
     if len(finite) < 8:
         return {}
     best, quarter, worst = finite[0], finite[(3 * len(finite)) // 4], finite[-1]
     limit = best + 2.5 * (quarter - best)
     if worst <= limit or quarter == best:
         return {}
-    low, high = best - 0.06 * (limit - best), limit
-    return {"range": [low, high] if s.direction == "min" else [-high, -low]}
-
-
-def better(s: Snapshot) -> str:
-    """`lower is better`."""
-    return "lower is better" if s.direction == "min" else "higher is better"
+    return {"range": sorted((sign * (best - 0.06 * (limit - best)), sign * limit))}
 
 
 def unit(s: Snapshot) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from pare_tune.report import words
 from pare_tune.report.figure import (
     BEST,
     COLOURS,
@@ -15,7 +16,6 @@ from pare_tune.report.figure import (
     DEFAULT,
     SERIES,
     Chart,
-    better,
     draw,
     plain,
     rounded,
@@ -110,10 +110,9 @@ def overlaid_charts(runs: Sequence[tuple[str, Snapshot]]) -> list[Chart]:
         figure["layout"]["xaxis"]["rangemode"] = "tozero"
         return Chart(key, title, caption, figure)
 
-    ahead = "lower" if s.direction == "min" else "higher"
     caption = (
-        f"The best score of each search's trials up to then ({better(s)}), one seed a trial. The {ahead} curve at the "
-        "same number of epochs searched better; differences as small as the seeds' spread mean nothing."
+        f"The best score of each search's trials up to then, one seed a trial. The {words.better(s.direction)} "
+        "curve at the same number of epochs searched better; differences as small as the seeds' spread mean nothing."
     )
     by_epochs = [
         _line(run, [f.epochs for f in ended], ended, sum(t.epoch for t in run.trials), name, i)
@@ -199,10 +198,9 @@ def _chart(
 
 
 def _caption(s: Snapshot, confirmed: bool) -> str:
-    moves = "falls" if s.direction == "min" else "rises"
     text = (
-        f"Each dot is a finished trial of the search; the line is the best score up to then ({better(s)}). Where it "
-        f"still {moves} at the right, more budget is likely to help; where it has long been flat, it is not. Trials "
-        "that were stopped early take epochs but have no dot."
+        f"Each dot is a finished trial of the search; the line is the best score up to then. Where it still "
+        f"gets {words.better(s.direction)} at the right, more budget is likely to help; where it has long been "
+        "flat, it is not. Trials that were stopped early take epochs but have no dot."
     )
     return text + (" The shaded end went to fresh seeds." if confirmed else "")

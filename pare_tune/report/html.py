@@ -18,7 +18,7 @@ from pare_tune.report.history import incumbent_charts
 from pare_tune.report.outcome import cost, settings
 from pare_tune.report.render import render_page
 from pare_tune.report.searched import importance_chart, pair_charts, slice_charts
-from pare_tune.report.stops import Stopping, stopping, stopping_chart, stopping_lines
+from pare_tune.report.stops import stopping, stopping_lines
 from pare_tune.shell import command
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
@@ -48,7 +48,7 @@ def render(run: Path, snapshot: Snapshot) -> str:
     space = domains(run, snapshot)
     facts = Facts.read(run)
     stops = stopping(snapshot)
-    drawn = _charts(snapshot, space, stops)
+    drawn = _charts(snapshot, space)
     return render_page(
         "report.html.j2",
         drawn.all,
@@ -59,7 +59,7 @@ def render(run: Path, snapshot: Snapshot) -> str:
         meaning=words.PROVENANCE.get(snapshot.provenance, ""),
         how_scored=how_scored(snapshot),
         metric_line=words.metric_line(snapshot),
-        counts=_counts(snapshot),
+        counts=words.counts(snapshot),
         cost=f"{cost(snapshot)}, {device_time(snapshot, facts)}",
         gpu=facts.gpu,
         settings=settings(snapshot),
@@ -181,18 +181,17 @@ class _Drawn:
     """The charts of the page, by section."""
 
     overview: list[Chart]
-    stopping: Chart | None
     importance: Chart | None
     pairs: list[Chart]
     slices: list[Chart]
 
     @property
     def all(self) -> list[Chart]:
-        single = [c for c in (self.stopping, self.importance) if c is not None]
+        single = [] if self.importance is None else [self.importance]
         return [*self.overview, *single, *self.pairs, *self.slices]
 
 
-def _charts(s: Snapshot, space: Mapping[str, BaseDistribution], stops: Stopping | None) -> _Drawn:
+def _charts(s: Snapshot, space: Mapping[str, BaseDistribution]) -> _Drawn:
     overview = [
         *incumbent_charts(s),
         charts.confirmation_chart(s),
@@ -202,7 +201,6 @@ def _charts(s: Snapshot, space: Mapping[str, BaseDistribution], stops: Stopping 
     shares = importances(s, space)
     return _Drawn(
         overview=[c for c in overview if c is not None],
-        stopping=stopping_chart(s, stops) if stops is not None else None,
         importance=importance_chart(shares) if shares else None,
         pairs=pair_charts(s, space, shares),
         slices=slice_charts(s, space),
@@ -282,12 +280,6 @@ def _states(s: Snapshot) -> list[str]:
 
 def _number_cell(value: float | None, text: str) -> TableCell:
     return TableCell(text, value if value is not None and math.isfinite(value) else "")
-
-
-def _counts(s: Snapshot) -> str:
-    parts = [f"{s.count(state)} {name}" for state, name in words.STATES.items() if s.count(state)]
-    again = sum(t.repeats is not None for t in s.trials)
-    return (", ".join(parts) or "no trials") + (f" ({again} of them confirmation)" if again else "")
 
 
 def _commands(run: Path, s: Snapshot) -> list[tuple[str, str]]:

@@ -13,12 +13,12 @@ GOOD, WARN, BAD, ACCENT, REST = "color(28)", "color(130)", "color(160)", "color(
 """Colours that can be read on black and on white alike (contrast of 3.9 and more); the named ones cannot: a terminal's
 yellow is invisible on white, its blue on black."""
 
-_USED = "─·–−…×→↓↑✓✂✗●▁▂▃▄▅▆▇█Åλβτµ"
+_USED = "─·–−…×→✓✂✗●▁▂▃▄▅▆▇█Åλβτµ"
 """Every non-ASCII character of the views; an encoding that lacks one gets the stand-ins."""
 
 STAND_INS = str.maketrans(
     {
-        "─": "-", "·": "|", "–": "-", "−": "-", "…": "...", "×": "x", "→": "->", "↓": "", "↑": "", "✓": "+",
+        "─": "-", "·": "|", "–": "-", "−": "-", "…": "...", "×": "x", "→": "->", "✓": "+",
         "✂": "~", "✗": "x", "●": "*", "Å": "A", "λ": "lambda", "β": "beta", "τ": "tau", "µ": "u",
     }
 )  # fmt: skip

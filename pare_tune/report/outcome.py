@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pare_tune.report import words
+from pare_tune.report.facts import Setting, settings_of
 from pare_tune.report.ink import GOOD, Ink
 from pare_tune.report.view import SearchView, counts_line, header, score_lines
 from pare_tune.shell import command
@@ -42,27 +42,9 @@ def resume_command(snapshot: Snapshot) -> str | None:
     return command("resume", snapshot.run)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One searched setting: the paper's value beside the best one. A value that does not apply is None."""
-
-    name: str
-    default: str | None
-    best: str | None
-
-    @property
-    def changed(self) -> bool:
-        """Whether the best trial departs from the paper here."""
-        return self.default != self.best
-
-
 def settings(snapshot: Snapshot) -> list[Setting]:
-    """Every searched setting of the best trial and of the default, in the order of the space."""
-    best = snapshot.best.params if snapshot.best is not None else {}
-    default = snapshot.default.params if snapshot.default is not None else {}
-    return [
-        Setting(name, _value(default, name), _value(best, name)) for name in dict.fromkeys([*default, *best])
-    ]
+    """Every searched setting of the default and of the best trial, in the order of the space."""
+    return settings_of(*({} if t is None else t.params for t in (snapshot.default, snapshot.best)))
 
 
 def cost(snapshot: Snapshot) -> str:
@@ -73,10 +55,6 @@ def cost(snapshot: Snapshot) -> str:
         f"{words.plural(len(snapshot.trials), 'trial')}, {words.plural(epochs, 'epoch')}, "
         f"{words.duration(snapshot.elapsed_s)} of wall time, {words.duration(training)} of training"
     )
-
-
-def _value(params: Mapping[str, Any], name: str) -> str | None:
-    return words.setting(params[name]) if name in params else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +120,11 @@ def _settings_table(ink: Ink, s: Snapshot) -> Table:
     table.add_column(ink.text("best", "dim"), justify="right", no_wrap=True)
     table.add_column()
     for row in settings(s):
-        changed = row.changed
+        default, best = row.values
         table.add_row(
-            ink.text(row.name, "" if changed else "dim"),
-            ink.text(row.default or words.NONE, "dim"),
-            ink.text(row.best or words.NONE, "bold" if changed else "dim"),
-            ink.text("●" if changed else "", GOOD),
+            ink.text(row.name, "" if row.differs else "dim"),
+            ink.text(default, "dim"),
+            ink.text(best, "bold" if row.differs else "dim"),
+            ink.text("●" if row.differs else "", GOOD),
         )
     return table

@@ -10,7 +10,7 @@ from typing import Any
 
 from pare_tune.data.files import write_text
 from pare_tune.report import words
-from pare_tune.report.facts import Facts, device_time, run_name
+from pare_tune.report.facts import Facts, device_time, run_name, settings_of
 from pare_tune.report.figure import Chart
 from pare_tune.report.history import overlaid_charts
 from pare_tune.report.render import render_page
@@ -48,8 +48,8 @@ def render_comparison(runs: Sequence[Snapshot], path: Path) -> str:
         runs=[_run(s, f, n, path.parent) for s, f, n in zip(runs, facts, names, strict=True)],
         alone=_alone(runs, same),
         overlays=charts,
-        winners=_table([_winner(s, f) for s, f in zip(runs, facts, strict=True)]),
-        searched=_table([_search(f) for f in facts]),
+        winners=settings_of(*(_winner(s, f) for s, f in zip(runs, facts, strict=True))),
+        searched=settings_of(*(_search(f) for f in facts)),
         provenance={s.provenance: words.PROVENANCE.get(s.provenance, "") for s in runs},
     )
 
@@ -73,20 +73,9 @@ class RunRow:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class SettingOfRuns:
-    """One setting of all runs."""
-
-    name: str
-    values: tuple[str, ...]
-    differs: bool
-
-
 def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> RunRow:
     best, default, gained = s.best, s.default, words.compare(s)
     report = s.run / "report.html"
-    states = [f"{s.count(state)} {told}" for state, told in words.STATES.items() if s.count(state)]
-    again = sum(t.repeats is not None for t in s.trials)
     gain = words.NONE if gained is None else gained.text + (" (may be noise)" if gained.may_be_noise else "")
     method = facts.settings.get("trial.method")
     return RunRow(
@@ -99,7 +88,7 @@ def _run(s: Snapshot, facts: Facts, name: str, folder: Path) -> RunRow:
         default=words.judged(s, default) if default and default.state == "complete" else words.NONE,
         best=f"{words.judged(s, best)}, trial {best.number}" if best else words.NONE,
         gain="the default is the best" if best is not None and best.number == 0 else gain,
-        trials=", ".join(states + ([f"{again} of them confirmation"] if again else [])) or "none",
+        trials=words.counts(s),
         cost=f"{words.plural(sum(t.epoch for t in s.trials), 'epoch')}, {words.duration(s.elapsed_s)}, "
         f"{device_time(s, facts)}",
         state=s.budget if s.finished else f"{100 * s.spent:.0f} % of {s.budget}",
@@ -141,12 +130,3 @@ def _winner(s: Snapshot, facts: Facts) -> Mapping[str, Any]:
 
 def _search(facts: Facts) -> Mapping[str, Any]:
     return {k: v for k, v in facts.settings.items() if k not in _PLACES}
-
-
-def _table(columns: Sequence[Mapping[str, Any]]) -> list[SettingOfRuns]:
-    """One row a setting, those that differ first."""
-    rows = []
-    for name in dict.fromkeys(key for column in columns for key in column):
-        values = tuple(words.setting(c[name]) if name in c else words.NONE for c in columns)
-        rows.append(SettingOfRuns(name, values, len(set(values)) > 1))
-    return sorted(rows, key=lambda row: not row.differs)

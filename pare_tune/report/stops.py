@@ -12,23 +12,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pare_tune.report import words
-from pare_tune.report.figure import (
-    BEST,
-    COLOURS,
-    DEFAULT,
-    GREY,
-    Chart,
-    better,
-    draw,
-    plain,
-    rounded,
-    score_axis,
-    unit,
-    window,
-)
 from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialView
 
@@ -73,8 +59,6 @@ class Rung:
     """Trials of the search that got there."""
     stopped: int
     verdicts: Counter[Verdict]
-    kept_order: float | None
-    """Share of the pairs of finished trials whose better one at this epoch was the better one at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +89,7 @@ def stopping(s: Snapshot) -> Stopping | None:
     epochs = sorted({t.epoch for t in judged})
     witnesses = {epoch: _Witnesses(s, epoch, finished, margin) for epoch in epochs}
     rated = [witnesses[t.epoch].rate(t) for t in judged]
-    rungs = tuple(_rung(s, epoch, rated, finished) for epoch in epochs)
+    rungs = tuple(_rung(s, epoch, rated) for epoch in epochs)
     return Stopping(tuple(rated), rungs, sum(t.stopped == "budget" for t in pruned), margin)
 
 
@@ -126,60 +110,6 @@ def stopping_lines(s: Snapshot, stopped: Stopping) -> list[str]:
             f"{words.plural(stopped.cut_by_budget, 'trial')} more ended with the budget, which says nothing about them."
         )
     return lines
-
-
-def stopping_chart(s: Snapshot, stopped: Stopping) -> Chart | None:
-    """Score at the rung where most were stopped against the score at the end; None with too few finished trials."""
-    finished = _finished(s)
-    if not stopped.rungs or len(finished) < 3:
-        return None
-    rung = max(stopped.rungs, key=lambda r: r.stopped)
-    best = s.best.number if s.best is not None else 0
-    plain_ones = [t for t in finished if t.number not in (0, best)]
-    groups: list[tuple[str, list[TrialView], dict[str, Any]]] = [
-        ("finished trial", plain_ones, {"color": COLOURS["complete"], "size": 7, "opacity": 0.6}),
-        ("paper's default", [t for t in finished if t.number == 0],
-         {"color": DEFAULT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}}),
-        ("best", [t for t in finished if t.number == best and best], {"color": BEST, "size": 11, "symbol": "diamond"}),
-    ]  # fmt: skip
-    told = unit(s)
-    data: list[dict[str, Any]] = [
-        {
-            "type": "scatter", "mode": "markers", "name": name, "marker": marker,
-            "x": rounded([_score_at(t, rung.epoch) for t in trials]), "y": rounded([t.best_score for t in trials]),
-            "text": [str(t.number) for t in trials],
-            "hovertemplate": f"trial %{{text}}<br>epoch {rung.epoch}: %{{x}}{told}<br>end: %{{y}}{told}<extra></extra>",
-        }
-        for name, trials, marker in groups
-        if trials
-    ]  # fmt: skip
-    here = [stop for stop in stopped.stops if stop.epoch == rung.epoch and stop.score is not None]
-    ends = window(s, [t.best_score for t in finished if t.best_score is not None])
-    all_ends = [t.best_score for t in finished if t.best_score is not None]
-    worst = max(all_ends, key=lambda end: loss_sign(s.direction) * end)
-    level = ends["range"][1 if s.direction == "min" else 0] if ends else worst
-    data.append(
-        {
-            "type": "scatter", "mode": "markers", "name": "stopped here (end not known)",
-            "x": rounded([stop.score for stop in here]), "y": rounded([level] * len(here)),
-            "text": [f"{stop.number}, {stop.verdict}" for stop in here], "cliponaxis": False,
-            "marker": {"color": GREY, "size": 11, "symbol": "line-ns", "line": {"width": 1.6, "color": GREY}},
-            "hovertemplate": f"trial %{{text}}<br>epoch {rung.epoch}: %{{x}}{unit(s)}<extra></extra>",
-        }
-    )  # fmt: skip
-    at_rung = [v for t in finished if (v := _score_at(t, rung.epoch)) is not None]
-    figure = draw(data, plain(f"best score by epoch {rung.epoch}"), {**score_axis(s), **ends})
-    figure["layout"]["yaxis"]["title"]["text"] = plain("best score at the end")
-    figure["layout"]["xaxis"] |= window(
-        s, [*at_rung, *(stop.score for stop in here if stop.score is not None)]
-    )
-    caption = (
-        f"Each dot is a finished trial: its score after epoch {rung.epoch}, where {rung.stopped} were stopped, against "
-        f"what it ended with ({better(s)}). The closer the dots lie to a rising line, the more an early score tells. "
-        "Ticks at the edge are the stopped trials, whose end is not known: dots above or below them at the same early "
-        "score show what might have come of them."
-    )
-    return Chart("stopping", "Was stopping right?", caption, figure)
 
 
 def _finished(s: Snapshot) -> list[TrialView]:
@@ -207,34 +137,14 @@ class _Witnesses:
         return Stop(stopped.number, stopped.epoch, score, no_better, near)
 
 
-def _rung(s: Snapshot, epoch: int, stops: Sequence[Stop], finished: Sequence[TrialView]) -> Rung:
+def _rung(s: Snapshot, epoch: int, stops: Sequence[Stop]) -> Rung:
     here = [stop for stop in stops if stop.epoch == epoch]
     return Rung(
         epoch,
         sum(t.epoch >= epoch for t in s.searched),
         len(here),
         Counter(stop.verdict for stop in here),
-        _kept_order(epoch, finished),
     )
-
-
-def _kept_order(epoch: int, finished: Sequence[TrialView]) -> float | None:
-    """None below ten pairs that differ in both."""
-    from scipy.stats import kendalltau
-
-    both = [(v, _end(t)) for t in finished if (v := _score_at(t, epoch)) is not None]
-    early, end = [v for v, _ in both], [v for _, v in both]
-    of_all, of_early, of_end, of_both = (
-        sum(math.comb(n, 2) for n in counts)
-        for counts in ([len(both)], *(Counter(values).values() for values in (early, end, both)))
-    )
-    pairs = of_all - of_early - of_end + of_both
-    if pairs < 10:
-        return None
-    # Kendall's τ_b is the pairs in order less those in reverse, over this root (Kendall, 1945).
-    root = math.sqrt(of_all - of_early) * math.sqrt(of_all - of_end)
-    in_order_less_reverse = round(kendalltau(early, end, method="asymptotic").statistic * root)
-    return float((pairs + in_order_less_reverse) / 2 / pairs)
 
 
 def _end(trial: TrialView) -> float:

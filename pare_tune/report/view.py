@@ -127,11 +127,10 @@ def _lines(rows: Rows, running: int, side_by_side: bool) -> int:
 
 def header(ink: Ink, s: Snapshot, width: int) -> RenderableType:
     """Task, provenance, metric, preset and backbone, on as many lines as they need."""
-    arrow = "↓" if s.direction == "min" else "↑"
     pieces = [
         ink.text(s.task, "bold"),
         ink.text(f"data: {s.provenance}", "" if s.provenance == "real" else f"bold {WARN}"),
-        ink.text(f"{words.metric_line(s)} {arrow}".strip()),
+        ink.text(words.metric_line(s)),
         ink.text(f"{s.preset} preset, {s.backbone}", "dim"),
     ]
     return Group(*flow(ink, pieces, width))

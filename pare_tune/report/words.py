@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pare_tune.tasks.base import loss_sign
+from pare_tune.tasks.base import Direction, loss_sign
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
 NONE = "–"
@@ -88,9 +88,24 @@ def plural(count: int, noun: str) -> str:
 
 def metric_line(snapshot: Snapshot) -> str:
     """`mae_8 in Å, lower is better`."""
-    unit = "" if snapshot.unit in ("", "1") else f" in {snapshot.unit}"
-    better = "lower" if snapshot.direction == "min" else "higher"
-    return f"{snapshot.metric}{unit}, {better} is better"
+    return said_metric(snapshot.metric, snapshot.unit, snapshot.direction)
+
+
+def said_metric(name: str, unit: str, direction: Direction) -> str:
+    """`mae_8 in Å, lower is better`."""
+    return f"{name}{'' if unit in ('', '1') else f' in {unit}'}, {better(direction)} is better"
+
+
+def better(direction: Direction) -> str:
+    """`lower` or `higher`."""
+    return "lower" if direction == "min" else "higher"
+
+
+def counts(s: Snapshot) -> str:
+    """`38 finished, 11 stopped early, 1 failed (6 of them confirmation)`."""
+    parts = [f"{s.count(state)} {name}" for state, name in STATES.items() if s.count(state)]
+    again = sum(t.repeats is not None for t in s.trials)
+    return (", ".join(parts) or "no trials") + (f" ({again} of them confirmation)" if again else "")
 
 
 def cause(trial: TrialView) -> str:

@@ -6,60 +6,22 @@ the stopping variant that Ray's ASHA and Optuna's SuccessiveHalvingPruner use: n
 Optuna's own pruner marks a rung as decided in the study BEFORE its verdict is known, so a process killed in between
 lets the trial live on after a resume. This one writes nothing: asked again, it gives the same answer.
 
-Trials are compared at a rung by their best score so far (`best`), which ships: from a third of the epochs on no other
-way is better (tests/benchmarks/RESULTS.md). Or by where they are expected to end (`learned`): ridge regression on the
-curve so far, fitted to the trials of the search that came to their end, as in Baker et al.,
-https://arxiv.org/abs/1705.10823; until there are `_FEWEST` of these, `best`. The k of all trials falls with progress,
-so trials compared at the same epoch have come equally far in their curricula.
+Trials are compared at a rung by their best score so far: from a third of the epochs on no other way is better
+(tests/benchmarks/RESULTS.md). The k of all trials falls with progress, so trials compared at the same epoch have come
+equally far in their curricula.
 """
-# Shape suffixes: T = trials, R = epochs up to the rung, F = trials that ended, E = all epochs.
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 Floats = npt.NDArray[np.float64]
-Curve = Callable[[FrozenTrial], Sequence[float]]
-"""The scores of a trial, one an epoch."""
-
-_FEWEST = 10
-_NEWEST = 3
-"""Scores that the learned judge sees one by one."""
-
-
-def best(curves_TR: Floats) -> Floats:
-    """Losses so far → (T,) the best of each, the lower the better."""
-    lowest: Floats = curves_TR.min(axis=1)
-    return lowest
-
-
-def learned(curves_TR: Floats, ended_FE: Floats) -> Floats:
-    """Losses so far, and those of trials that ended → (T,) where each is expected to end, the lower the better."""
-    if len(ended_FE) < _FEWEST:
-        return best(curves_TR)
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # Losses span decades, and only their order counts: places among all that were seen of ended trials.
-    seen = np.sort(ended_FE, axis=None)
-
-    def features(curves: Floats) -> Floats:
-        places = np.searchsorted(seen, curves) / len(seen)
-        return np.column_stack([places[:, -_NEWEST:], places.min(axis=1)])
-
-    final_F = np.argsort(np.argsort(ended_FE.min(axis=1))) / len(ended_FE)
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12)))
-    model.fit(features(ended_FE[:, : curves_TR.shape[1]]), final_F)
-    expected: Floats = model.predict(features(curves_TR))
-    return expected
 
 
 class RungPruner(BasePruner):
@@ -72,13 +34,11 @@ class RungPruner(BasePruner):
         epochs: full length of a trial; the last epoch is no rung.
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
-        curve: what trials are compared by, as `learned` has it; None compares their best scores so far.
     """
 
-    def __init__(self, *, epochs: int, first_rung: float, reduction: int, curve: Curve | None = None) -> None:
+    def __init__(self, *, epochs: int, first_rung: float, reduction: int) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
-        self._epochs, self._reduction = epochs, reduction
-        self._curve = curve
+        self._reduction = reduction
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
@@ -93,16 +53,8 @@ class RungPruner(BasePruner):
             if step in t.intermediate_values and t.number != trial.number and "repeats" not in t.user_attrs
         ]
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        return not _is_among_best(self._losses([*others, trial], step, sign), self._reduction)
-
-    def _losses(self, trials: Sequence[FrozenTrial], step: int, sign: float) -> Floats:
-        """Of each trial, the lower the better."""
-        if self._curve is None:
-            # The study holds the best so far: a thousand curves need not be read for it.
-            return sign * np.array([t.intermediate_values[step] for t in trials])
-        whole = [self._curve(t) for t in trials if t.state == TrialState.COMPLETE]
-        ended = sign * np.array(whole).reshape(len(whole), self._epochs)
-        return learned(sign * np.array([self._curve(t)[:step] for t in trials]), ended)
+        losses = sign * np.array([t.intermediate_values[step] for t in [*others, trial]])
+        return not _is_among_best(losses, self._reduction)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:

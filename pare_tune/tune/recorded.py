@@ -12,8 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pare_tune.errors import DataError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.recorded.table import Configuration, Table, load_table
+from pare_tune.recorded.table import Configuration, Table, read_table, recorded_tables
 from pare_tune.tasks import get_task
 from pare_tune.tune.available import source_problem
 from pare_tune.tune.portfolio import cover
@@ -35,7 +34,7 @@ def recorded_start(task: str, most: int, folder: Path | None = None) -> Start | 
     Raises:
         DataError: a table is damaged.
     """
-    tables = [load_table(name, folder) for name in recorded_tasks(folder) if name != task]
+    tables = [read_table(path) for name, path in recorded_tables(folder).items() if name != task]
     runs = [tried_of_table(table) for table in tables if table.complete]
     size = min(most, _POINTS)
     if not runs or not size:
@@ -53,10 +52,7 @@ def tried_of_table(table: Table) -> list[Tried]:
         DataError: none of them reached its last epoch.
     """
     if not table.complete:
-        raise DataError(
-            f"no configuration of the table of {table.task} reached its last epoch; record more with "
-            f"jobs/record_curves.py, or leave it out"
-        )
+        raise DataError(f"no configuration of the table of {table.task} reached its last epoch; leave it out")
     relative = {p.key for p in space_of(table).parameters if p.relative}
 
     def cost(c: Configuration) -> float:

@@ -100,7 +100,6 @@ class Study:
                 epochs=epochs,
                 first_rung=search.first_rung,
                 reduction=search.reduction,
-                curve=_scores if search.judge == "learned" else None,
             )
             if search.pruning
             else optuna.pruners.NopPruner(),
@@ -320,15 +319,6 @@ def elapsed_before(study: optuna.Study) -> float:
         if trial.last_step is not None:
             seen.append(float(trial.user_attrs[_epoch_key(trial.last_step)]["elapsed"]))
     return max(seen)
-
-
-def _scores(trial: FrozenTrial) -> list[float]:
-    """What validation said after every epoch; the best so far where it said nothing."""
-    told = [
-        (float(trial.user_attrs[_epoch_key(epoch)]["score"]), best)
-        for epoch, best in sorted(trial.intermediate_values.items())
-    ]
-    return [score if math.isfinite(score) else best for score, best in told]
 
 
 def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:

@@ -20,12 +20,12 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.recorded.table import Table, load_table
+from pare_tune.recorded.table import Table, recorded_tables
 from pare_tune.tune.parameter import Parameter
 from pare_tune.tune.prior import to_unit
 from pare_tune.tune.recorded import space_of
 from pare_tune.tune.space import BoundSpace
+from simulate.tables import load_table
 
 _FEWEST = 30
 """Configurations that a τ is worth showing of."""
@@ -37,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     options = parser.parse_args()
-    tables = [load_table(name, options.tables) for name in recorded_tasks(options.tables)]
+    tables = [load_table(name, options.tables) for name in recorded_tables(options.tables)]
     found = {table.task: dict(taus(table)) for table in tables}
     print(f"| setting | {' | '.join(found)} | mean |\n|---|{'---:|' * (len(found) + 1)}")
     for key in dict.fromkeys(key for row in found.values() for key in row):

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/fidelity.py [--tables FOLDER] [--tasks …]
 
-Without --tables, on those of the package (jobs/record_curves.py records and packs more).
+Without --tables, on those of the package (record_curves.py records and packs more).
 
 Rungs at 1/9, 1/3 and 1/2 of the budget. A trial is judged by its best score so far, or by what 15 other curves that
-ended teach, as `search.judge` has it (pare_tune/tune/judge.py).
+ended teach (Baker et al., https://arxiv.org/abs/1705.10823).
 
 Beside τ (± standard deviation over bootstrap samples): which share of the best tenth at the end is in the rung's best
 third.
@@ -29,15 +29,47 @@ from optuna.study import StudyDirection
 from scipy.stats import kendalltau
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import check_recorded, recorded_tasks
-from pare_tune.recorded.table import Configuration, Table, load_table
-from pare_tune.tune.pruner import Floats, RungPruner, best, learned
+from pare_tune.recorded.table import Configuration, Table, recorded_tables
+from pare_tune.tune.pruner import Floats, RungPruner
+from simulate.tables import check_recorded, load_table
 
 RUNGS = ((1 / 9, "1/9"), (1 / 3, "1/3"), (1 / 2, "1/2"))
 _OTHERS, _DRAWS = 15, 40
+_FEWEST = 10
+"""Below so many curves that ended nothing is learned."""
+_NEWEST = 3
+"""Scores that the learned judge sees one by one."""
 
 Judge = Callable[[Floats, Floats], Floats]
 """(T, R) losses so far, (F, E) losses of trials that ended → (T,) the lower the better."""
+
+
+def best(curves_TR: Floats, ended_FE: Floats) -> Floats:
+    """The best score so far."""
+    lowest: Floats = curves_TR.min(axis=1)
+    return lowest
+
+
+def learned(curves_TR: Floats, ended_FE: Floats) -> Floats:
+    """Losses so far, and those of trials that ended → (T,) where each is expected to end, the lower the better."""
+    if len(ended_FE) < _FEWEST:
+        return best(curves_TR, ended_FE)
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Losses span decades, and only their order counts: places among all that were seen of ended trials.
+    seen = np.sort(ended_FE, axis=None)
+
+    def features(curves: Floats) -> Floats:
+        places = np.searchsorted(seen, curves) / len(seen)
+        return np.column_stack([places[:, -_NEWEST:], places.min(axis=1)])
+
+    final_F = np.argsort(np.argsort(ended_FE.min(axis=1))) / len(ended_FE)
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 12)))
+    model.fit(features(ended_FE[:, : curves_TR.shape[1]]), final_F)
+    expected: Floats = model.predict(features(curves_TR))
+    return expected
 
 
 def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
@@ -52,7 +84,7 @@ def judged_by(judge: Judge, losses: Floats, epoch: int) -> Floats:
     return total / np.maximum(count, 1)
 
 
-JUDGES: Mapping[str, Judge] = {"best": lambda curves, ended: best(curves), "learned": learned}
+JUDGES: Mapping[str, Judge] = {"best": best, "learned": learned}
 POLICIES: Mapping[str, tuple[float, int] | None] = {
     "never stopped": None,
     "0.11, 1 of 3": (1 / 9, 3),
@@ -71,7 +103,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, help="folder of tables; default: the package's")
     options = parser.parse_args()
     check_recorded(options.tasks or (), options.tables)
-    tables = [load_table(name, options.tables) for name in options.tasks or recorded_tasks(options.tables)]
+    tables = [load_table(name, options.tables) for name in options.tasks or recorded_tables(options.tables)]
     names = list(JUDGES)
     print(f"| task (curves), rung | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
     for table in tables:

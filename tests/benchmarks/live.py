@@ -19,11 +19,11 @@ import numpy as np
 
 import pare_tune
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.table import load_table
-from pare_tune.simulate.replay import Trace, replay
-from pare_tune.simulate.strategies import make_strategy
-from pare_tune.simulate.surrogate import World
 from pare_tune.tune.result import Result
+from simulate.replay import Trace, replay
+from simulate.strategies import make_strategy
+from simulate.surrogate import World
+from simulate.tables import load_table
 
 _FIRST_SEED = 100
 """Trial 0 of seed 0 is what was recorded."""

@@ -19,11 +19,11 @@ import numpy as np
 import optuna
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.recorded.table import load_table
-from pare_tune.simulate.compare import quartile
-from pare_tune.simulate.summary import percent
-from pare_tune.simulate.surrogate import World
+from pare_tune.recorded.table import recorded_tables
+from simulate.compare import quartile
+from simulate.summary import percent
+from simulate.surrogate import World
+from simulate.tables import load_table
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print("| task | epochs to the goal, median (quartiles) |\n|---|---:|")
     medians = []
-    for task in recorded_tasks(options.tables):
+    for task in recorded_tables(options.tables):
         world = World(load_table(task, options.tables))
         goal = np.median([lucky(world, options.trials, seed) for seed in range(options.seeds)])
         found = [

@@ -7,7 +7,7 @@ Prints the tables of RESULTS.md and draws search.png, the normalised regret over
 that any search found on the task, 1 a typical single random trial. The goal is the best validation score that
 `--trials` full-length random trials reach, the median over seeds.
 
-Without --tables, on those of the package (jobs/record_curves.py records and packs more). With NePS installed (pip
+Without --tables, on those of the package (record_curves.py records and packs more). With NePS installed (pip
 install neural-pipeline-search), its PriorBand takes part. All strategies but `random`, which sets the goal, know the
 default.
 """
@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.simulate.compare import Plan, TaskResult, compare
-from pare_tune.simulate.strategies import installed
-from pare_tune.simulate.summary import number, percent, summarize, two_digits, with_spread
+from pare_tune.recorded.table import recorded_tables
+from simulate.compare import Plan, TaskResult, compare
+from simulate.strategies import installed
+from simulate.summary import number, percent, summarize, two_digits, with_spread
 
 
 def main() -> None:
     options = parse()
     plan = Plan(
-        tasks=tuple(options.tasks or recorded_tasks(options.tables)),
+        tasks=tuple(options.tasks or recorded_tables(options.tables)),
         strategies=tuple(options.strategies or installed()),
         trials=options.trials,
         seeds=options.seeds,

@@ -93,17 +93,9 @@ def test_only_tasks_that_all_methods_have_are_ranked() -> None:
     found = rank_methods(scores, dict.fromkeys(scores, "min"), ("a", "b"))
     assert (found.tasks, found.ranks) == (1, (1, 2))
     assert math.isnan(found.critical)
-    assert found.groups() == []
     empty = rank_methods({"t": {"a": (), "b": ()}}, {"t": "min"}, ("a", "b"))
     assert empty.tasks == 0
     assert all(map(math.isnan, empty.ranks))
-
-
-def test_groups_are_the_largest_sets_within_the_critical_difference() -> None:
-    ranking = Ranking(
-        methods=("a", "b", "c", "d"), ranks=(1.0, 1.8, 2.6, 4.6), tasks=9, chi2=1, p=1, critical=1.0
-    )
-    assert ranking.groups() == [(0, 1), (1, 2)]
 
 
 def test_relative_differences_have_a_sign_that_means_worse() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pare_tune.errors import ConfigError
-from pare_tune.figures.selection import by_number, make_choices, of_samples, over_epochs
+from pare_tune.figures.selection import by_number, make_choices, over_epochs
 from pare_tune.train.patches import record_patches
 from pare_tune.tune.folder import RunFolder
 
@@ -33,15 +33,13 @@ def test_as_many_patches_as_k_and_the_gates_are_the_worst_and_the_best(
 
 
 @pytest.mark.parametrize("modality", ["sequence_1d", "grid_2d"])
-def test_both_sheets_are_drawn_with_a_row_a_patch(make_subject: MakeSubject, modality: str) -> None:
+def test_numbers_of_patches_are_drawn_with_a_row_a_patch(make_subject: MakeSubject, modality: str) -> None:
     subject = make_subject(modality)
     n = subject.num_tokens
-    numbers, samples = by_number(subject, seed=0), of_samples(subject, seed=0)
+    numbers = by_number(subject, seed=0)
     assert len(numbers.rows) == 2 * 3 * 2 * n  # ways, numbers, sides
-    assert len(samples.rows) == 2 * 2 * 4 * n  # ways, sides, samples
-    for drawing in (numbers, samples):
-        chosen = [row for row in drawing.rows if row[5] == 1 and row[:4] == (*drawing.rows[0][:4],)]
-        assert len(chosen) == drawing.rows[0][1], "k of them are chosen"
+    chosen = [row for row in numbers.rows if row[5] == 1 and row[:4] == (*numbers.rows[0][:4],)]
+    assert len(chosen) == numbers.rows[0][1], "k of them are chosen"
     assert [a.get_title() for a in numbers.figure.axes[:3]] == [
         f"k = {n // 8}",
         f"k = {n // 4}",

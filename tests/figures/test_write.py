@@ -56,10 +56,9 @@ def test_the_quick_ones_are_written_and_the_others_named(figures: Command, runs:
     assert code == 0, error
     written = sorted(p.name for p in (runs / "pare" / "figures").iterdir())
     stems = {name.rsplit(".", 1)[0] for name in written}
-    assert {stem.split("-")[0] for stem in stems} == {"1b", "1c", "4", "6", "7", "8"}
+    assert {stem.split("-")[0] for stem in stems} == {"1b", "1c", "4", "6", "8"}
     assert len(written) == 4 * len(stems)
     assert "--only 1a" in out
-    assert "--only 5 --train" in out
     assert not any(p.stat().st_size == 0 for p in (runs / "pare" / "figures").iterdir())
 
 
@@ -88,23 +87,15 @@ def test_a_run_that_mixes_nothing_is_told_once_and_still_has_its_landscape(
     code, out, _ = figures(runs / "finetune", *QUICK)
     assert code == 0
     assert out.count("mixes none in") == 1
-    assert "1b, 1c, 4, 7: not drawn" in out
+    assert "1b, 1c, 4: not drawn" in out
     assert figures(runs / "finetune", "--only", "1a", *QUICK)[0] == 0
-
-
-def test_profiles_need_no_run(figures: Command, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("task,method,score,direction\na,x,1,min\na,y,2,min\n")
-    code, _, error = figures("--profile", tmp_path / "t.csv")
-    assert code == 0, error
-    assert (tmp_path / "3-performance-profiles.csv").read_text() == "method,tau,share\nx,1,1\ny,1,0\ny,2,1\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((), ["give RUN", "--profile"]),
         (("pare", "--only", "1d"), ["no figure named '1d'", "Did you mean", "'1a'"]),
-        (("pare", "--only", "3"), ["--profile TABLE.csv"]),
+        (("pare", "--only", "3"), ["pare-tune compare draws it"]),
         (("pare", "--only", ","), ["--only names figures"]),
         (("pare", "--inner", "sinkhorn"), ["gaussian or exact", "sinkhorn"]),
         (("pare", "--grid", "8"), ["odd", "8"]),
@@ -112,7 +103,6 @@ def test_profiles_need_no_run(figures: Command, tmp_path: Path) -> None:
         (("none",), ["has no model to draw", "no such folder"]),
         (("pare/trials", "--only", "1a"), ["has no model to draw", "best/"]),
         (("finetune", "--only", "4"), ["figure 4", "method finetune", "mixes none in"]),
-        (("pare", "--only", "5"), ["figure 5", "--train"]),
         (("pare", "--against", "none"), ["none has no model"]),
     ],
 )
@@ -157,6 +147,6 @@ def test_best_comes_before_final_and_a_models_run_is_found(runs: Path, tmp_path:
 
 
 def test_the_registry_names_the_papers_figures() -> None:
-    assert set(FIGURES) == {"1a", "1b", "1c", "4", "5", "6", "7", "8"}
+    assert set(FIGURES) == {"1a", "1b", "1c", "4", "6", "8"}
     with pytest.raises(UnknownName, match="no figure named 'landscape'"):
         write_figures(Path("none"), only=["landscape"])

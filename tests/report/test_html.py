@@ -105,13 +105,13 @@ def test_it_fetches_nothing_and_is_small(tmp_path: Path, make_search) -> None:
 
 def test_its_figures_are_what_plotly_expects(tmp_path: Path, make_search) -> None:
     page = report(tmp_path, make_search(50, running=0))
-    assert list(page.figures)[:6] == ["incumbent", "curves", "schedule", "stopping", "importance", "pair-0"]
+    assert list(page.figures)[:5] == ["incumbent", "curves", "schedule", "importance", "pair-0"]
     assert sum(key.startswith("slice-") for key in page.figures) == 6
     assert sum(key.startswith("pair-") for key in page.figures) >= 1
     for key, figure in page.figures.items():
         go.Figure(figure)  # raises for a property that does not exist
         assert f'id="{key}"' in page.source
-    assert page.tags.count("figcaption") == 7
+    assert page.tags.count("figcaption") == 6
 
 
 def test_its_figures_draw_the_search(tmp_path: Path, make_search) -> None:

@@ -30,7 +30,7 @@ def test_the_end_of_a_search(make_search) -> None:
     text = draw(summary(s, best_yaml=s.run / "best.yaml", next_command=f"pare-tune train {s.run}/best.yaml"))
     assert lines(text) == [
         "",
-        " psicov · data: sample · mae_8 in Å, lower is better ↓",
+        " psicov · data: sample · mae_8 in Å, lower is better",
         " embedded preset, micro-swin",
         "",
         " Best             2.628 Å  trial 5, epoch 9 of 9",
@@ -88,10 +88,10 @@ def test_nothing_finished(make_search, make_trial) -> None:
 def test_settings_that_the_best_lacks_are_shown(make_search, make_trial) -> None:
     default = make_trial(0, params={"gate.kind": "mlp", "gate.hidden": 64, "k.start": 0.957})
     best = make_trial(1, params={"gate.kind": "fc", "k.start": 0.957}, floor=1.0)
-    rows = {r.name: (r.default, r.best, r.changed) for r in settings(make_search(trials=(default, best)))}
+    rows = {r.name: (*r.values, r.differs) for r in settings(make_search(trials=(default, best)))}
     assert rows == {
         "gate.kind": ("mlp", "fc", True),
-        "gate.hidden": ("64", None, True),
+        "gate.hidden": ("64", "–", True),
         "k.start": ("0.957", "0.957", False),
     }
 

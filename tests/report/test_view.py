@@ -58,7 +58,7 @@ def test_it_shows_what_matters(make_search) -> None:
     for said in (
         "psicov",
         "data: sample",
-        "mae_8 in Å, lower is better ↓",
+        "mae_8 in Å, lower is better",
         "embedded preset, micro-swin",
         "52 % of 50 trials",
         "7 min so far · about 7 min left",

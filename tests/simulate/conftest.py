@@ -12,10 +12,11 @@ import optuna
 import pytest
 
 from pare_tune.config import default_trial
-from pare_tune.recorded.table import Configuration, Table, write_table
-from pare_tune.simulate.surrogate import World
+from pare_tune.recorded.table import Configuration, Table
 from pare_tune.tasks import get_task
 from pare_tune.tune.space import BoundSpace, Space
+from simulate.surrogate import World
+from simulate.tables import write_table
 
 EPOCHS = 6
 

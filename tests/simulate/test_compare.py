@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from pare_tune.cli import app
 from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.recorded.table import Table, write_table
-from pare_tune.simulate.compare import Plan, TaskResult, compare, mean_ranks, median_share
-from pare_tune.simulate.replay import Strategy, Trace
-from pare_tune.simulate.summary import budgets, summarize, summary_tables
-from pare_tune.simulate.surrogate import HeldOut, World
+from pare_tune.recorded.table import Table
+from simulate.compare import Plan, TaskResult, compare, mean_ranks, median_share
+from simulate.replay import Strategy, Trace
+from simulate.summary import budgets, summarize
+from simulate.surrogate import HeldOut, World
+from simulate.tables import write_table
 
 
 def trace(*best: float) -> Trace:
@@ -70,12 +69,11 @@ def test_searches_that_end_worse_than_the_default_are_counted(result: TaskResult
     assert result.below_default("default") == 0
 
 
-def test_what_was_never_reached_is_null_in_json_and_never_on_the_screen(result: TaskResult) -> None:
+def test_what_was_never_reached_is_null_in_json(result: TaskResult) -> None:
     found = json.loads(json.dumps(summarize([result]), allow_nan=False))
     default = next(row for row in found["strategies"] if row["strategy"] == "default")
     assert default["share_to_goal"] is None
     assert found["tasks"][0]["strategies"][0]["share_to_goal"] == [1.0, 1.0, None]
-    assert len(summary_tables([result])) == 2
     assert budgets([result]) == (2,)
 
 
@@ -95,7 +93,7 @@ def upside_down(result: TaskResult) -> TaskResult:
     return replace(result, direction="max", default=-result.default, traces=traces)
 
 
-def test_what_an_odd_table_cannot_say_is_null_in_json_and_a_dash_on_the_screen(result: TaskResult) -> None:
+def test_what_an_odd_table_cannot_say_is_null_in_json(result: TaskResult) -> None:
     odd = replace(
         result,
         default=math.nan,
@@ -107,7 +105,6 @@ def test_what_an_odd_table_cannot_say_is_null_in_json_and_a_dash_on_the_screen(r
     assert task["held_out_tau"] is None
     default = task["strategies"][2]
     assert (default["seconds"], default["scores"]["2"]) == (None, [None, None, None])
-    assert summary_tables([odd])[1].title.endswith("τ –")  # type: ignore[union-attr]
 
 
 def test_a_default_that_fails_at_once_and_constant_scores_are_compared_to_the_end(
@@ -122,7 +119,6 @@ def test_a_default_that_fails_at_once_and_constant_scores_are_compared_to_the_en
     plan = Plan(tasks=("wdbc",), strategies=("default",), trials=3, seeds=2, tables=tmp_path)
     results = compare(plan)
     assert json.dumps(summarize(results), allow_nan=False)
-    assert summary_tables(results)
     assert results[0].regret("random").tolist() == [[0.0] * 3 * table.epochs] * 2
 
 
@@ -131,7 +127,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In place of the machine's shared memory."""
     folder = tmp_path / "memory"
     folder.mkdir()
-    monkeypatch.setattr("pare_tune.simulate.strategies._SHARED_MEMORY", folder)
+    monkeypatch.setattr("simulate.strategies._SHARED_MEMORY", folder)
     return folder
 
 
@@ -146,11 +142,11 @@ def test_a_comparison_that_ends_early_leaves_no_journal(
         seen.extend(path for path in memory.rglob("*") if path.is_file())
         raise InterruptedError
 
-    monkeypatch.setattr("pare_tune.simulate.compare.replay", end)
+    monkeypatch.setattr("simulate.compare.replay", end)
     # Threads, which see the replaced functions and start at once.
     pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
-    monkeypatch.setattr("pare_tune.simulate.compare.multiprocessing", pools)
-    monkeypatch.setattr("pare_tune.simulate.strategies._journals", None)
+    monkeypatch.setattr("simulate.compare.multiprocessing", pools)
+    monkeypatch.setattr("simulate.strategies._journals", None)
     plan = Plan(tasks=("wdbc",), strategies=("ours",), trials=4, seeds=1, tables=tables)
     # What was raised keeps the search alive, as a process does that is ended from outside.
     with pytest.raises(InterruptedError) as kept:
@@ -158,12 +154,6 @@ def test_a_comparison_that_ends_early_leaves_no_journal(
     assert kept.value is not None
     assert seen
     assert not list(memory.iterdir())
-
-
-def test_a_surrogate_that_knows_nothing_is_doubted_on_the_screen(result: TaskResult) -> None:
-    assert summary_tables([result])[1].caption is None
-    doubtful = replace(result, held_out=HeldOut(25, 1.05, 0.1))
-    assert "Record more curves" in str(summary_tables([doubtful])[1].caption)
 
 
 def test_a_comparison_runs_every_strategy_with_every_seed(tables: Path) -> None:
@@ -199,37 +189,3 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
 def test_a_plan_needs_something_to_do(tables: Path) -> None:
     with pytest.raises(ConfigError, match="seeds >= 1, got 0"):
         Plan(tasks=("wdbc",), strategies=("ours",), seeds=0, tables=tables)
-
-
-def test_the_command_prints_one_json_object(tables: Path) -> None:
-    arguments = ["--task", "wdbc", "--strategy", "default", "--budget", "3", "--seeds", "2", "--jobs", "1"]
-    done = CliRunner().invoke(app, ["simulate", *arguments, "--tables", str(tables), "--json"])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert [row["strategy"] for row in found["strategies"]] == ["default", "random"]
-    assert found["tasks"][0]["default"] == found["tasks"][0]["strategies"][0]["scores"]["3"][1]
-
-
-def test_the_command_draws_tables(tables: Path) -> None:
-    arguments = ["--task", "wdbc", "--strategy", "default", "--budget", "3", "--seeds", "1", "--jobs", "1"]
-    done = CliRunner().invoke(app, ["simulate", *arguments, "--tables", str(tables)])
-    assert done.exit_code == 0, done.output
-    assert "goal: what 3 random trials reach" in done.stdout
-    assert "τ" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("option", "nearest"), [(["--task", "wdcb"], "wdbc"), (["--strategy", "ray_asha"], "ray-asha")]
-)
-def test_the_command_refuses_unknown_names(option: list[str], nearest: str, tables: Path) -> None:
-    done = CliRunner().invoke(app, ["simulate", *option, "--tables", str(tables)])
-    assert isinstance(done.exception, UnknownName)
-    assert f"Did you mean '{nearest}'" in str(done.exception)
-
-
-def test_the_command_says_that_it_needs_tables(tmp_path: Path) -> None:
-    told = CliRunner().invoke(app, ["simulate", "--help"]).stdout
-    assert "jobs/record_curves.py" in told
-    done = CliRunner().invoke(app, ["simulate", "--tables", str(tmp_path)])
-    assert isinstance(done.exception, ConfigError)
-    assert "give that folder with --tables" in str(done.exception)

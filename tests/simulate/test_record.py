@@ -19,10 +19,10 @@ import pytest
 
 from pare_tune.config import TrialConfig
 from pare_tune.errors import DataError, StudyFailed, TrialFailed, UnknownName
-from pare_tune.simulate import record as recorder
-from pare_tune.simulate.record import Recording, is_recorded, read_record, record
+from simulate import record as recorder
+from simulate.record import Recording, is_recorded, read_record, record
 
-SCRIPT = Path(__file__).parents[2] / "jobs" / "record_curves.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "record_curves.py"
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pare_tune.simulate.replay import Outcome, Report, Run, Trace, replay
-from pare_tune.simulate.surrogate import Curve
+from simulate.replay import Outcome, Report, Run, Trace, replay
+from simulate.surrogate import Curve
 
 
 def world_of(curves: Mapping[str, Curve], epochs: int = 3) -> Any:

@@ -13,14 +13,13 @@ from optuna.trial import TrialState
 from pare_tune.config import SearchConfig
 from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.recorded.table import Table
-from pare_tune.simulate.names import STRATEGIES
-from pare_tune.simulate.replay import Report, Run, Trace, replay
-from pare_tune.simulate.strategies import OptunaStrategy, Ours, RayAsha, keep_journals_in, make_strategy
-from pare_tune.simulate.surrogate import World
 from pare_tune.train.loop import EpochReport
 from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.study import Study
+from simulate.replay import Report, Run, Trace, replay
+from simulate.strategies import STRATEGIES, OptunaStrategy, Ours, RayAsha, keep_journals_in, make_strategy
+from simulate.surrogate import World
 
 BUDGET = 60
 
@@ -195,7 +194,7 @@ def test_a_strategy_whose_library_is_missing_says_what_to_install(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "neps", None)
-    monkeypatch.delitem(sys.modules, "pare_tune.simulate.priorband", raising=False)
+    monkeypatch.delitem(sys.modules, "simulate.priorband", raising=False)
     with pytest.raises(ConfigError, match="pip install neural-pipeline-search"):
         make_strategy("priorband", world, seed=0, epochs=1)
 

@@ -11,8 +11,8 @@ from scipy.stats import kendalltau
 
 from pare_tune.errors import DataError
 from pare_tune.recorded.table import Table
-from pare_tune.simulate.surrogate import Features, World, _Ranks, wrong_space_of
 from pare_tune.tune.space import BoundSpace
+from simulate.surrogate import Features, World, _Ranks, wrong_space_of
 
 Truth = Callable[[Mapping[str, Any]], tuple[float, ...]]
 

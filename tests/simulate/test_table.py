@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pare_tune.errors import ConfigError, DataError, StorageError, UnknownName
-from pare_tune.recorded.table import Table, load_table, pack, read_table, write_table
-from pare_tune.simulate.record import Recording
+from pare_tune.recorded.table import Table, read_table
+from simulate.record import Recording
+from simulate.tables import load_table, pack, write_table
 
 
 def write_records(folder: Path, count: int = 4, **changes: Any) -> Path:
@@ -65,29 +66,6 @@ def test_anyone_can_read_a_table(tmp_path: Path) -> None:
     frame = pq.read_table(path).to_pandas()
     assert frame["k.start"][0] == pytest.approx(Recording.open("wdbc").space.base.k.start)
     assert len(frame["score"][0]) == len(frame["cpu_seconds"][0]) == 18
-
-
-def test_tables_and_records_made_before_there_was_one_curriculum_only_are_read(tmp_path: Path) -> None:
-    """They hold trainings of other lengths and of two curricula, and columns that nobody read."""
-    import pyarrow as pa
-
-    records = write_records(tmp_path, epochs=18, restart=None)
-    (records / "restart-6").mkdir()
-    (records / "restart-6" / "0001.json").write_text("{}")
-    table, path = pack(records, tmp_path)
-    arrow = pq.read_table(path)
-    whole, count = arrow.num_rows, table.epochs
-    lists = pa.array([[1.0]] * 3 * whole, pa.list_(pa.float32()))
-    former = {
-        "epochs": pa.array([count] * whole + [6] * whole + [count] * whole, pa.int32()),
-        "restart": pa.array([None] * 2 * whole + [6] * whole, pa.int32()),
-        "train_loss": lists, "k": lists, "seconds": lists,
-    }  # fmt: skip
-    old = pa.concat_tables([arrow] * 3)
-    for name, values in former.items():
-        old = old.append_column(name, values)
-    pq.write_table(old.replace_schema_metadata(arrow.schema.metadata), tmp_path / "old.parquet")
-    assert read_table(tmp_path / "old.parquet") == table
 
 
 def test_records_around_different_defaults_are_not_mixed(tmp_path: Path) -> None:
@@ -171,7 +149,7 @@ def test_an_unrecorded_task_is_refused_with_the_nearest(tables: Path) -> None:
 
 
 def test_without_any_table_the_next_step_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"pack them with jobs/record_curves\.py --pack .* with --tables"):
+    with pytest.raises(ConfigError, match=r"pack them with its --pack .* with --tables"):
         load_table("wdbc", tmp_path)
 
 

@@ -11,13 +11,14 @@ import pytest
 
 from pare_tune.cli.app import app
 from pare_tune.errors import DataError
-from pare_tune.recorded.table import Table, write_table
-from pare_tune.simulate.replay import replay
-from pare_tune.simulate.strategies import Ours, make_strategy
-from pare_tune.simulate.surrogate import World
+from pare_tune.recorded.table import Table
 from pare_tune.tune.recorded import recorded_start, tried_of_table
 from pare_tune.tune.space import BoundSpace
 from pare_tune.tune.warm import Start, known_values, read_points
+from simulate.replay import replay
+from simulate.strategies import Ours, make_strategy
+from simulate.surrogate import World
+from simulate.tables import write_table
 
 
 def test_a_table_is_a_search_whose_best_come_first(table: Table, space: BoundSpace) -> None:

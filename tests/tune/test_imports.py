@@ -39,4 +39,4 @@ def test_only_the_search_and_its_callers_know_optuna() -> None:
         if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "optuna" for a in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "optuna")
     }
-    assert knowing <= {"tune", "report", "simulate", "compare"}
+    assert knowing <= {"tune", "report", "compare"}

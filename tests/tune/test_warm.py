@@ -12,7 +12,7 @@ import pytest
 
 from pare_tune.config import Budget, RunConfig, load_run
 from pare_tune.errors import ConfigError
-from pare_tune.recorded.names import recorded_tasks, tables_folder
+from pare_tune.recorded.table import recorded_tables
 from pare_tune.tasks.base import Modality
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.portfolio import build_portfolio, tried_in, write_portfolio
@@ -66,7 +66,7 @@ def test_a_search_begins_with_what_covers_the_other_recorded_tasks(
     start = Start.load(RunFolder(found.path).warm_start_yaml)
     assert start is not None
     assert start.count == 2
-    assert {p.task for p in start.points} <= set(recorded_tasks()) - {"wdbc"}, (
+    assert {p.task for p in start.points} <= set(recorded_tables()) - {"wdbc"}, (
         "never the task that is searched"
     )
     space = space_of(found.path)
@@ -96,7 +96,7 @@ def test_a_small_budget_and_runs_that_are_named_leave_the_recorded_ones_out(
 
 def test_recorded_points_do_not_depend_on_the_task_s_own_table(tmp_path: Path) -> None:
     for name in ("balance-scale", "psicov", "tic-tac-toe"):
-        shutil.copy(tables_folder() / f"{name}.parquet", tmp_path)
+        shutil.copy(recorded_tables()[name], tmp_path)
     before = recorded_start("psicov", 5, tmp_path)
     assert before is not None
     assert before.count == 2

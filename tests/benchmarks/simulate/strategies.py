@@ -19,12 +19,23 @@ from optuna.trial import Trial, TrialState
 
 from pare_tune.config import Budget, SearchConfig
 from pare_tune.errors import ConfigError, UnknownName
-from pare_tune.simulate.names import STRATEGIES
-from pare_tune.simulate.replay import Outcome, Report, Run, Strategy
-from pare_tune.simulate.surrogate import World
 from pare_tune.tune.journal import study_direction
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.warm import Start, most_first
+from simulate.replay import Outcome, Report, Run, Strategy
+from simulate.surrogate import World
+
+STRATEGIES: Mapping[str, str] = {
+    "ours": "this package's search, which knows the default and the tables of other tasks, without its confirmation",
+    "ours-alone": "the same without those tables",
+    "random": "random configurations, every one trained whole; does not know the default",
+    "random+default": "the same after the default",
+    "ray-asha": "Ray Tune's ASHAScheduler and OptunaSearch, as people join them, the default first",
+    "optuna-hyperband": "Optuna's TPE with its HyperbandPruner, the default first",
+    "priorband": "PriorBand of NePS, which knows the default (needs neural-pipeline-search)",
+    "default": "the default alone",
+}
+"""Name → what it is. The default is the paper's configuration, trial 0 of a run."""
 
 _SHARED_MEMORY = Path("/dev/shm")
 _journals: Path | None = None
@@ -307,7 +318,7 @@ def _hyperband(s: _Setting) -> Strategy:
 
 def _priorband(s: _Setting) -> Strategy:
     try:
-        from pare_tune.simulate.priorband import PriorBand
+        from simulate.priorband import PriorBand
     except ImportError as error:
         raise ConfigError(
             f"strategy priorband needs NePS ({error}); pip install neural-pipeline-search, or leave it out"

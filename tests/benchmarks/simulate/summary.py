@@ -1,27 +1,19 @@
-"""What a comparison says, as plain rows: for tables, for JSON and for RESULTS.md."""
+"""What a comparison says, as plain rows: for JSON and for RESULTS.md."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.simulate.compare import TaskResult, mean_ranks, median_share, quartile
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from pare_tune.simulate.replay import Trace
+from simulate.compare import TaskResult, mean_ranks, median_share, quartile
+from simulate.replay import Trace
 
 BUDGETS = (5, 10, 25, 50)
 """Whole trials' worth of epochs at which searches are ranked."""
-_USELESS = 0.9
-_DOUBT = (
-    "Predictions are hardly better than the median here: most of this landscape is noise. Record more curves."
-)
 
 
 def budgets(results: Sequence[TaskResult]) -> tuple[int, ...]:
@@ -74,67 +66,6 @@ def _task(result: TaskResult, at: Sequence[int]) -> dict[str, Any]:
             for name, traces in result.traces.items()
         ],
     }
-
-
-def summary_tables(results: Sequence[TaskResult]) -> list[Table]:
-    """For the terminal: all tasks together, then each."""
-    summary = summarize(results)
-    return [_overall(summary, results[0].trials), *(_of_task(row) for row in summary["tasks"])]
-
-
-def _overall(summary: Mapping[str, Any], trials: int) -> Table:
-    from rich.table import Table
-
-    at = list(summary["strategies"][0]["ranks"])
-    table = Table(
-        title=f"{_tasks(len(summary['tasks']))}; goal: what {trials} random trials reach",
-        title_justify="left",
-    )
-    table.add_column("strategy", no_wrap=True)
-    table.add_column("epochs to goal", justify="right")
-    for budget in at:
-        table.add_column(f"rank at {budget}", justify="right")
-    table.add_column("worse than default", justify="right")
-    for row in summary["strategies"]:
-        table.add_row(
-            row["strategy"],
-            percent(row["share_to_goal"]),
-            *(f"{row['ranks'][budget]:.2f}" for budget in at),
-            percent(row["worse_than_default"]),
-        )
-    return table
-
-
-def _tasks(count: int) -> str:
-    return f"{count} task{'' if count == 1 else 's'}"
-
-
-def _of_task(row: Mapping[str, Any]) -> Table:
-    from rich.table import Table
-
-    default = "failed" if row["default"] is None else f"{row['default']:.4g}"
-    table = Table(
-        title=f"{row['task']}: default {default}, goal {row['goal']:.4g}, median scores; surrogate of "
-        f"{row['configurations']} configurations: held-out error {row['held_out_error']:.2f} of the spread, "
-        f"τ {two_digits(row['held_out_tau'])}",
-        title_justify="left",
-        caption=_DOUBT if row["held_out_error"] > _USELESS else None,
-        caption_justify="left",
-    )
-    at = list(row["strategies"][0]["scores"])
-    table.add_column("strategy", no_wrap=True)
-    table.add_column("epochs to goal", justify="right", no_wrap=True)
-    for budget in at:
-        table.add_column(f"at {budget}", justify="right")
-    table.add_column("whole", justify="right", no_wrap=True)
-    for strategy in row["strategies"]:
-        table.add_row(
-            strategy["strategy"],
-            with_spread(strategy["share_to_goal"], percent),
-            *(number(strategy["scores"][budget][1]) for budget in at),
-            f"{strategy['complete']:g}/{strategy['runs']:g}",
-        )
-    return table
 
 
 def percent(share: float | None) -> str:

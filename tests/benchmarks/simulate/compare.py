@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.errors import ConfigError
-from pare_tune.recorded.table import load_table
-from pare_tune.simulate.names import check_names
-from pare_tune.simulate.replay import Trace, replay
-from pare_tune.simulate.strategies import keep_journals_in, make_strategy, quick_folder
-from pare_tune.simulate.surrogate import HeldOut, World, wrong_space_of
+from pare_tune.errors import ConfigError, UnknownName
 from pare_tune.tasks.base import Direction, best_of, loss_sign
+from simulate.replay import Trace, replay
+from simulate.strategies import STRATEGIES, keep_journals_in, make_strategy, quick_folder
+from simulate.surrogate import HeldOut, World, wrong_space_of
+from simulate.tables import check_recorded, load_table
 
 BASELINE = "random"
 """Sets the goal, so it always runs."""
@@ -46,7 +45,10 @@ class Plan:
     """Search around the worst recorded configuration instead of the paper's."""
 
     def __post_init__(self) -> None:
-        check_names(self.tasks, self.strategies, self.tables)
+        check_recorded(self.tasks, self.tables)
+        for name in self.strategies:
+            if name not in STRATEGIES:
+                raise UnknownName("strategy", name, STRATEGIES)
         for what, value in (("budget", self.trials), ("seeds", self.seeds), ("parallel", self.parallel)):
             if value < 1:
                 raise ConfigError(f"a simulation needs {what} >= 1, got {value}")

@@ -1,7 +1,7 @@
-"""Record learning curves of random configurations, and pack them into the tables that `pare-tune simulate` reads.
+"""Record learning curves of random configurations, and pack them into tables for the simulator and for new searches.
 
-    python jobs/record_curves.py [TASK ...] [--configurations 120] [--jobs 2] [--out curves]
-    python jobs/record_curves.py --pack [--tables pare_tune/recorded/tables]
+    python tests/benchmarks/record_curves.py [TASK ...] [--configurations 120] [--jobs 2] [--out curves]
+    python tests/benchmarks/record_curves.py --pack [--tables pare_tune/recorded/tables]
 
 Expect 5 to 60 seconds a configuration on one core of a 2026 server processor, about 10 hours of one core for all; it
 runs at the lowest priority. Stop it at any time: every finished configuration is a file, FOLDER/TASK/NNNN.json, and the
@@ -33,9 +33,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import pare_tune
+import pare_tune.recorded
 from pare_tune.errors import DataError, PareTuneError, StudyFailed
-from pare_tune.recorded.names import tables_folder
-from pare_tune.simulate.record import Recording, is_recorded, record
+from simulate.record import Recording, is_recorded, record
 
 TASKS = (
     "wdbc", "balance-scale", "tic-tac-toe", "advection", "pde-burgers", "darcy", "ecg", "ninapro", "psicov",
@@ -129,13 +129,13 @@ def _end_with_parent() -> None:
 
 
 def _pack(folder: Path, tables: Path, tasks: Sequence[str]) -> None:
-    from pare_tune.recorded.table import pack
+    from simulate.tables import pack
 
     if not folder.is_dir():
         raise DataError(f"no folder of records at {folder}; give the one that was recorded into with --out")
     names = tasks or sorted(p.name for p in folder.iterdir() if p.is_dir())
     if not names:
-        raise DataError(f"{folder} holds no records; record some first: jobs/record_curves.py --out {folder}")
+        raise DataError(f"{folder} holds no records; record some first, with --out {folder}")
     for name in names:
         table, path = pack(folder / name, tables)
         print(f"{name}: {len(table)} configurations, {path.stat().st_size / 1000:.0f} kB in {path}")
@@ -153,7 +153,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--tables",
         type=Path,
-        default=tables_folder(),
+        default=Path(pare_tune.recorded.__file__).parent / "tables",
         help="where --pack writes",
     )
     return parser.parse_args()

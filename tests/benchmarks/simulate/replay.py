@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pare_tune.simulate.surrogate import Curve, World
 from pare_tune.tasks.base import Direction, loss_sign
+from simulate.surrogate import Curve, World
 
 Outcome = Literal["complete", "stopped", "failed"]
 

@@ -15,9 +15,9 @@ import numpy as np
 import optuna
 import torch
 
-from pare_tune.simulate.replay import Outcome, Report, Run
-from pare_tune.simulate.surrogate import World
 from pare_tune.tune.parameter import ChoiceParameter, Parameter
+from simulate.replay import Outcome, Report, Run
+from simulate.surrogate import World
 
 _FIDELITY = "epochs"
 

@@ -88,7 +88,7 @@ class World:
         if len(table.complete) < _FEWEST:
             raise DataError(
                 f"{table.task} has {len(table.complete)} complete configurations, a simulation needs {_FEWEST}; "
-                f"record more with jobs/record_curves.py"
+                f"record more with record_curves.py"
             )
         self.table, self.space = table, space or space_of(table)
         self._seed = seed
@@ -112,7 +112,7 @@ class World:
         if _key(self.space.base_settings()) not in self._recorded:
             raise DataError(
                 f"{self.table.task} was recorded around another space: no record has trial 0's settings "
-                f"{', '.join(self.space.base_settings())}; record again with jobs/record_curves.py"
+                f"{', '.join(self.space.base_settings())}; record again with record_curves.py"
             )
 
     @property
