@@ -90,6 +90,8 @@ class TaskData:
     canvas: Canvas
     train: TaskDataset
     val: TaskDataset
+    val_index: npt.NDArray[np.int64]
+    """Place of each validation sample in the development set: all training samples, then those of validation."""
     input_shape: tuple[int, ...]
     """One sample as the embedder gets it."""
     output: Output
@@ -120,7 +122,8 @@ def load_task(
     """
     folder = _prepare(task, data, cache or default_cache())
     canvas = canvas or task.canvas["embedded" if data is None else "paper"]
-    task = _with_classes(task, Store(folder / "train.arrow"))
+    whole, val = Store(folder / "train.arrow"), Store(folder / "val.arrow")
+    task = _with_classes(task, whole)
     store = Store(folder / "train.arrow", share=share)
     train = TaskDataset(task, store, canvas)
     first = train.item(0)
@@ -129,7 +132,8 @@ def load_task(
         provenance=provenance_of(task, data),
         canvas=canvas,
         train=train,
-        val=TaskDataset(task, Store(folder / "val.arrow"), canvas),
+        val=TaskDataset(task, val, canvas),
+        val_index=np.arange(len(whole), len(whole) + len(val)),
         input_shape=tuple(first["x"].shape),
         output=_output_of(task, first["y"]),
         target_scale=_target_scale(task, train, store),

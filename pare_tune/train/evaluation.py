@@ -41,10 +41,14 @@ class Context:
         return self.rank == 0
 
 
+Predicted = tuple[Tensor, dict[str, Tensor]]
+"""Predictions (n, ...) and the rest of the batch, for a whole split."""
+
+
 @torch.no_grad()
 def predict_split(
     model: PareModel | nn.Module, dataset: TargetDataset, *, batch_size: int, context: Context
-) -> tuple[Tensor, dict[str, Tensor]] | None:
+) -> Predicted | None:
     """Predictions (n, ...) and targets of a whole split, in order, on the CPU of rank 0; None on other ranks."""
     model.eval()
     indices = range(context.rank, len(dataset), context.world_size)
@@ -71,15 +75,21 @@ def predict_split(
 
 
 def evaluate(
-    model: PareModel | nn.Module,
-    dataset: TargetDataset,
+    model: PareModel | nn.Module, dataset: TargetDataset, metric: Metric, *, batch_size: int, context: Context
+) -> float:
+    """The metric over the whole split; every rank gets the same number, NaN where there is none."""
+    predicted = predict_split(model, dataset, batch_size=batch_size, context=context)
+    return score_of(predicted, metric, context=context)
+
+
+def score_of(
+    predicted: Predicted | None,
     metric: Metric,
     *,
-    batch_size: int,
     context: Context,
     split: str | None = None,
 ) -> float:
-    """The metric over the whole split; every rank gets the same number, NaN where there is none.
+    """The metric over what `predict_split` gave; every rank gets the same number, NaN where there is none.
 
     Args:
         split: what to call the split in a DataError; None wants NaN instead of that error.
@@ -87,8 +97,7 @@ def evaluate(
     Raises:
         DataError: no predictions have a score on this split.
     """
-    predicted = predict_split(model, dataset, batch_size=batch_size, context=context)
-    verdict = [float("nan"), False]
+    verdict = [float("nan"), 0]
     if predicted is not None:
         predictions, targets = predicted
         if torch.isfinite(predictions).all():
@@ -96,12 +105,12 @@ def evaluate(
             undefined = (
                 split is not None and math.isnan(score) and _is_undefined(metric, predictions, targets)
             )
-            verdict = [score, undefined]
+            verdict = [score, len(predictions) if undefined else 0]
     if context.world_size > 1:
         dist.broadcast_object_list(verdict, src=0)
     if verdict[1]:
         raise DataError(
-            f"metric {metric.name} is not defined on the {split} split, {len(dataset)} samples (of one class only?); "
+            f"metric {metric.name} is not defined on the {split} split, {verdict[1]} samples (of one class only?); "
             f"choose another metric, or data whose {split} split has samples of every class"
         )
     return verdict[0]

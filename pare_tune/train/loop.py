@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,7 +24,15 @@ from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_los
 from pare_tune.train.align import align_embedder
 from pare_tune.train.batches import StepBatch, StepBatches, TargetDataset, plan_epoch
 from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
-from pare_tune.train.evaluation import Context, autocast, evaluate, peak_memory_mb
+from pare_tune.train.evaluation import (
+    Context,
+    Predicted,
+    autocast,
+    peak_memory_mb,
+    predict_split,
+    score_of,
+)
+from pare_tune.train.held_out import HELD_OUT, HeldOut
 from pare_tune.train.opened import OpenedTrial
 from pare_tune.train.optim import learning_rate, make_optimizer, set_rate
 from pare_tune.train.patches import picture_epochs, record_patches
@@ -112,6 +121,8 @@ class _Fit:
         self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
         self.best_epoch, self.best_score = 0, float("nan")
+        self.predicted: Predicted | None = None
+        """What the last epoch's model says of the validation split, on rank 0."""
 
     def run(self) -> FitResult:
         if not self._restore():
@@ -261,14 +272,10 @@ class _Fit:
         )
 
     def _score(self, epoch: _Epoch) -> float:
-        score = evaluate(
-            self.model,
-            self.data.val,
-            self.data.task.metric,
-            batch_size=self.config.train.batch_size,
-            context=self.context,
-            split="validation",
+        self.predicted = predict_split(
+            self.model, self.data.val, batch_size=self.config.train.batch_size, context=self.context
         )
+        score = score_of(self.predicted, self.data.task.metric, context=self.context, split="validation")
         if math.isnan(score):
             self._require_finite("validation score", score, epoch)
         return score
@@ -304,6 +311,8 @@ class _Fit:
             return
         if improved:
             save_weights(folder / BEST, self.model, {**self.shape.to_dict(), "epoch": self.best_epoch})
+            if self.predicted is not None:
+                self._save_held_out(folder / HELD_OUT, self.predicted)
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -314,6 +323,11 @@ class _Fit:
             "alignment_s": self.alignment_s,
         }
         save_state(folder / LAST, state)
+
+    def _save_held_out(self, path: Path, predicted: Predicted) -> None:
+        kept = HeldOut.of(self.data.val_index, *predicted, epoch=self.best_epoch).write(path)
+        if not kept and self.best_epoch == 1:
+            print(f"{path.name} is not kept: the outputs of {len(self.data.val):,} samples are too large")
 
     def _restore(self) -> bool:
         """Whether there was a checkpoint to go on from."""
