@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel, PareOutput
 from pare_tune.tasks.base import Metric
+from pare_tune.tasks.folds import Folds
 from pare_tune.train.batches import TargetDataset, stack
 from pare_tune.train.report import EpochReport
 
@@ -34,6 +35,8 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
+    folds: Folds | None = None
+    """What a trial is judged by; None is the validation split."""
 
     @property
     def is_main(self) -> bool:
@@ -62,15 +65,15 @@ def predict_split(
         predictions.append(output.target.float().cpu())
         targets.append(batch)
     if context.world_size == 1:
-        return torch.cat(predictions), _join(targets)
+        return torch.cat(predictions), join(targets)
     gathered: list[Any] | None = [None] * context.world_size if context.is_main else None
-    mine = (torch.cat(predictions), _join(targets)) if predictions else None
+    mine = (torch.cat(predictions), join(targets)) if predictions else None
     dist.gather_object(mine, gathered)
     if gathered is None:
         return None
     parts = [(rank, part) for rank, part in enumerate(gathered) if part is not None]
     order = torch.cat([torch.arange(rank, len(dataset), context.world_size) for rank, _ in parts]).argsort()
-    merged = _join([part[1] for _, part in parts])
+    merged = join([part[1] for _, part in parts])
     return torch.cat([part[0] for _, part in parts])[order], {k: v[order] for k, v in merged.items()}
 
 
@@ -142,5 +145,6 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _join(batches: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def join(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches one behind the other, field by field."""
     return {name: torch.cat([b[name] for b in batches]) for name in batches[0]}
