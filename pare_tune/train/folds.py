@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 
 from pare_tune.config import TrialConfig
 from pare_tune.tasks.folds import Fold, Folds
-from pare_tune.train.checkpoint import load_state, save_state
+from pare_tune.train.checkpoint import FOLDS_DONE, load_state, save_state
 from pare_tune.train.evaluation import Context
 from pare_tune.train.judge import FoldOutputs, Judge
 from pare_tune.train.loop import FitResult, fit
 from pare_tune.train.opened import open_trial
 from pare_tune.train.report import EpochReport
-
-FOLDS_DONE: Final = "fold-*.pt"
-"""Glob of what folds that are done left in a trial's folder, until the trial has ended."""
 
 
 def fit_folds(config: TrialConfig, folds: Folds, context: Context, *, cache: Path | None = None) -> FitResult:
@@ -51,11 +48,17 @@ def fit_folds(config: TrialConfig, folds: Folds, context: Context, *, cache: Pat
 
 def _through_folds(report: EpochReport, fold: int, folds: int, before: EpochReport | None) -> EpochReport:
     """A fold's report as one of the trial: until a later fold is done, the trial is as good as the folds before."""
-    best = {"best_score": report.best_score, "best_epoch": report.best_epoch}
-    if fold > 0 and before is not None and report.epoch < report.epochs:
-        best = {"best_score": before.best_score, "best_epoch": before.best_epoch}
+    of = before if fold > 0 and before is not None and report.epoch < report.epochs else report
     epoch, epochs = fold * report.epochs + report.epoch, folds * report.epochs
-    return replace(report, epoch=epoch, epochs=epochs, fold=fold, folds=folds, **best)
+    return replace(
+        report,
+        epoch=epoch,
+        epochs=epochs,
+        fold=fold,
+        folds=folds,
+        best_score=of.best_score,
+        best_epoch=of.best_epoch,
+    )
 
 
 def _keep(context: Context, number: int, result: FitResult, judge: Judge) -> FoldOutputs:

@@ -96,7 +96,7 @@ class EpochSums:
         return {**dict(zip(self._terms, means, strict=True)), "grad_norm": grad_norm}
 
 
-def gate_statistics(mixed: Mixed | None) -> dict[str, float]:
+def gate_statistics(mixed: Mixed | None) -> dict[str, Any]:
     """Mean scores and entropy of the gate; NaN where no gate took part."""
     if mixed is None or mixed.target_logits is None or mixed.source_logits is None:
         return {"gate_target": math.nan, "gate_source": math.nan, "gate_entropy": math.nan}

@@ -23,7 +23,7 @@ from typing import Any
 
 from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, replacing_folder, write_text
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.train.checkpoint import BEST, LAST
+from pare_tune.train.checkpoint import BEST, FOLDS_DONE, LAST
 from pare_tune.train.export import ModelFolder, link
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
@@ -96,7 +96,13 @@ class RunFolder:
         those not `complete` also outputs of held-out samples."""
         for number in finished:
             trial = self.trial(number)
-            for unneeded in (trial / LAST, trial / LOCK, trial / OWNER, *trial.glob(PARTIAL)):
+            for unneeded in (
+                trial / LAST,
+                trial / LOCK,
+                trial / OWNER,
+                *trial.glob(PARTIAL),
+                *trial.glob(FOLDS_DONE),
+            ):
                 unneeded.unlink(missing_ok=True)
             if number not in keep:
                 (trial / BEST).unlink(missing_ok=True)

@@ -6,6 +6,10 @@ the stopping variant that Ray's ASHA and Optuna's SuccessiveHalvingPruner use: n
 Optuna's own pruner marks a rung as decided in the study BEFORE its verdict is known, so a process killed in between
 lets the trial live on after a resume. This one writes nothing: asked again, it gives the same answer.
 
+A trial over folds passes the rungs within its first fold. After each fold it is stopped where a paired test over blocks
+of held-out samples says that it is worse than the best complete trial was on the same folds, as Optuna's WilcoxonPruner
+does with single samples.
+
 Trials are compared at a rung by their best score so far (`best`), which ships: from a third of the epochs on no other
 way is better (tests/benchmarks/RESULTS.md). Or by where they are expected to end (`learned`): ridge regression on the
 curve so far, fitted to the trials of the search that came to their end, as in Baker et al.,
@@ -24,6 +28,8 @@ import numpy.typing as npt
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from pare_tune.tune.paired import is_more
 
 Floats = npt.NDArray[np.float64]
 Curve = Callable[[FrozenTrial], Sequence[float]]
@@ -69,7 +75,7 @@ class RungPruner(BasePruner):
     confirm it, and they are nobody's rivals.
 
     Args:
-        epochs: full length of a trial; the last epoch is no rung.
+        epochs: of one training; the last epoch is no rung.
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
         curve: what trials are compared by, as `learned` has it; None compares their best scores so far.
@@ -83,7 +89,11 @@ class RungPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
         step = trial.last_step
-        if step not in self.rungs or trial.number == 0 or "repeats" in trial.user_attrs:
+        if step is None or trial.number == 0 or "repeats" in trial.user_attrs:
+            return False
+        if step % self._epochs == 0:
+            return self._is_worse_than_the_best(study, trial, step)
+        if step not in self.rungs:
             return False
         if math.isnan(trial.intermediate_values[step]):
             return True
@@ -95,12 +105,26 @@ class RungPruner(BasePruner):
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         return not _is_among_best(self._losses([*others, trial], step, sign), self._reduction)
 
+    def _is_worse_than_the_best(self, study: Study, trial: FrozenTrial, step: int) -> bool:
+        """Whether, on the folds so far, the samples say that the best complete trial is better."""
+        complete = [
+            t
+            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if "repeats" not in t.user_attrs
+        ]
+        if not complete:
+            return False
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        best = min(complete, key=lambda t: sign * (t.value or 0.0))
+        mine, others = (np.array(t.user_attrs[f"epoch {step}"].get("influences", ())) for t in (trial, best))
+        return len(mine) == len(others) > 1 and is_more(sign * mine, sign * others)
+
     def _losses(self, trials: Sequence[FrozenTrial], step: int, sign: float) -> Floats:
         """Of each trial, the lower the better."""
         if self._curve is None:
             # The study holds the best so far: a thousand curves need not be read for it.
             return sign * np.array([t.intermediate_values[step] for t in trials])
-        whole = [self._curve(t) for t in trials if t.state == TrialState.COMPLETE]
+        whole = [self._curve(t)[: self._epochs] for t in trials if t.state == TrialState.COMPLETE]
         ended = sign * np.array(whole).reshape(len(whole), self._epochs)
         return learned(sign * np.array([self._curve(t)[:step] for t in trials]), ended)
 

@@ -107,7 +107,7 @@ class Session:
             folder.journal,
             space,
             search,
-            epochs=config.trial.train.epochs,
+            epochs=config.epochs_of_a_trial,
             facts=facts,
             first=[] if start is None else start.tested(space),
             earlier=[] if start is None else start.ranked(space, search.seed),
