@@ -426,6 +426,11 @@ class SearchConfig(_Model):
     """Share of the epochs, rounded up to whole ones, after which a trial can first be stopped; until then curves say
     little of their ends. The next rungs are `reduction` times as late each."""
     pruning: bool = True
+    validation: Literal["split", "folds"] = "split"
+    """What trials are judged by: the validation split, or folds of train and val together, each held out once. A plan
+    for data of one's own takes folds where the validation split is small, see `tasks.own.validation`."""
+    folds: int = Field(default=5, ge=2, le=20)
+    """Trainings of a trial with `validation: folds`."""
     confirm: int = Field(default=2, ge=0, le=20)
     """Fresh seeds with which the best two trials and trial 0 are trained again, inside the budget (of which this may
     take a quarter: fewer seeds otherwise); 0 chooses by the single scores of the search."""
@@ -438,6 +443,11 @@ class SearchConfig(_Model):
     cpus_per_worker: float = Field(default=1.0, gt=0)
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Fractions let trials share a GPU; None is one each where the cluster has GPUs."""
+
+    @property
+    def num_folds(self) -> int:
+        """Trainings of a trial."""
+        return self.folds if self.validation == "folds" else 1
 
     @model_validator(mode="before")
     @classmethod
@@ -483,6 +493,11 @@ class RunConfig(_Model):
         if gpus is not None and gpus > 1 and gpus != int(gpus):
             raise ValueError(f"gpus_per_worker above 1 must be whole, got {gpus}")
         return self
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """Of one that is not stopped early, through all its folds."""
+        return self.trial.train.epochs * self.search.num_folds
 
     def to_yaml(self) -> str:
         """The text of `run.yaml`."""

@@ -19,6 +19,7 @@ from pare_tune.tasks.load import default_cache, provenance_of
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.task import own_task
+from pare_tune.tasks.own.validation import usual_validation
 from pare_tune.yaml import dotted, no_setting, validate
 
 _SEARCH, _OWN = "search.", "own."
@@ -70,9 +71,12 @@ def plan_run(wish: Wish) -> RunConfig:
             "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "
             "and --kind of your own"
         )
+    trial = base.trial.with_values(given)
+    if wish.config is None:
+        search_settings = {**_validation(trial, search_settings), **search_settings}
     search = {**base.search.model_dump(mode="json"), **search_settings}
     plan = RunConfig(
-        trial=base.trial.with_values(given),
+        trial=trial,
         search=validate(SearchConfig, search, where="options"),
         runs=wish.runs or base.runs,
     )
@@ -95,14 +99,42 @@ def describe_plan(plan: RunConfig) -> str:
         ),
     ]
     lines.append(
-        f"budget: {plan.search.budget} · a full trial: {trial.train.epochs} epochs in batches of {effective}"
+        f"budget: {plan.search.budget} · a full trial: {plan.epochs_of_a_trial} epochs in batches of {effective}"
     )
+    lines.append(f"validation: {escape(_validation_line(plan))}")
     if trial.own is not None:
         seen = survey(trial.own, default_cache()).survey
         lines += [f"  {escape(line)}" for line in data_lines(trial.own, seen)]
         lines += [f"[yellow]warning: {escape(line)}[/yellow]" for line in seen.warnings]
         lines.append(f"with --preset paper: {escape(paper_line(task, trial.own))}")
     return "\n".join(lines)
+
+
+def _validation(trial: TrialConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say what trials are judged by, where the user does not."""
+    if "folds" in asked:
+        return {"validation": "folds"}
+    if trial.own is None or asked.get("validation") == "split":
+        return {}
+    usual = usual_validation(trial.own, default_cache(), trial.train.epochs)
+    return {"validation": usual.method, "folds": usual.folds}
+
+
+def _validation_line(plan: RunConfig) -> str:
+    trial, search = plan.trial, plan.search
+    why = "the benchmark's protocol; --set search.validation=folds would train on folds"
+    if trial.own is not None:
+        usual = usual_validation(trial.own, default_cache(), trial.train.epochs)
+        other = "split" if usual.method == "folds" else "folds"
+        why = f"{usual.why}; --set search.validation={other} changes it"
+        if search.validation != usual.method:
+            why = "as you ask"
+    if search.validation == "split":
+        return f"the validation split ({why})"
+    return (
+        f"{search.folds} folds of train and val, each held out once, {search.folds} trainings of "
+        f"{trial.train.epochs} epochs a trial ({why})"
+    )
 
 
 def setting_keys() -> list[str]:

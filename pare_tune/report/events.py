@@ -124,7 +124,7 @@ def _trial_ended(s: Snapshot, trial: TrialView) -> Event:
     shown = words.score(trial.best_score, s.unit)
     match trial.state:
         case "complete":
-            what = f"finished: {shown} (epoch {trial.best_epoch} of {trial.epochs}, {words.duration(trial.seconds)})"
+            what = f"finished: {shown} (epoch {trial.best_epoch} of {trial.length}, {words.duration(trial.seconds)})"
         case "pruned":
             what = f"stopped early after epoch {trial.epoch} of {trial.epochs}: {shown}"
         case _:

@@ -118,7 +118,7 @@ def _best_note(s: Snapshot, best: TrialView | None) -> str:
     again = s.confirmed(best.number)
     if again is not None:
         return f"trial {best.number}, {words.plural(len(again.scores), 'fresh seed')}"
-    return f"trial {best.number}, epoch {best.best_epoch} of {best.epochs}, one seed"
+    return f"trial {best.number}, epoch {best.best_epoch} of {best.length}, one seed"
 
 
 def _gain(s: Snapshot) -> Tile:

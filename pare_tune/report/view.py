@@ -222,7 +222,7 @@ def _best_comment(ink: Ink, s: Snapshot, best: TrialView, compared: bool) -> Tex
     comparison = words.compare(s)
     text = ink.text("").append(f"trial {best.number}", "dim")
     if not compared:
-        text.append(f", epoch {best.best_epoch} of {best.epochs}", "dim")
+        text.append(f", epoch {best.best_epoch} of {best.length}", "dim")
     elif comparison is not None:
         text.append("  ").append(ink.clean(f"{comparison.text} better"))
         if comparison.may_be_noise:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # listing the tasks must not wait for torch
     from torch import Tensor
 
     from pare_tune.data.store import Record
+    from pare_tune.tasks.folds import Fold
 
 Split = Literal["train", "val", "test"]
 Preset = Literal["paper", "embedded"]
@@ -216,6 +217,12 @@ class Task:
     raw: Mapping[str, Any] | None = None
     """How a user's raw samples become x, in plain values that are kept with a model's weights; None where `predict`
     takes samples as the model does."""
+    units: Callable[[], npt.NDArray[np.int64]] | None = None
+    """() → (n,) of the development samples, train then val: equal where they must not be torn apart. None: each stands
+    for itself."""
+    refold: Callable[[Fold], tuple[Task, npt.NDArray[np.int64]]] | None = None
+    """(fold) → the task with the fold's train and val, and the places of the latter among the development samples.
+    None: they are cut from the prepared train and val."""
     version: int = 1
     """Raised when `read`, `make` or the stored fields change, so that prepared stores are made anew."""
 

@@ -25,6 +25,7 @@ from pare_tune.data.store import Record, Store, write_store
 from pare_tune.errors import DataError, StorageError
 from pare_tune.steps import Count, step
 from pare_tune.tasks.base import Canvas, Dense, MultiLabel, Numbers, Output, Point, Provenance, Split, Task
+from pare_tune.tasks.folds import Fold, cut_from
 from pare_tune.tasks.losses import LossFn, build_loss, number_scale
 from pare_tune.tasks.stores import (
     PREPARED,
@@ -90,6 +91,8 @@ class TaskData:
     canvas: Canvas
     train: TaskDataset
     val: TaskDataset
+    val_index: npt.NDArray[np.int64]
+    """Place of each validation sample in the development set: all training samples, then those of validation."""
     input_shape: tuple[int, ...]
     """One sample as the embedder gets it."""
     output: Output
@@ -120,7 +123,8 @@ def load_task(
     """
     folder = _prepare(task, data, cache or default_cache())
     canvas = canvas or task.canvas["embedded" if data is None else "paper"]
-    task = _with_classes(task, Store(folder / "train.arrow"))
+    whole, val = Store(folder / "train.arrow"), Store(folder / "val.arrow")
+    task = _with_classes(task, whole)
     store = Store(folder / "train.arrow", share=share)
     train = TaskDataset(task, store, canvas)
     first = train.item(0)
@@ -129,12 +133,35 @@ def load_task(
         provenance=provenance_of(task, data),
         canvas=canvas,
         train=train,
-        val=TaskDataset(task, Store(folder / "val.arrow"), canvas),
+        val=TaskDataset(task, val, canvas),
+        val_index=np.arange(len(whole), len(whole) + len(val)),
         input_shape=tuple(first["x"].shape),
         output=_output_of(task, first["y"]),
         target_scale=_target_scale(task, train, store),
         loss=build_loss(task, store),
     )
+
+
+def load_fold(
+    task: Task,
+    fold: Fold,
+    *,
+    data: Path | None = None,
+    canvas: Canvas = None,
+    share: float = 1.0,
+    cache: Path | None = None,
+) -> TaskData:
+    """`load_task` with a fold's train and val. Arguments and errors as there.
+
+    Raises:
+        DataError: the samples cannot be cut into so many folds.
+    """
+    if task.refold is not None:
+        refolded, index = task.refold(fold)
+    else:
+        refolded, index = cut_from(task, _prepare(task, data, cache or default_cache()), fold)
+    opened = load_task(refolded, data=data, canvas=canvas, share=share, cache=cache)
+    return replace(opened, val_index=index)
 
 
 def open_test(
@@ -207,7 +234,7 @@ def _prepare(task: Task, data: Path | None, cache: Path) -> Path:
             root = sample_folder(task, cache)
         with step(f"preparing the data of {task.name}, samples") as count:
             splits = task.read(root, DATA_SEED)
-            for split in _SPLITS:
+            for split in (name for name in _SPLITS if name in splits):  # a fold has no test
                 records = _checked(task, split, splits[split], count)
                 write_store(folder / f"{split}.arrow", records, ragged=task.ragged)
 

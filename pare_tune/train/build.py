@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,8 @@ from pare_tune.method import (
 from pare_tune.sources import SOURCES, open_source
 from pare_tune.sources.base import SourceData, SourceKind, SourceRequest
 from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point
-from pare_tune.tasks.load import TargetScaling, TaskData, default_cache, load_task
+from pare_tune.tasks.folds import Fold
+from pare_tune.tasks.load import TargetScaling, TaskData, default_cache, load_fold, load_task
 
 _OUTPUTS: Final[Mapping[str, type[Output]]] = {
     "point": Point, "multilabel": MultiLabel, "dense": Dense, "numbers": Numbers,
@@ -89,9 +91,10 @@ class ModelShape:
         return tree
 
 
-def open_data(config: TrialConfig, cache: Path | None = None) -> TaskData:
-    """The trial's train and validation splits. Raises DataError, StorageError, UnknownName."""
-    return load_task(
+def open_data(config: TrialConfig, cache: Path | None = None, fold: Fold | None = None) -> TaskData:
+    """The trial's train and validation splits, or those of a fold. Raises DataError, StorageError, UnknownName."""
+    load = load_task if fold is None else partial(load_fold, fold=fold)
+    return load(
         task_of(config, cache),
         data=config.data,
         canvas=config.input.canvas,

@@ -24,6 +24,8 @@ from pare_tune.errors import DataError
 
 LAST = "last.pt"
 BEST = "best.safetensors"
+FOLDS_DONE = "fold-*.pt"
+"""Glob of what folds that are done left in a trial's folder, until the trial has ended."""
 
 _DAMAGED = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError, struct.error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pare_tune.errors import DataError
 from pare_tune.method import PareModel, PareOutput
 from pare_tune.tasks.base import Metric
+from pare_tune.tasks.folds import Folds
 from pare_tune.train.batches import TargetDataset, stack
 from pare_tune.train.report import EpochReport
 
@@ -34,6 +35,8 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
+    folds: Folds | None = None
+    """What a trial is judged by; None is the validation split."""
 
     @property
     def is_main(self) -> bool:
@@ -41,10 +44,14 @@ class Context:
         return self.rank == 0
 
 
+Predicted = tuple[Tensor, dict[str, Tensor]]
+"""Predictions (n, ...) and the rest of the batch, for a whole split."""
+
+
 @torch.no_grad()
 def predict_split(
     model: PareModel | nn.Module, dataset: TargetDataset, *, batch_size: int, context: Context
-) -> tuple[Tensor, dict[str, Tensor]] | None:
+) -> Predicted | None:
     """Predictions (n, ...) and targets of a whole split, in order, on the CPU of rank 0; None on other ranks."""
     model.eval()
     indices = range(context.rank, len(dataset), context.world_size)
@@ -58,28 +65,34 @@ def predict_split(
         predictions.append(output.target.float().cpu())
         targets.append(batch)
     if context.world_size == 1:
-        return torch.cat(predictions), _join(targets)
+        return torch.cat(predictions), join(targets)
     gathered: list[Any] | None = [None] * context.world_size if context.is_main else None
-    mine = (torch.cat(predictions), _join(targets)) if predictions else None
+    mine = (torch.cat(predictions), join(targets)) if predictions else None
     dist.gather_object(mine, gathered)
     if gathered is None:
         return None
     parts = [(rank, part) for rank, part in enumerate(gathered) if part is not None]
     order = torch.cat([torch.arange(rank, len(dataset), context.world_size) for rank, _ in parts]).argsort()
-    merged = _join([part[1] for _, part in parts])
+    merged = join([part[1] for _, part in parts])
     return torch.cat([part[0] for _, part in parts])[order], {k: v[order] for k, v in merged.items()}
 
 
 def evaluate(
-    model: PareModel | nn.Module,
-    dataset: TargetDataset,
+    model: PareModel | nn.Module, dataset: TargetDataset, metric: Metric, *, batch_size: int, context: Context
+) -> float:
+    """The metric over the whole split; every rank gets the same number, NaN where there is none."""
+    predicted = predict_split(model, dataset, batch_size=batch_size, context=context)
+    return score_of(predicted, metric, context=context)
+
+
+def score_of(
+    predicted: Predicted | None,
     metric: Metric,
     *,
-    batch_size: int,
     context: Context,
     split: str | None = None,
 ) -> float:
-    """The metric over the whole split; every rank gets the same number, NaN where there is none.
+    """The metric over what `predict_split` gave; every rank gets the same number, NaN where there is none.
 
     Args:
         split: what to call the split in a DataError; None wants NaN instead of that error.
@@ -87,8 +100,7 @@ def evaluate(
     Raises:
         DataError: no predictions have a score on this split.
     """
-    predicted = predict_split(model, dataset, batch_size=batch_size, context=context)
-    verdict = [float("nan"), False]
+    verdict = [float("nan"), 0]
     if predicted is not None:
         predictions, targets = predicted
         if torch.isfinite(predictions).all():
@@ -96,12 +108,12 @@ def evaluate(
             undefined = (
                 split is not None and math.isnan(score) and _is_undefined(metric, predictions, targets)
             )
-            verdict = [score, undefined]
+            verdict = [score, len(predictions) if undefined else 0]
     if context.world_size > 1:
         dist.broadcast_object_list(verdict, src=0)
     if verdict[1]:
         raise DataError(
-            f"metric {metric.name} is not defined on the {split} split, {len(dataset)} samples (of one class only?); "
+            f"metric {metric.name} is not defined on the {split} split, {verdict[1]} samples (of one class only?); "
             f"choose another metric, or data whose {split} split has samples of every class"
         )
     return verdict[0]
@@ -133,5 +145,6 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _join(batches: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def join(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches one behind the other, field by field."""
     return {name: torch.cat([b[name] for b in batches]) for name in batches[0]}

@@ -59,7 +59,7 @@ class ModelFolder:
         write_text(self.path / ENVIRONMENT, environment())
         if weights is not None:
             with replacing(self.weights) as partial:
-                _link(weights, partial)
+                link(weights, partial)
 
     def config(self) -> TrialConfig:
         """What the model was trained with. Raises ConfigError with file and line."""
@@ -90,7 +90,8 @@ def environment() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Give a file of a training a second name, or copy it where the disk has no such names."""
     # Weights are replaced, never written in place, so two names of one file stay apart.
     try:
         os.link(source, target)

@@ -16,6 +16,7 @@ from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
 from pare_tune.train.evaluation import Context, evaluate
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import Fingerprint
+from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.loop import fit
 from pare_tune.train.opened import open_trial
 from pare_tune.train.report import EpochReport
@@ -89,7 +90,7 @@ def run_final(
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
     ModelFolder(folder).write(folder / BEST, config.to_yaml() + fingerprint.to_yaml(), metrics)
-    for leftover in (BEST, LAST):
+    for leftover in (BEST, LAST, HELD_OUT):
         (folder / leftover).unlink(missing_ok=True)
     return metrics
 

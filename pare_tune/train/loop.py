@@ -23,7 +23,14 @@ from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_los
 from pare_tune.train.align import align_embedder
 from pare_tune.train.batches import StepBatch, StepBatches, TargetDataset, plan_epoch
 from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
-from pare_tune.train.evaluation import Context, autocast, evaluate, peak_memory_mb
+from pare_tune.train.evaluation import (
+    Context,
+    autocast,
+    peak_memory_mb,
+    predict_split,
+)
+from pare_tune.train.held_out import HELD_OUT
+from pare_tune.train.judge import Judge
 from pare_tune.train.opened import OpenedTrial
 from pare_tune.train.optim import learning_rate, make_optimizer, set_rate
 from pare_tune.train.patches import picture_epochs, record_patches
@@ -49,6 +56,7 @@ def fit(
     *,
     train: TargetDataset | None = None,
     validate: bool = True,
+    judge: Judge | None = None,
 ) -> FitResult:
     """Train `model` for `config.train.epochs`, going on from the folder's checkpoint if there is one.
 
@@ -59,6 +67,7 @@ def fit(
         model: what `opened.build()` gave.
         train: trained on instead of `opened.data.train` (train + val for the final model).
         validate: score the validation split after every epoch and keep the best weights.
+        judge: says which weights are the best; None goes by the score on the validation split.
 
     Raises:
         TrialFailed: the loss is not finite any more, or memory ran out.
@@ -66,7 +75,8 @@ def fit(
         StorageError: the checkpoint could not be written.
     """
     try:
-        return _Fit(opened, model, context, train or opened.data.train, validate).run()
+        judge = judge or Judge(opened.data, context)
+        return _Fit(opened, model, context, train or opened.data.train, judge, validate).run()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialFailed(f"out of memory: {error}", cause="out_of_memory") from error
     except RuntimeError as error:
@@ -91,10 +101,16 @@ class _Fit:
     """One training; a class only because the epoch and the step share so much state."""
 
     def __init__(
-        self, opened: OpenedTrial, model: PareModel, context: Context, train: TargetDataset, validate: bool
+        self,
+        opened: OpenedTrial,
+        model: PareModel,
+        context: Context,
+        train: TargetDataset,
+        judge: Judge,
+        validate: bool,
     ) -> None:
         self.opened, self.config, self.data, self.context = opened, opened.config, opened.data, context
-        self.train, self.validate = train, validate
+        self.train, self.judge, self.validate = train, judge, validate
         self.shape = opened.shape
         self.model = model.to(context.device)
         self.parallel: nn.Module = self.model
@@ -111,7 +127,6 @@ class _Fit:
         self.step = 0
         self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
-        self.best_epoch, self.best_score = 0, float("nan")
 
     def run(self) -> FitResult:
         if not self._restore():
@@ -119,10 +134,9 @@ class _Fit:
         for report in self.curve:
             self.context.report(report)
         for index in range(len(self.curve), self.config.train.epochs):
-            improved = self._note(self._run_epoch(index))
-            self._save(improved)
+            self._save(self._run_epoch(index))
             self.context.report(self.curve[-1])
-        return FitResult(tuple(self.curve), self.best_epoch, self.best_score)
+        return FitResult(tuple(self.curve), self.judge.best_epoch, self.judge.best_score)
 
     def _align(self) -> None:
         """ORCA's first stage, by rank 0 alone; a checkpoint behind it, so that a resumed run does not repeat it."""
@@ -136,9 +150,10 @@ class _Fit:
             for parameter in self.model.target_embedder.parameters():
                 dist.broadcast(parameter.data, src=0)
         self.alignment_s = time.perf_counter() - started
-        self._save(improved=False)
+        self._save(keep=False)
 
-    def _run_epoch(self, index: int) -> EpochReport:
+    def _run_epoch(self, index: int) -> bool:
+        """Add an epoch to the curve; whether its weights are those to keep so far."""
         started = time.perf_counter()
         seed_noise(self.config.seed, index, self.context.rank)
         epoch = _Epoch(index, self._k(index), EpochSums(self.context.device))
@@ -149,12 +164,12 @@ class _Fit:
         self._require_finite("loss", losses["total"], epoch)
         self._record_patches(epoch)
         trained_s = time.perf_counter() - started
-        score = self._score(epoch) if self.validate else float("nan")
-        return EpochReport(
+        score, keep = self._score(epoch) if self.validate else (float("nan"), False)
+        report = EpochReport(
             epoch=index + 1,
             epochs=self.config.train.epochs,
             score=score,
-            best_score=float("nan"),
+            best_score=self.judge.best_score,
             train_loss=losses["total"],
             loss_target=losses["target"],
             loss_mixed_target=losses["mixed_target"],
@@ -167,7 +182,10 @@ class _Fit:
             seconds=time.perf_counter() - started + (self.alignment_s if index == 0 else 0.0),
             samples_per_s=len(self.train) / trained_s,
             memory_mb=peak_memory_mb(self.context.device),
+            best_epoch=self.judge.best_epoch,
         )
+        self.curve.append(report)
+        return keep
 
     def _batches(self, epoch: _Epoch) -> StepBatches:
         config, context = self.config, self.context
@@ -260,18 +278,14 @@ class _Fit:
             index, self.config.train.epochs, self.opened.num_tokens, seed=self.config.seed
         )
 
-    def _score(self, epoch: _Epoch) -> float:
-        score = evaluate(
-            self.model,
-            self.data.val,
-            self.data.task.metric,
-            batch_size=self.config.train.batch_size,
-            context=self.context,
-            split="validation",
+    def _score(self, epoch: _Epoch) -> tuple[float, bool]:
+        predicted = predict_split(
+            self.model, self.data.val, batch_size=self.config.train.batch_size, context=self.context
         )
+        score, keep = self.judge.hear(predicted)
         if math.isnan(score):
             self._require_finite("validation score", score, epoch)
-        return score
+        return score, keep
 
     def _record_patches(self, epoch: _Epoch) -> None:
         folder, source = self.context.folder, self.opened.source
@@ -288,30 +302,22 @@ class _Fit:
                 grid=self.opened.backbone.spec.token_grid,
             )
 
-    def _note(self, report: EpochReport) -> bool:
-        """Add an epoch to the curve; whether it is the best so far."""
-        improved = not math.isnan(report.score) and (
-            self.best_epoch == 0 or self.data.task.metric.better(report.score, self.best_score)
-        )
-        if improved:
-            self.best_epoch, self.best_score = report.epoch, report.score
-        self.curve.append(replace(report, best_score=self.best_score))
-        return improved
-
-    def _save(self, improved: bool) -> None:
+    def _save(self, keep: bool) -> None:
         folder = self.context.folder
         if folder is None or not self.context.is_main:
             return
-        if improved:
-            save_weights(folder / BEST, self.model, {**self.shape.to_dict(), "epoch": self.best_epoch})
+        if keep:
+            save_weights(folder / BEST, self.model, {**self.shape.to_dict(), "epoch": self.judge.best_epoch})
+            self.judge.write_held_out(folder / HELD_OUT)
+        if self.validate and len(self.curve) == self.config.train.epochs:
+            self.curve[-1] = replace(self.curve[-1], influences=self.judge.influences(folder))
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "curve": [report.to_dict() for report in self.curve],
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score,
             "alignment_s": self.alignment_s,
+            **self.judge.state(),
         }
         save_state(folder / LAST, state)
 
@@ -319,13 +325,13 @@ class _Fit:
         """Whether there was a checkpoint to go on from."""
         folder = self.context.folder
         state = load_state(folder / LAST, self.context.device) if folder is not None else None
-        if state is None:
+        if state is None or state.get("fold", 0) != self.judge.fold:
             return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.curve = [EpochReport(**report) for report in state["curve"]]
-        self.best_epoch, self.best_score = state["best_epoch"], state["best_score"]
+        self.judge.restore(state)
         self.alignment_s = state.get("alignment_s", 0.0)
         return True
 

@@ -10,6 +10,7 @@ from pare_tune.config import TrialConfig
 from pare_tune.method import PareModel
 from pare_tune.sources.base import SourceData
 from pare_tune.steps import step
+from pare_tune.tasks.folds import Fold
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.build import (
     ModelShape,
@@ -48,24 +49,27 @@ class OpenedTrial:
         return build_model(self.config, self.shape, self.backbone, self.num_tokens)
 
 
-def open_trial(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial:
+def open_trial(config: TrialConfig, *, cache: Path | None = None, fold: Fold | None = None) -> OpenedTrial:
     """Open data, backbone and source; every mistake in them is found here, before anything trains.
+
+    Args:
+        fold: whose train and val; None for the task's own.
 
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    opened = open_target(config, cache=cache)
+    opened = open_target(config, cache=cache, fold=fold)
     source = open_trial_source(opened.config, opened.backbone, opened.num_tokens, cache)
     return replace(opened, source=source)
 
 
-def open_target(config: TrialConfig, *, cache: Path | None = None) -> OpenedTrial:
+def open_target(config: TrialConfig, *, cache: Path | None = None, fold: Fold | None = None) -> OpenedTrial:
     """`open_trial` without the source.
 
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    data = open_data(config, cache)
+    data = open_data(config, cache, fold)
     modality = data.task.modality
     with step(f"loading the backbone {config.backbone}"):
         backbone = open_backbone(config, cache)

@@ -18,11 +18,13 @@ class EpochReport:
     """What one epoch was like; plain numbers only."""
 
     epoch: int
-    """Finished epochs: 1 after the first."""
+    """Finished epochs: 1 after the first. Of all folds together, where a trial has folds."""
     epochs: int
     score: float
-    """The task's metric on validation; NaN when training has no validation split."""
+    """The task's metric on validation; NaN when training has no validation split. With folds: over what the folds so
+    far hold out, each after as many epochs."""
     best_score: float
+    """Of the epoch that is kept so far; with folds, from the second on, of the folds that are done."""
     train_loss: float
     loss_target: float
     loss_mixed_target: float
@@ -45,6 +47,12 @@ class EpochReport:
     """Target samples trained on, over training time."""
     memory_mb: float
     """Most memory of this process so far: of the accelerator where there is one, else resident. MB of 1e6 bytes."""
+    best_epoch: int = 0
+    """That `best_score` is of, counted within a fold; 0 in reports of earlier versions."""
+    fold: int = 0
+    folds: int = 1
+    influences: tuple[float, ...] = ()
+    """After the last epoch of a fold: what blocks of held-out samples contribute to `best_score`, see `judge`."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, Ray and the study."""
@@ -88,7 +96,7 @@ class EpochSums:
         return {**dict(zip(self._terms, means, strict=True)), "grad_norm": grad_norm}
 
 
-def gate_statistics(mixed: Mixed | None) -> dict[str, float]:
+def gate_statistics(mixed: Mixed | None) -> dict[str, Any]:
     """Mean scores and entropy of the gate; NaN where no gate took part."""
     if mixed is None or mixed.target_logits is None or mixed.source_logits is None:
         return {"gate_target": math.nan, "gate_source": math.nan, "gate_entropy": math.nan}

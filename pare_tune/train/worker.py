@@ -21,6 +21,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pare_tune.config import TrialConfig
 from pare_tune.errors import PareTuneError, StudyFailed, TrialFailed
+from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context, EpochReport
@@ -34,7 +35,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """One trial on several workers; reports an `EpochReport` dict an epoch.
 
     Args:
-        settings: {"trial": TrialConfig dict, "folder": str, "cache": str | None}.
+        settings: {"trial": TrialConfig dict, "folder": str, "cache": str | None, "folds": dict | None}.
 
     A `TrialFailed` leaves {"cause", "message"} in `folder/failure.json` before it travels on, because Ray hands its
     caller an error of its own.
@@ -42,7 +43,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     folder = Path(settings["folder"])
     cache = settings.get("cache")
     try:
-        run_trial(_trial(settings), worker_context(folder), cache=None if cache is None else Path(cache))
+        run_trial(_trial(settings), worker_context(settings), cache=None if cache is None else Path(cache))
     except TrialFailed as error:
         (folder / FAILURE).write_text(
             json.dumps({"cause": error.cause, "message": str(error)}), encoding="utf-8"
@@ -60,7 +61,7 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
     cache = settings.get("cache")
     run_final(
         _trial(settings),
-        worker_context(Path(settings["folder"])),
+        worker_context(settings),
         with_val=bool(settings["with_val"]),
         cache=None if cache is None else Path(cache),
     )
@@ -138,8 +139,8 @@ def _ours(error: Exception) -> PareTuneError:
     return StudyFailed(f"the final training failed: {error}")
 
 
-def worker_context(folder: Path) -> Context:
-    """The `Context` of this Ray Train worker."""
+def worker_context(settings: Mapping[str, Any]) -> Context:
+    """The `Context` of this Ray Train worker, with the "folder" and "folds" of `settings`."""
     train = ray.train.get_context()
     resources = ray.get_runtime_context().get_assigned_resources()
     torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
@@ -149,7 +150,8 @@ def worker_context(folder: Path) -> Context:
 
     return Context(
         report=report,
-        folder=folder,
+        folder=Path(settings["folder"]),
+        folds=None if settings.get("folds") is None else Folds(**settings["folds"]),
         device=ray.train.torch.get_device(),
         rank=train.get_world_rank(),
         world_size=train.get_world_size(),

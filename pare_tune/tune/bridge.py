@@ -136,7 +136,8 @@ class Desk:
                 continue
             write_text(self._trial_folder(ask.number) / "config.yaml", config.to_yaml())
             self._numbers[tune_id] = ask.number
-            return {"number": ask.number, "config": config.model_dump_json(), "halved": ask.halved}
+            assignment = {"number": ask.number, "halved": ask.halved, "draw": ask.draw}
+            return {**assignment, "config": config.model_dump_json()}
         return None
 
     def result(self, tune_id: str, result: Mapping[str, Any]) -> bool:

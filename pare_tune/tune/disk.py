@@ -1,9 +1,9 @@
 """`--max-disk`: a run folder that stays below a size, without losing what it is for.
 
 What is least wanted goes first: leftovers of killed writers and recorded patches of trials that ended, then their
-TensorBoard files (the journal has the same numbers), then their weights, then their logs; within each the worst trials
-first and trial 0 last. `best/`, the journal, the tables, the weights of trials that may still become the best and
-whatever a running trial has are never touched.
+TensorBoard files (the journal has the same numbers), then their weights, then what they said of held-out samples, then
+their logs; within each the worst trials first and trial 0 last. `best/`, the journal, the tables, the weights and
+held-out outputs of trials that may still become the best and whatever a running trial has are never touched.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pare_tune.data.files import PARTIAL
 from pare_tune.errors import StorageError
 from pare_tune.shell import command
 from pare_tune.train.checkpoint import BEST
+from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.trial import LOG
@@ -121,7 +122,8 @@ class DiskCap:
             yield folder / PATCHES
         for number in worst_first:
             yield self._folder.tensorboard / f"trial-{number:04d}"
-        yield from (self._folder.trial(n) / BEST for n in worst_first if n not in keep)
+        for name in (BEST, HELD_OUT):
+            yield from (self._folder.trial(n) / name for n in worst_first if n not in keep)
         yield from (folder / LOG for folder in folders)
 
 

@@ -5,7 +5,8 @@ fingerprint.yaml                       the samples of each split, backbone weigh
 warm-start.yaml                        points of earlier searches that this one began with
 trials.parquet curves.parquet          one row a trial, one row an epoch
 best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
-trials/0007/                           config.yaml, log.txt, last.pt while it runs, best.safetensors if it is best
+trials/0007/                           config.yaml, log.txt, held_out.safetensors, last.pt while it runs,
+                                       best.safetensors if it is best
 report.html tensorboard/               drawn from the rest
 """
 
@@ -22,8 +23,9 @@ from typing import Any
 
 from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, replacing_folder, write_text
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.train.checkpoint import BEST, LAST
-from pare_tune.train.export import ModelFolder
+from pare_tune.train.checkpoint import BEST, FOLDS_DONE, LAST
+from pare_tune.train.export import ModelFolder, link
+from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
 
 _FREE_BYTES = 32 * 2**20
@@ -87,15 +89,26 @@ class RunFolder:
         check_writable(self.path)
         return owned(self.path, otherwise="wait for it or stop it first")
 
-    def keep_weights(self, finished: Iterable[int], keep: AbstractSet[int]) -> None:
-        """Delete the checkpoints of finished trials; of those not in `keep` also best weights and recorded patches."""
+    def keep_weights(
+        self, finished: Iterable[int], keep: AbstractSet[int], complete: AbstractSet[int]
+    ) -> None:
+        """Delete the checkpoints of finished trials; of those not in `keep` also best weights and recorded patches, of
+        those not `complete` also outputs of held-out samples."""
         for number in finished:
             trial = self.trial(number)
-            for unneeded in (trial / LAST, trial / LOCK, trial / OWNER, *trial.glob(PARTIAL)):
+            for unneeded in (
+                trial / LAST,
+                trial / LOCK,
+                trial / OWNER,
+                *trial.glob(PARTIAL),
+                *trial.glob(FOLDS_DONE),
+            ):
                 unneeded.unlink(missing_ok=True)
             if number not in keep:
                 (trial / BEST).unlink(missing_ok=True)
                 shutil.rmtree(trial / PATCHES, ignore_errors=True)
+            if number not in complete:
+                (trial / HELD_OUT).unlink(missing_ok=True)
 
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
         """Make trial `number` the run's best: replace `best/` and `best.yaml`, whose text is `config`.
@@ -112,7 +125,10 @@ class RunFolder:
                 f"trial {number} is the best, but its weights {weights} are missing; put them back, or delete "
                 f"{self.best} to go on without them"
             )
+        held_out = self.trial(number) / HELD_OUT
         with replacing_folder(self.best) as staged:
+            if held_out.is_file():
+                link(held_out, staged / HELD_OUT)
             ModelFolder(staged).write(
                 weights if weights.is_file() else None, config, {"trial": number, **metrics}
             )

@@ -191,7 +191,9 @@ class Lengths:
 def _halving(search: SearchConfig, full: int) -> Iterator[tuple[int, float]]:
     """(epochs, trials) under successive halving, where one in `reduction` passes each rung."""
     going = _ASSUMED
-    for rung in rungs(full, search.first_rung, search.reduction) if search.pruning else ():
+    for rung in (
+        rungs(full // search.num_folds, search.first_rung, search.reduction) if search.pruning else ()
+    ):
         yield rung, going * (1 - 1 / search.reduction)
         going /= search.reduction
     yield full, going

@@ -9,6 +9,10 @@ lets the trial live on after a resume. This one writes nothing: asked again, it 
 Trials are compared at a rung by their best score so far: from a third of the epochs on no other way is better
 (tests/benchmarks/RESULTS.md). The k of all trials falls with progress, so trials compared at the same epoch have come
 equally far in their curricula.
+
+A trial over folds passes the rungs within its first fold. After each fold it is stopped where a paired test over blocks
+of held-out samples says that it is worse than the best complete trial was on the same folds, as Optuna's WilcoxonPruner
+does with single samples.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
+
+from pare_tune.tune.paired import is_more
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,19 +37,24 @@ class RungPruner(BasePruner):
     confirm it, and they are nobody's rivals.
 
     Args:
-        epochs: full length of a trial; the last epoch is no rung.
+        epochs: of one training; the last epoch is no rung.
         first_rung: share of `epochs` before the first decision.
         reduction: one in so many goes on.
     """
 
     def __init__(self, *, epochs: int, first_rung: float, reduction: int) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
+        self._epochs = epochs
         self._reduction = reduction
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
         step = trial.last_step
-        if step not in self.rungs or trial.number == 0 or "repeats" in trial.user_attrs:
+        if step is None or trial.number == 0 or "repeats" in trial.user_attrs:
+            return False
+        if step % self._epochs == 0:
+            return self._is_worse_than_the_best(study, trial, step)
+        if step not in self.rungs:
             return False
         if math.isnan(trial.intermediate_values[step]):
             return True
@@ -55,6 +66,20 @@ class RungPruner(BasePruner):
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         losses = sign * np.array([t.intermediate_values[step] for t in [*others, trial]])
         return not _is_among_best(losses, self._reduction)
+
+    def _is_worse_than_the_best(self, study: Study, trial: FrozenTrial, step: int) -> bool:
+        """Whether, on the folds so far, the samples say that the best complete trial is better."""
+        complete = [
+            t
+            for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if "repeats" not in t.user_attrs
+        ]
+        if not complete:
+            return False
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        best = min(complete, key=lambda t: sign * (t.value or 0.0))
+        mine, others = (np.array(t.user_attrs[f"epoch {step}"].get("influences", ())) for t in (trial, best))
+        return len(mine) == len(others) > 1 and is_more(sign * mine, sign * others)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:

@@ -11,7 +11,9 @@ from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StudyFailed
 from pare_tune.shell import command
 from pare_tune.tasks import Task
+from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import provenance_of
+from pare_tune.train.build import open_data
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.tune.cluster import Cluster, connect
 from pare_tune.tune.folder import RunFolder, check_writable
@@ -50,6 +52,7 @@ def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
     start = _start(config, space, task)
     check_writable(config.runs)
     fingerprint = Fingerprint.of(config.trial, task, options.cache)
+    _check_folds(config, options)
     with _cluster(config, options) as cluster:
         cluster.capacity(config.search)
         folder = RunFolder.create(config.runs, config.trial.task)
@@ -125,7 +128,7 @@ def snapshot(run: Path) -> Snapshot:
     if about is None:
         what = "look again in a moment" if alive else f"go on with: {command('resume', run)}"
         raise StudyFailed(f"{run} is only being begun; {what}")
-    trials = [view(t, config.trial.train.epochs, alive=alive) for t in study.get_trials(deepcopy=False)]
+    trials = [view(t, config.epochs_of_a_trial, alive=alive) for t in study.get_trials(deepcopy=False)]
     elapsed = elapsed_before(study)
     began = study.user_attrs.get("session")
     if alive and began is not None:
@@ -141,12 +144,18 @@ def snapshot(run: Path) -> Snapshot:
     )
 
 
+def _check_folds(config: RunConfig, options: SessionOptions) -> None:
+    """Raise DataError, before anything is begun, where the samples cannot be cut into so many folds."""
+    if config.search.validation == "folds" and options.runner is None:
+        open_data(config.trial, options.cache, Fold(Folds(config.search.folds), 0))
+
+
 def _start(config: RunConfig, space: BoundSpace, task: Task) -> Start | None:
     """What the search begins with: what the user names, or else what the package knows."""
     search = config.search
     if search.warm_start or not search.portfolio:
         return gather(search.warm_start, space, task.modality, search.budget)
-    start = recorded_start(task.name, most_first(search.budget, config.trial.train.epochs))
+    start = recorded_start(task.name, most_first(search.budget, config.epochs_of_a_trial))
     return start if start is not None and start.ranked(space, search.seed) else None
 
 
@@ -166,6 +175,7 @@ def _job(config: RunConfig, cluster: Cluster, folder: RunFolder, options: Sessio
         num_workers=search_config.workers_per_trial,
         cpus_per_worker=search_config.cpus_per_worker,
         gpus_per_worker=cluster.gpus_for(search_config.gpus_per_worker),
+        folds=search_config.num_folds,
         scratch=folder.ray,
     )
 

@@ -107,7 +107,7 @@ class Session:
             folder.journal,
             space,
             search,
-            epochs=config.trial.train.epochs,
+            epochs=config.epochs_of_a_trial,
             facts=facts,
             first=[] if start is None else start.tested(space),
             earlier=[] if start is None else start.ranked(space, search.seed),
@@ -211,13 +211,16 @@ class Session:
         if best is not None and (best == number or is_repeat or best != self._last_best):
             self._publish(best)
         # Those that were candidates until now keep nothing either.
-        self._folder.keep_weights({number} | (self._kept - keep), keep=keep)
+        self._folder.keep_weights({number} | (self._kept - keep), keep, self._complete())
         self._last_best, self._kept = best, keep
 
     def _to_keep(self, best: int | None) -> set[int]:
         """Trials whose weights may still be wanted."""
         keep = self._study.candidates if self._config.search.confirm else {0}
         return keep if best is None else keep | {best}
+
+    def _complete(self) -> set[int]:
+        return {t.number for t in self._study.views() if t.state == "complete"}
 
     def _publish(self, best: int) -> None:
         text = self._desk.config_of(best).to_yaml() + self._fingerprint.to_yaml()
@@ -249,7 +252,7 @@ class Session:
         self._last_best = best
         self._kept = self._to_keep(best)
         finished = (n for n in self._study.numbers() if self._study.is_finished(n))
-        self._folder.keep_weights(finished, keep=self._kept)
+        self._folder.keep_weights(finished, self._kept, self._complete())
 
     def _leave(self) -> None:
         shutil.rmtree(self._folder.ray, ignore_errors=True)

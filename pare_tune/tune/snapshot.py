@@ -69,6 +69,21 @@ class TrialView:
         return len(self.curve)
 
     @property
+    def folds(self) -> int:
+        """Trainings of the trial, one with a validation split."""
+        return int(self.curve[-1].get("folds", 1)) if self.curve else 1
+
+    @property
+    def length(self) -> int:
+        """Epochs of one training, which `best_epoch` is one of."""
+        return self.epochs // self.folds
+
+    @property
+    def influences(self) -> tuple[float, ...]:
+        """What blocks of held-out samples contribute to the score of a finished trial, see `train.judge`."""
+        return tuple(self.curve[-1].get("influences", ())) if self.curve else ()
+
+    @property
     def k(self) -> int | None:
         """Patches replaced in the last epoch."""
         return int(self.curve[-1]["k"]) if self.curve else None

@@ -8,7 +8,7 @@ What is kept beside Optuna's own fields, all of it readable by any Optuna tool:
     trial user attrs   settings      dotted setting → value; written last when a trial is asked for
                        epoch 7       the `EpochReport` of epoch 7, and `elapsed`, seconds since the search began
                        cause, message, stopped, retries, halved
-                    repeats, seed    of a trial that confirms another: its number, and a fresh seed
+                    repeats, seed, draw  of a trial that confirms another: its number, a fresh seed, other folds
     study user attrs   about         task, metric, unit, direction, ...
                        elapsed       seconds used by finished sessions; session: when the running one began
     constraint failed  1 for trials that diverged, ran out of memory or crashed
@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
-from pare_tune.tasks.base import best_of, loss_sign
+from pare_tune.tasks.base import loss_sign
 from pare_tune.tune.journal import NAME, open_storage, reopened, repair, study_direction, trial_of
 from pare_tune.tune.prior import Ranked
 from pare_tune.tune.pruner import RungPruner
@@ -52,6 +52,8 @@ class Ask:
     settings: Mapping[str, Any]
     halved: bool
     """Whether memory ran out before, so that it runs with half the batch and twice the accumulation."""
+    draw: int = 0
+    """How its folds are drawn."""
 
 
 Decision = Literal["continue", "prune", "fail"]
@@ -97,7 +99,7 @@ class Study:
                 earlier=earlier,
             ),
             pruner=RungPruner(
-                epochs=epochs,
+                epochs=epochs // search.num_folds,
                 first_rung=search.first_rung,
                 reduction=search.reduction,
             )
@@ -134,7 +136,13 @@ class Study:
             settings = self.space.suggest_base(trial) if is_base else self.space.suggest(trial)
             trial.set_user_attr("settings", settings)
         self._live[trial.number] = trial
-        return Ask(trial.number, self.settings(trial.number), bool(trial.user_attrs.get("halved", False)))
+        attrs = trial.user_attrs
+        return Ask(
+            trial.number,
+            self.settings(trial.number),
+            halved=bool(attrs.get("halved", False)),
+            draw=int(attrs.get("draw", 0)),
+        )
 
     def _enqueue_first(self) -> None:
         """Let the next trial be the earlier point of its turn: point i is trial i + 1."""
@@ -158,7 +166,7 @@ class Study:
                 # Far from the seeds that people give to searches side by side, so that these share no training.
                 seed = (self.space.base.seed + _REPEAT_SEED + index) % 2**31
                 if (number, seed) not in begun:
-                    attrs = {"repeats": number, "seed": seed}
+                    attrs = {"repeats": number, "seed": seed, "draw": index + 1}
                     self._study.enqueue_trial(self._frozen(number).params, user_attrs=attrs)
                     return self.ask()
         return None
@@ -184,9 +192,10 @@ class Study:
         return "prune" if epoch < self.epochs and trial.should_prune() else "continue"
 
     def complete(self, number: int) -> None:
-        """All epochs are done; the trial's value is its best score."""
+        """All epochs are done; the trial's value is the score of the epoch that is kept."""
         trial = self._live.pop(number)
-        self._study.tell(trial, self._best_value(number))
+        reported = self._frozen(number).intermediate_values
+        self._study.tell(trial, reported[max(reported)])
 
     def prune(self, number: int, why: str) -> None:
         """Stopped early; `why` is "rung" or "budget"."""
@@ -302,9 +311,6 @@ class Study:
             self._ended[trial.number] = seen  # Optuna changes no finished trial
         return seen
 
-    def _best_value(self, number: int) -> float:
-        return best_of(self._frozen(number).intermediate_values.values(), self._direction)
-
     def _frozen(self, number: int) -> FrozenTrial:
         return trial_of(self._study, number)
 
@@ -326,15 +332,15 @@ def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
     curve: list[Mapping[str, Any]] = []
     while (report := trial.user_attrs.get(_epoch_key(len(curve) + 1))) is not None:
         curve.append(report)
-    best = _best_epoch(trial, curve)
+    best = next((r for r in reversed(curve) if math.isfinite(r["best_score"])), None)
     return TrialView(
         number=trial.number,
         state=_state(trial, alive),
         params=trial.user_attrs.get("settings", {}),
         curve=tuple(curve),
         epochs=epochs,
-        best_score=None if best is None else float(curve[best]["best_score"]),
-        best_epoch=0 if best is None else best + 1,
+        best_score=None if best is None else float(best["best_score"]),
+        best_epoch=0 if best is None else _best_epoch(curve, best),
         seconds=sum(float(r["seconds"]) for r in curve),
         stopped=trial.user_attrs.get("stopped"),
         cause=trial.user_attrs.get("cause"),
@@ -358,13 +364,10 @@ def _state(trial: FrozenTrial, alive: bool) -> Literal["waiting", "running", "co
             return "failed"
 
 
-def _best_epoch(trial: FrozenTrial, curve: list[Mapping[str, Any]]) -> int | None:
-    """Index of the epoch that first reached the last best score."""
-    finite = [i for i, r in enumerate(curve) if math.isfinite(r["best_score"])]
-    if not finite:
-        return None
-    best = curve[finite[-1]]["best_score"]
-    return next(i for i in finite if curve[i]["best_score"] == best)
+def _best_epoch(curve: list[Mapping[str, Any]], best: Mapping[str, Any]) -> int:
+    """The epoch that is kept; of journals of earlier versions, the one that first reached its score."""
+    first = next(i for i, r in enumerate(curve, start=1) if r["best_score"] == best["best_score"])
+    return int(best.get("best_epoch") or first)
 
 
 def _epoch_key(epoch: int) -> str:

@@ -79,9 +79,9 @@ def trials_table(trials: Sequence[TrialView]) -> pa.Table:
 
 
 def curves_table(trials: Sequence[TrialView]) -> pa.Table:
-    """One row an epoch: the trial's number and every field of its `EpochReport`."""
+    """One row an epoch: the trial's number and every field of its `EpochReport` that is a number."""
     rows = [{"number": t.number, **report} for t in trials for report in t.curve]
-    names = list(dict.fromkeys(name for row in rows for name in row)) or ["number"]
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "influences")) or ["number"]
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import owned
 from pare_tune.errors import PareTuneError, RunBusy, StorageError, TrialFailed
+from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.own.survey import looked_at_once
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class Job:
     gpus_per_worker: float = 0.0
     scratch: Path
     """For Ray Train's own files."""
+    folds: int = 1
+    """That a trial is judged over; 1 is the validation split."""
+
+    def folds_of(self, assignment: Mapping[str, Any]) -> Folds | None:
+        """Those of one trial."""
+        return None if self.folds == 1 else Folds(self.folds, assignment["draw"])
 
 
 @looked_at_once()
@@ -59,7 +66,7 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
     """Run one trial and report every epoch to Ray Tune; a failure is one more report, with `cause` and `message`.
 
     Args:
-        assignment: {"number": int, "config": JSON of the TrialConfig, "halved": bool}.
+        assignment: {"number": int, "config": JSON of the TrialConfig, "halved": bool, "draw": int, of folds}.
     """
     from ray import tune
 
@@ -85,7 +92,8 @@ def _attempt(
         try:
             # After a driver was killed its workers live on for a moment, and must not write checkpoints under these.
             with owned(folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
-                _run_with_retry(job, config, folder, halved=bool(assignment["halved"]), report=report)
+                run = partial(_run, job, job.folds_of(assignment), folder, report)
+                _run_with_retry(run, config, halved=bool(assignment["halved"]), report=report)
             return None
         except Exception as error:
             failure = _told(error)
@@ -123,14 +131,18 @@ def halve(config: TrialConfig) -> TrialConfig | None:
 
 
 def _run_with_retry(
-    job: Job, config: TrialConfig, folder: Path, *, halved: bool, report: Callable[[dict[str, Any]], None]
+    run: Callable[[TrialConfig], None],
+    config: TrialConfig,
+    *,
+    halved: bool,
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
     smaller = halve(config)
     if halved and smaller is not None:
-        _run(job, smaller, folder, report)
+        run(smaller)
         return
     try:
-        _run(job, config, folder, report)
+        run(config)
         return
     except TrialFailed as error:
         if error.cause != "out_of_memory" or smaller is None:
@@ -143,17 +155,29 @@ def _run_with_retry(
         f"out of memory: once more with batch size {smaller.train.batch_size}, accumulation doubled",
         flush=True,
     )
-    _run(job, smaller, folder, report)
+    run(smaller)
 
 
-def _run(job: Job, config: TrialConfig, folder: Path, report: Callable[[dict[str, Any]], None]) -> None:
+def _run(
+    job: Job,
+    folds: Folds | None,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None],
+    config: TrialConfig,
+) -> None:
     if job.num_workers > 1:
-        _run_on_several(job, config, folder)
+        _run_on_several(job, config, folder, folds)
     else:
-        _run_here(job, config, folder, report)
+        _run_here(job, config, folder, folds, report)
 
 
-def _run_here(job: Job, config: TrialConfig, folder: Path, report: Callable[[dict[str, Any]], None]) -> None:
+def _run_here(
+    job: Job,
+    config: TrialConfig,
+    folder: Path,
+    folds: Folds | None,
+    report: Callable[[dict[str, Any]], None],
+) -> None:
     import torch
 
     from pare_tune.train.build import pick_device
@@ -165,7 +189,7 @@ def _run_here(job: Job, config: TrialConfig, folder: Path, report: Callable[[dic
         report(epoch.to_dict())
 
     runner = job.runner or partial(_train, cache=job.cache)
-    runner(config, Context(report=tell, folder=folder, device=pick_device()))
+    runner(config, Context(report=tell, folder=folder, device=pick_device(), folds=folds))
 
 
 def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitResult:
@@ -174,7 +198,7 @@ def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitR
     return run_trial(config, context, cache=cache)
 
 
-def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
+def _run_on_several(job: Job, config: TrialConfig, folder: Path, folds: Folds | None) -> None:
     """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
     import ray.train
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -202,6 +226,7 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path) -> None:
             storage_path=str(job.scratch),
             callbacks=[TuneReportCallback()],
         ),
+        folds=None if folds is None else asdict(folds),
     )
     try:
         trainer.fit()
@@ -216,7 +241,7 @@ def _loop(runner: TrialRunner | None) -> Callable[[dict[str, Any]], None]:
         return train_loop_per_worker
 
     def loop(settings: dict[str, Any]) -> None:
-        runner(TrialConfig.model_validate(settings["trial"]), worker_context(Path(settings["folder"])))
+        runner(TrialConfig.model_validate(settings["trial"]), worker_context(settings))
 
     return loop
 

@@ -20,7 +20,8 @@ from pare_tune.tasks.metrics import METRICS
 from pare_tune.train import loop
 from pare_tune.train.batches import TargetDataset
 from pare_tune.train.checkpoint import LAST
-from pare_tune.train.loop import Context, EpochReport, evaluate
+from pare_tune.train.evaluation import evaluate
+from pare_tune.train.loop import Context, EpochReport
 
 from .conftest import Toy
 

@@ -68,14 +68,16 @@ def train(config: TrialConfig, context: Context, *, pause_s: float = 0.0) -> Fit
     """As the real loop: goes on from its checkpoint, reports what that holds, saves before it reports."""
     assert context.folder is not None
     last = context.folder / "last.pt"
-    curve = [EpochReport(**r) for r in json.loads(last.read_text())] if last.is_file() else []
+    kept = json.loads(last.read_text()) if last.is_file() else []
+    curve = [EpochReport(**{**r, "influences": tuple(r["influences"])}) for r in kept]
     for report in curve:
         context.report(report)
-    for epoch in range(len(curve) + 1, config.train.epochs + 1):
+    folds = 1 if context.folds is None else context.folds.count
+    for epoch in range(len(curve) + 1, folds * config.train.epochs + 1):
         time.sleep(pause_s)
         with (context.folder / "trained.txt").open("a") as file:
             file.write(f"{epoch}\n")
-        curve.append(report_of(config, epoch, error_of(config) + 1 / epoch, curve))
+        curve.append(report_of(config, epoch, error_of(config) + 1 / epoch, curve, folds=folds))
         if context.is_main:
             (context.folder / "best.safetensors").write_bytes(f"weights {epoch}".encode())
             partial_file = last.with_suffix(".partial")
@@ -85,11 +87,17 @@ def train(config: TrialConfig, context: Context, *, pause_s: float = 0.0) -> Fit
     return FitResult(tuple(curve), len(curve), curve[-1].best_score)
 
 
-def report_of(config: TrialConfig, epoch: int, score: float, curve: list[EpochReport]) -> EpochReport:
-    """A whole report around a score."""
+def report_of(
+    config: TrialConfig, epoch: int, score: float, curve: list[EpochReport], *, folds: int = 1
+) -> EpochReport:
+    """A whole report around a score; after each fold also what its blocks of samples say, all of them the same."""
+    is_end = folds > 1 and epoch % config.train.epochs == 0
     return EpochReport(
         epoch=epoch,
-        epochs=config.train.epochs,
+        epochs=folds * config.train.epochs,
+        fold=(epoch - 1) // config.train.epochs,
+        folds=folds,
+        influences=(score,) * 5 if is_end else (),
         score=score,
         best_score=min([score, *(r.best_score for r in curve)]),
         train_loss=score,

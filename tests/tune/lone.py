@@ -2,8 +2,9 @@
 
 Sessions are children of one warm process, so that twenty of them cost seconds. As a script:
 
-    lone.py FOLDER KILLS SEED [--torn]       # FOLDER/killed: so many kill -9 at random moments, then to its end
-                                             # FOLDER/whole: the same search, undisturbed
+    lone.py FOLDER KILLS SEED [--torn] [--folds]
+
+FOLDER/killed has so many kill -9 at random moments, then goes to its end; FOLDER/whole is the same search, undisturbed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class LoneSession(Session):
         folder = job.trials / f"{assignment['number']:04d}"
         try:
             assert job.runner is not None
-            job.runner(config, Context(report=report, folder=folder, device=torch.device("cpu")))
+            folds = job.folds_of(assignment)
+            job.runner(config, Context(report=report, folder=folder, device=torch.device("cpu"), folds=folds))
         except _Stopped:
             pass
         except TrialFailed as error:
@@ -94,8 +96,9 @@ def session(folder: Path, pause_s: float, seed: int) -> None:
     if begun:
         run.resume(begun[0], options=run.SessionOptions(runner=runner))
     else:
+        judged = {"validation": "folds", "folds": 3} if "--folds" in sys.argv else {}
         config = fakes.run_config(
-            folder, budget=str(BUDGET), epochs=EPOCHS, seed=seed, startup_trials=5, confirm=1
+            folder, budget=str(BUDGET), epochs=EPOCHS, seed=seed, startup_trials=5, confirm=1, **judged
         )
         run.search(config, run.SessionOptions(runner=runner))
 

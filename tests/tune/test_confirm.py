@@ -258,7 +258,8 @@ def two_at_a_time(base: type[Any]) -> type[Any]:
 def reports_of(job: Job, assignment: dict[str, Any]) -> list[Any]:
     reports: list[Any] = []
     folder = job.trials / f"{assignment['number']:04d}"
-    context = Context(report=reports.append, folder=folder, device=torch.device("cpu"))
+    folds = job.folds_of(assignment)
+    context = Context(report=reports.append, folder=folder, device=torch.device("cpu"), folds=folds)
     assert job.runner is not None
     job.runner(TrialConfig.model_validate_json(assignment["config"]), context)
     return reports

@@ -15,6 +15,7 @@ from pare_tune.config import RunConfig, TrialConfig, default_trial
 from pare_tune.data.files import PARTIAL
 from pare_tune.errors import TrialFailed
 from pare_tune.tasks import get_task
+from pare_tune.tasks.folds import Folds
 from pare_tune.train import loop
 from pare_tune.train.loop import Context, EpochReport, FitResult
 from pare_tune.train.trial import run_trial
@@ -36,6 +37,13 @@ class Runner:
         """Reports and outcome; the driver dies right after it heard of epoch `stop_after`."""
         return heard(self.train, self.config, folder, stop_after)
 
+    def run_over_folds(
+        self, folder: Path, *, stop_after: int | None = None
+    ) -> tuple[list[EpochReport], FitResult | None]:
+        """`run` with three folds of two epochs each."""
+        short = self.config.with_values({"train.epochs": 2})
+        return heard(self.train, short, folder, stop_after, Folds(3))
+
 
 class Killed(BaseException):
     """Nothing in a runner may catch it, as nothing can catch a kill."""
@@ -46,6 +54,7 @@ def heard(
     config: TrialConfig,
     folder: Path,
     stop_after: int | None = None,
+    folds: Folds | None = None,
 ) -> tuple[list[EpochReport], FitResult | None]:
     reports: list[EpochReport] = []
 
@@ -57,7 +66,8 @@ def heard(
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        result = train(config, Context(report=report, folder=folder, device=torch.device("cpu")))
+        context = Context(report=report, folder=folder, device=torch.device("cpu"), folds=folds)
+        result = train(config, context)
     except Killed:
         return reports, None
     return reports, result
@@ -116,6 +126,25 @@ def test_every_epoch_is_reported_once_and_in_order(runner: Runner, tmp_path: Pat
     assert essence(list(result.curve)) == essence(reports)
     assert result.best_score == best
     assert reports[result.best_epoch - 1].score == best
+
+
+def test_folds_are_trained_one_after_the_other_and_each_goes_on_after_a_kill(
+    runner: Runner, tmp_path: Path
+) -> None:
+    whole, result = runner.run_over_folds(tmp_path / "0000")
+    assert [(r.epoch, r.fold) for r in whole] == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]
+    assert {(r.epochs, r.folds) for r in whole} == {(6, 3)}
+    assert [len(r.influences) > 0 for r in whole] == [False, True] * 3, "after each fold"
+    assert result is not None
+    assert result.best_score == whole[-1].best_score
+    before: list[EpochReport] = []
+    for stop_after in (3, 4, 6):
+        again, result = runner.run_over_folds(tmp_path / "0008", stop_after=stop_after)
+        assert result is None
+        assert [r.seconds for r in again[: len(before)]] == [r.seconds for r in before], "not trained again"
+        before = again
+    after, result = runner.run_over_folds(tmp_path / "0008")
+    assert essence(after) == essence(whole)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, EPOCHS])

@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> RunFolder:
     for number in range(4):
         trial = folder.trial(number)
         write(trial / "best.safetensors", 40)
+        write(trial / "held_out.safetensors", 4)
         write(trial / "log.txt", 8)
         write(folder.tensorboard / f"trial-{number:04d}" / "events", 20)
     write(folder.trial(1) / "patches" / "p.npz", 24)
@@ -73,7 +74,9 @@ def test_the_least_wanted_goes_first_and_only_as_much_as_needed(folder: RunFolde
     first |= {"tensorboard/trial-0001/events", "tensorboard/trial-0000/events"}
     assert gone(1) == first
     assert gone(1) == first | {"trials/0001/best.safetensors"}, "trial 0 after the others"
-    assert gone(1) == first | {"trials/0001/best.safetensors", "trials/0000/best.safetensors"}
+    first |= {"trials/0001/best.safetensors", "trials/0000/best.safetensors"}
+    assert gone(1) == first
+    assert gone(1) == first | {"trials/0001/held_out.safetensors"}
 
 
 def test_the_best_the_record_running_trials_and_weights_still_wanted_are_never_touched(
@@ -82,13 +85,16 @@ def test_the_best_the_record_running_trials_and_weights_still_wanted_are_never_t
     lacking = DiskCap(folder, 1).hold([1, 0, 2], 2, {0, 2}, {3})
     kept = {
         "trials/0000/best.safetensors",
+        "trials/0000/held_out.safetensors",
         "best/model.safetensors",
         "study.journal",
         "tensorboard/trial-0002/events",
         "tensorboard/trial-0003/events",
         "trials/0002/best.safetensors",
+        "trials/0002/held_out.safetensors",
         "trials/0002/log.txt",
         "trials/0003/best.safetensors",
+        "trials/0003/held_out.safetensors",
         "trials/0003/last.pt",
         "trials/0003/log.txt",
     }

@@ -51,16 +51,20 @@ def test_the_best_is_replaced_whole(folder: RunFolder) -> None:
     for number in (3, 5):
         folder.trial(number).mkdir(parents=True)
         (folder.trial(number) / "best.safetensors").write_bytes(f"weights {number}".encode())
+        (folder.trial(number) / "held_out.safetensors").write_bytes(f"outputs {number}".encode())
         folder.publish_best(number, f"task: {number}\n", {"score": 1.5})
         assert folder.best_metrics() == {"trial": number, "score": 1.5}
         assert folder.best_number() == number
         assert (folder.best / "model.safetensors").read_bytes() == f"weights {number}".encode()
+        assert (folder.best / "held_out.safetensors").read_bytes() == f"outputs {number}".encode()
         assert (
             folder.best_yaml.read_text() == (folder.best / "config.yaml").read_text() == f"task: {number}\n"
         )
     assert sorted(p.name for p in folder.path.iterdir()) == ["best", "best.yaml", "trials"]
-    folder.keep_weights(iter((3, 5)), keep={5})
+    folder.keep_weights(iter((3, 5)), {5}, {3, 5})
     assert [p.parent.name for p in folder.trials.glob("*/best.safetensors")] == ["0005"]
+    folder.keep_weights(iter((3, 5)), {5}, {5})
+    assert [p.parent.name for p in folder.trials.glob("*/held_out.safetensors")] == ["0005"], "complete ones"
 
     (folder.best / "metrics.json").write_text("{")
     assert folder.best_number() is None, "damaged: the next session makes it anew"

@@ -50,9 +50,15 @@ def repeated_epochs(run: Path) -> int:
     return sum(n - 1 for epochs in lines for n in Counter(epochs).values())
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["", "and a journal torn each time"])
-def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, torn: bool) -> None:
-    arguments = [str(tmp_path), "20" if not torn else "5", "7", *(["--torn"] if torn else [])]
+@pytest.mark.parametrize(
+    ("kills", "options"),
+    [(20, []), (5, ["--torn"]), (5, ["--folds"])],
+    ids=["", "and a journal torn each time", "over folds"],
+)
+def test_twenty_kills_at_random_moments_change_nothing(
+    tmp_path: Path, kills: int, options: list[str]
+) -> None:
+    arguments = [str(tmp_path), str(kills), "7", *options]
     done = subprocess.run(
         [sys.executable, str(HERE / "lone.py"), *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},

@@ -114,7 +114,7 @@ def assign(
     Raises:
         DataError: a group is in two splits, a split stays empty, or there is too little to cut.
     """
-    units = same if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = units_of(groups, same)
     if said is None:
         return cut(units, classes, fractions, names=names, seed=seed)
     chosen = np.array([SPLITS.index(s) if s is not None else 0 for s in said], np.int64)
@@ -137,6 +137,11 @@ def assign(
         chosen[open_rows] = parts
     _refuse_torn_groups(groups, chosen)
     return chosen
+
+
+def units_of(groups: Sequence[str] | None, same: Int64) -> Int64:
+    """(n,) equal where samples stay together: by group, or without groups where they are the same."""
+    return same if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _refuse_torn_groups(groups: Sequence[str] | None, chosen: Int64) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +24,7 @@ from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
 from pare_tune.tasks import columns
 from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Point, Split
+from pare_tune.tasks.folds import Fold, draw_folds
 from pare_tune.tasks.own.fit import (
     class_counts,
     constant_in_train,
@@ -38,7 +39,7 @@ from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Array, Samples
 from pare_tune.tasks.own.scan import Column, Scan, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
-from pare_tune.tasks.own.split import SPLITS, assign
+from pare_tune.tasks.own.split import SPLITS, assign, units_of
 from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import Float64, Target, find_classes, find_labels, find_values
 
@@ -118,6 +119,14 @@ class Surveyed:
     """(n,) positions in `SPLITS`; empty where there are problems."""
     key: str
     """Changes with the task, its files and the code that reads them."""
+    units: Int64
+    """(n,) equal where samples are of one group, or without groups where they are the same to the last bit; empty as
+    `split`."""
+
+    @property
+    def development(self) -> Int64:
+        """The samples of train, then those of val."""
+        return np.concatenate([self.rows("train"), self.rows("val")])
 
     def rows(self, split: Split) -> Int64:
         """The samples of a split, ascending."""
@@ -162,14 +171,50 @@ def survey(spec: OwnData, cache: Path) -> Surveyed:
 def _look_or_load(spec: OwnData, cache: Path) -> Surveyed:
     key = data_key(spec)
 
+    return _kept(cache, spec, key, "", lambda: _look(spec))
+
+
+def survey_fold(spec: OwnData, cache: Path, fold: Fold) -> Surveyed:
+    """The survey with a fold's train and val: what is fitted on training samples is fitted on the fold's.
+
+    Raises:
+        DataError: the samples cannot be cut into so many folds.
+    """
+    memory = _looked_at.get()
+    place = f"{cache} {spec.model_dump_json()} {fold}"
+    if memory is not None and place in memory:
+        return memory[place]
+    whole = survey(spec, cache)
+    seen = _kept(cache, spec, whole.key, f"-{fold}", lambda: _refit(spec, whole, fold))
+    if memory is not None:
+        memory[place] = seen
+    return seen
+
+
+def _kept(
+    cache: Path, spec: OwnData, key: str, suffix: str, look: Callable[[], tuple[Survey, Int64, Int64]]
+) -> Surveyed:
     def make(folder: Path) -> None:
-        seen, split = _look(spec)
+        seen, split, units = look()
         (folder / "survey.json").write_text(seen.to_json(), encoding="utf-8")
         np.save(folder / "split.npy", split)
+        np.save(folder / "units.npy", units)
 
-    made = prepared(cache / "surveys", f"{spec.name}-{key}", make)
+    made = prepared(cache / "surveys", f"{spec.name}-{key}{suffix}", make)
     text = (made / "survey.json").read_text(encoding="utf-8")
-    return Surveyed(Survey.from_json(text), np.load(made / "split.npy", allow_pickle=False), key)
+    split, units = (np.load(made / f"{name}.npy", allow_pickle=False) for name in ("split", "units"))
+    return Surveyed(Survey.from_json(text), split, key, units)
+
+
+def _refit(spec: OwnData, whole: Surveyed, fold: Fold) -> tuple[Survey, Int64, Int64]:
+    opened = open_data(spec)
+    seen, rows = whole.survey, whole.development
+    _, _, codes, _ = _targets(spec, opened, seen.layout)
+    classes = codes[rows] if codes is not None and seen.target.output is Point else None
+    fold_n = draw_folds(fold.folds, whole.units[rows], classes, names=seen.target.names)
+    split = whole.split.copy()
+    split[rows] = fold_n == fold.number
+    return _fitted(seen, opened, codes, np.flatnonzero(split == 0)), split, whole.units
 
 
 def data_key(spec: OwnData) -> str:
@@ -197,7 +242,8 @@ def _code() -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _look(spec: OwnData) -> tuple[Survey, Int64]:
+def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
+    """(survey, split, units)."""
     opened = open_data(spec)
     layout = _layout(spec, opened)
     target, targets, codes, problems = _targets(spec, opened, layout)
@@ -231,7 +277,9 @@ def _look(spec: OwnData) -> tuple[Survey, Int64]:
     if len(split):
         seen = _with_splits(seen, opened, split, inputs.same, codes, problems, warnings)
     seen = replace(seen, problems=tuple(problems), warnings=tuple(warnings))
-    return seen, split[:0] if problems else split
+    if problems:
+        return seen, split[:0], split[:0]
+    return seen, split, units_of(opened.groups, inputs.same)
 
 
 def _input_column(inputs: Samples, scan: Scan) -> Column:
@@ -385,24 +433,22 @@ def _with_splits(
         )
     if problems:
         return replace(seen, counts=counts, class_counts=of_class, same_across=across)
-    target, weight = fit_target(seen.target, opened.dense, codes, train)
-    layout = fit_layout(seen.layout, opened.inputs, train)
+    seen = replace(seen, counts=counts, class_counts=of_class, same_across=across)
+    seen = _fitted(seen, opened, codes, train)
     if isinstance(opened.inputs, Cells):
-        warnings += spread_thin(layout.tokens, opened.inputs, train)
-        if not any(token.tells for token in layout.tokens):
+        warnings += spread_thin(seen.layout.tokens, opened.inputs, train)
+        if not any(token.tells for token in seen.layout.tokens):
             problems.append(
                 f"{opened.inputs.where}: to each training row every column says the same, since text that occurs once "
                 f"counts as one category; write numbers as 1234.5, or name other columns as inputs"
             )
-    return replace(
-        seen,
-        counts=counts,
-        class_counts=of_class,
-        same_across=across,
-        target=target,
-        weight=weight,
-        layout=layout,
-    )
+    return seen
+
+
+def _fitted(seen: Survey, opened: Opened, codes: Array | None, train: Int64) -> Survey:
+    """`seen` with what the training samples show."""
+    target, weight = fit_target(seen.target, opened.dense, codes, train)
+    return replace(seen, target=target, weight=weight, layout=fit_layout(seen.layout, opened.inputs, train))
 
 
 def class_weights(spec: OwnData, seen: Survey) -> Mapping[str, Any]:

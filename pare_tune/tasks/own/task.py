@@ -12,13 +12,14 @@ import numpy as np
 
 from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.base import Canvas, Metric, Modality, Numbers, PaperSettings, Point, Split, Task
+from pare_tune.tasks.folds import Fold
 from pare_tune.tasks.own.layout import Layout
 from pare_tune.tasks.own.read import Opened, open_data
 from pare_tune.tasks.own.samples import Array, Shape, said
 from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
-from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, data_key, survey
+from pare_tune.tasks.own.survey import Survey, Surveyed, class_weights, data_key, survey, survey_fold
 from pare_tune.tasks.own.tables import Cells
 from pare_tune.tasks.own.target import IGNORE, Target, find_classes, find_labels, find_values
 from pare_tune.tasks.stores import default_cache
@@ -71,8 +72,8 @@ def _nearest(modality: Modality) -> PaperSettings:
     return replace(PaperSettings.of(name), align_epochs=aligned, score=None, notes=notes)
 
 
-def build_task(spec: OwnData, surveyed: Surveyed, cache: Path) -> Task:
-    """The task of data without problems. Raises as `own_task`."""
+def build_task(spec: OwnData, surveyed: Surveyed, cache: Path, fold: Fold | None = None) -> Task:
+    """The task of data without problems, or with the train and val of a fold. Raises as `own_task`."""
     seen = surveyed.survey
     layout, target, canvas = seen.layout, seen.target, seen.canvas["paper"]
     metric = find_metric(spec.metric, target, fewest=min(seen.counts["val"], seen.counts["test"]))
@@ -94,7 +95,7 @@ def build_task(spec: OwnData, surveyed: Surveyed, cache: Path) -> Task:
         paper=_paper(layout),
         embedded_provenance="real",
         homepage="",
-        read=Reader(spec, cache, surveyed.key).read,
+        read=Reader(spec, cache, surveyed.key, fold).read,
         make=_leave_where_they_are,
         item=Item(layout, target),
         ragged=_ragged(layout, target),
@@ -102,7 +103,35 @@ def build_task(spec: OwnData, surveyed: Surveyed, cache: Path) -> Task:
         embedded=_short(layout.modality, seen.num_train),
         scale_target=target.output is Numbers or target.word == "numbers",
         raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, seen)},
+        units=Development(spec, cache).units,
+        refold=Development(spec, cache).fold,
     )
+
+
+@dataclass(frozen=True)
+class Development:
+    """Train and val of a user's task, together."""
+
+    spec: OwnData
+    cache: Path
+
+    def units(self) -> Int64:
+        """(n,) equal where samples must not be torn apart."""
+        seen = survey(self.spec, self.cache)
+        return seen.units[seen.development]
+
+    def fold(self, fold: Fold) -> tuple[Task, Int64]:
+        """The task with a fold's train and val, and the places of the latter.
+
+        Raises:
+            DataError: the samples cannot be cut into so many folds.
+        """
+        seen = survey_fold(self.spec, self.cache, fold)
+        place_of = np.argsort(survey(self.spec, self.cache).development)
+        samples = np.sort(seen.development)
+        return build_task(self.spec, seen, self.cache, fold), place_of[
+            np.searchsorted(samples, seen.rows("val"))
+        ]
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,8 @@ class Reader:
     """Where the survey is."""
     key: str
     """Of the survey."""
+    fold: Fold | None = None
+    """Whose train and val are read, without test; None: the task's own splits."""
 
     def read(self, root: Path, seed: int) -> Mapping[Split, Iterator[Record]]:
         """Records of each split: x (C, ...) and y as they are in the files, classes as int64 codes, values as float64.
@@ -137,14 +168,16 @@ class Reader:
         Raises:
             DataError: a file was changed since the survey.
         """
-        seen = survey(self.spec, self.cache)
+        fold = self.fold
+        seen = survey(self.spec, self.cache) if fold is None else survey_fold(self.spec, self.cache, fold)
         if seen.key != self.key or data_key(self.spec) != self.key:
             raise DataError(
                 f"the files of {self.spec.name} changed while they were read; run the command again"
             )
         opened = open_data(self.spec)
         codes = None if opened.labels is None else _codes(self.spec, opened.labels, opened.label_names)
-        return {split: _records(opened, codes, seen.survey, seen.rows(split)) for split in SPLITS}
+        splits = SPLITS if fold is None else SPLITS[:2]
+        return {split: _records(opened, codes, seen.survey, seen.rows(split)) for split in splits}
 
 
 def _records(opened: Opened, codes: Array | None, seen: Survey, rows: Int64) -> Iterator[Record]:
