@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Test processes and what they start share the cores; two threads in each would wait for one another."""
+
 
 class _Files(LoadScopeScheduling):
     """Test processes take whole files, which build their fixtures once; what needs Ray goes to one of them, which keeps
@@ -42,9 +45,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
     return _Files(config, log)
 
 
+LONG = {"test_documentation.py", "test_load.py", "test_loop.py"}
+"""Files that take longest."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
-    items.sort(key=lambda item: not _needs_ray(item.path))
+    """What takes longest begins first, so that no process waits for it alone in the end."""
+    items.sort(key=lambda item: (not _needs_ray(item.path), item.path.name not in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
