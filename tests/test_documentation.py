@@ -175,9 +175,7 @@ def made_small(words: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    in_this_process: None, few_samples: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def folder(in_this_process: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the documentation's commands are typed: two runs, a trained model, and data of one's own."""
     place = tmp_path_factory.mktemp("documentation")
     with pytest.MonkeyPatch.context() as patch:
