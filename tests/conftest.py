@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -16,6 +17,9 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Test processes and what they start share the cores; two threads in each would wait for one another."""
 
 
 class _Files(LoadScopeScheduling):
@@ -41,9 +45,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
     return _Files(config, log)
 
 
+LONG = {"test_documentation.py", "test_load.py", "test_loop.py"}
+"""Files that take longest."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
-    items.sort(key=lambda item: not _needs_ray(item.path))
+    """What takes longest begins first, so that no process waits for it alone in the end."""
+    items.sort(key=lambda item: (not _needs_ray(item.path), item.path.name not in LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,6 +75,48 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["PARE_TUNE_CACHE"]
     else:
         os.environ["PARE_TUNE_CACHE"] = before
+
+
+FEW: dict[str, dict[str, int]] = {
+    "samples.darcy_flow.write_piececonst": {"train": 30, "test": 6},
+    "samples.darcy_flow.write_pdebench": {"samples": 40},
+    "samples.proteins.write_sample": {"num_deepcov": 20, "num_psicov": 4},
+    "samples.waves1d.write_solutions": {"samples": 40},
+    **{
+        f"solvers.{equation}.write_solutions": {"samples": 40}
+        for equation in (
+            "burgers",
+            "compressible_1d",
+            "diffusion_sorption",
+            "reaction_diffusion_1d",
+            "reaction_diffusion_2d",
+            "shallow_water",
+        )
+    },
+    "samples.pictures.CIFAR_SIZES": {"train": 100, "test": 40},
+    "samples.pictures.DOMAIN_SIZES": {"train": 100, "test": 20},
+    "samples.sounds.SPLIT_SIZES": {"tr": 60, "val": 20, "eval": 20},
+    "samples.sphere.SIZES": {"train": 50, "test": 20},
+}
+"""What makes a task's own data, below `pare_tune.tasks`: how few samples show how they are made, split and read."""
+
+
+@pytest.fixture(scope="module")
+def few_samples(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tasks' own data take a second instead of a minute; they are kept apart from those of full size."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place, sizes in FEW.items():
+            module_name, _, name = f"pare_tune.tasks.{place}".rpartition(".")
+            module = importlib.import_module(module_name)
+            value = getattr(module, name)
+            if callable(value):
+                assert sizes.keys() <= value.__kwdefaults__.keys(), place
+                patch.setattr(value, "__kwdefaults__", {**value.__kwdefaults__, **sizes})
+            else:
+                assert sizes.keys() == value.keys(), place
+                patch.setattr(module, name, sizes)
+        patch.setenv("PARE_TUNE_CACHE", str(tmp_path_factory.mktemp("few")))
+        yield
 
 
 @pytest.fixture(scope="session")

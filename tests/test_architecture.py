@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,13 @@ def modules(package: str) -> list[Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -133,7 +139,7 @@ def test_only_the_worker_imports_ray_train() -> None:
 def test_nothing_that_tunes_can_reach_the_test_split() -> None:
     train = [PACKAGE / "train" / f"{name}.py" for name in ("trial", "opened", "loop", "evaluation", "report")]
     for path in [*modules("tune"), *train]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
         names |= {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
         strings = {
@@ -145,7 +151,7 @@ def test_nothing_that_tunes_can_reach_the_test_split() -> None:
 
 def test_no_pickle_is_trusted() -> None:
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
@@ -162,7 +168,7 @@ def test_only_data_files_locks_and_renames() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path == PACKAGE / "data" / "files.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in {
@@ -187,7 +193,7 @@ def test_only_the_journal_touches_private_parts_of_optuna() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path == PACKAGE / "tune" / "journal.py":
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "optuna":
                 names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
