@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.apply import Asked, predict_to
 from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_trial, own_of, parse_size
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
@@ -22,14 +23,11 @@ from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
-from pare_tune.tasks.base import Dense, MultiLabel, Point
 from pare_tune.tasks.load import TaskData
 from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.tasks.own.task import own_task
-from pare_tune.train.build import pick_device
 from pare_tune.train.opened import open_trial
-from pare_tune.train.outputs import Predictions, require_writable, write_predictions
-from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
+from pare_tune.train.predict import Predictor
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import SessionOptions, snapshot
 from pare_tune.tune.run import resume as _resume
@@ -162,57 +160,43 @@ def train(
 
 
 def predict(
-    model: Path | str, inputs: npt.NDArray[Any], *, probabilities: bool = False, batch_size: int = 64
+    model: Path | str,
+    inputs: npt.NDArray[Any] | Path | str,
+    *,
+    probabilities: bool = False,
+    batch_size: int = 64,
 ) -> npt.NDArray[np.float32]:
     """Apply the model of a final/ or best/ folder to samples (n, channels, ...) → outputs (n, ...).
 
     The samples of a task of your own are raw, as those it was trained on.
 
+    Args:
+        inputs: an array, or a file or folder as `pare-tune predict` takes it.
+
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    return _predict(Path(model), np.asarray(inputs), probabilities, batch_size).values
+    predictor = Predictor(Path(model), probabilities=probabilities, batch_size=batch_size)
+    samples = predictor.open(Path(inputs) if isinstance(inputs, str | Path) else np.asarray(inputs))
+    pieces = predictor.pieces(samples)
+    return np.concatenate([predictor.predict(samples.piece(rows)).values for rows in pieces])
 
 
 def predict_file(
-    model: Path, inputs: Path, out: Path, *, probabilities: bool, batch_size: int
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """`predict` from a file to .npy, .csv or .parquet: the outputs' shape, and the names of classes, labels or numbers.
-
-    `out` is replaced atomically.
-
-    Raises:
-        ConfigError: `out` has another suffix.
-    """
-    require_writable(out)
-    predictions = _predict(model, inputs, probabilities, batch_size, out)
-    write_predictions(out, predictions)
-    return predictions.values.shape, predictions.names
-
-
-def _predict(
     model: Path,
-    inputs: Path | npt.NDArray[Any],
-    probabilities: bool,
-    batch_size: int,
-    out: Path | None = None,
-) -> Predictions:
-    device = pick_device()
-    network, shape, config = load_model(model, device)
-    if out is not None:
-        require_writable(out, axes=1 + (len(shape.output.shape) if isinstance(shape.output, Dense) else 1))
-    prepared = prepare_inputs(inputs, shape, config)
-    outputs = predict_array(network, prepared.x, batch_size=batch_size, device=device)
-    if probabilities:
-        outputs = to_probabilities(outputs, shape)
-    has_logits = isinstance(shape.output, Point | MultiLabel)
-    return Predictions(
-        values=prepared.restore(outputs),
-        names=() if shape.raw is None else tuple(shape.raw["target"]["names"]),
-        samples=prepared.names,
-        meaning="probability" if probabilities else "logit" if has_logits else "value",
-        are_classes=isinstance(shape.output, Point),
+    inputs: Path,
+    out: Path,
+    *,
+    probabilities: bool = False,
+    batch_size: int = 64,
+    num_workers: int = 1,
+    notify: Notify = print,
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """`predict` from a file or folder to .npy, .csv or .parquet; see `apply.predict_to`."""
+    asked = Asked(
+        model=absolute(model), inputs=absolute(inputs), probabilities=probabilities, batch_size=batch_size
     )
+    return predict_to(asked, out, num_workers=num_workers, notify=notify)
 
 
 @looked_at_once()

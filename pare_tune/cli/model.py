@@ -78,8 +78,8 @@ def predict(
     inputs: Annotated[
         Path,
         typer.Argument(
-            help="A .npy of model-ready samples, (n, channels, ...); of a task of your own: raw samples, in any form "
-            "that it can be trained on."
+            help="Of a task of your own: raw samples, in any file or folder that it can be trained on. Of a benchmark: "
+            "its public release, whose test split is predicted, or a .npy of model-ready samples, (n, channels, ...)."
         ),
     ],
     out: Annotated[
@@ -89,14 +89,26 @@ def predict(
         bool, typer.Option("--probabilities", help="Class probabilities instead of raw outputs.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    num_workers: Annotated[
+        int, typer.Option(min=1, help="Processes on the Ray cluster, which must all reach the inputs.")
+    ] = 1,
 ) -> None:
-    """Apply a trained model to new inputs.
+    """Apply a trained model to new inputs, one or millions.
 
     pare-tune predict runs/psicov-…/final inputs.npy -o out.npy
     """
     from pare_tune.api import predict_file
 
-    shape, names = predict_file(model, inputs, out, probabilities=probabilities, batch_size=batch_size)
+    with long_steps():
+        shape, names = predict_file(
+            model,
+            inputs,
+            out,
+            probabilities=probabilities,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            notify=note,
+        )
     say(f"{shown(out)}: {shape}")
     if names:
         say(f"columns: {', '.join(names)}")

@@ -100,6 +100,38 @@ def stream_npz(path: Path, key: str, *, shape: Shape | None = None, kinds: str =
         return _npz_slabs(path, key, kinds)
 
 
+class NpzRows:
+    """The array named `key` in an archive, of which only the rows that are asked for are held.
+
+    Rows behind those that were asked for last are quick to read; for others the archive is read from its beginning.
+    """
+
+    def __init__(self, path: Path, key: str, *, kinds: str = NUMBERS) -> None:
+        """Raises as `load_npy`."""
+        self._path, self._key, self._kinds = path, key, kinds
+        with _npz_member(path, key, None, kinds) as (_, header):
+            self.shape, self.dtype = header.shape, header.dtype
+        self._restart()
+
+    def __getitem__(self, index: slice) -> Array:
+        start, stop, _ = index.indices(self.shape[0])
+        if start < self._first:
+            self._restart()
+        while self._first + len(self._held) < stop:
+            slab = next(self._slabs)
+            end = self._first + len(self._held)
+            if end <= start:
+                self._first, self._held = end, slab
+            else:
+                kept = max(0, start - self._first)
+                self._first, self._held = self._first + kept, np.concatenate([self._held[kept:], slab])
+        return self._held[start - self._first : stop - self._first]
+
+    def _restart(self) -> None:
+        self._slabs = stream_npz(self._path, self._key, kinds=self._kinds)
+        self._first, self._held = 0, np.empty((0, *self.shape[1:]), self.dtype)
+
+
 def require_array(
     value: object, name: str, file: Path | str, *, shape: Shape | None = None, kinds: str = NUMBERS
 ) -> Array:

@@ -12,12 +12,15 @@ import io
 import json
 import re
 import sys
+import weakref
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -40,6 +43,8 @@ _TRUTHS: Final = {"true": True, "false": False}
 ABSENT: Final = frozenset({"NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "?", "-", "--"})
 """Words for a gap among numbers, dates or truth values. In a column of text they stay: names of classes somewhere."""
 _MISSING: Final = ("", "nan", "NaN")
+_BATCH: Final = 4096
+"""Rows of a Parquet file that are decoded at a time."""
 
 
 def is_table(path: Path) -> bool:
@@ -79,6 +84,110 @@ def read_frame(
     return frame
 
 
+class Frames:
+    """A table that is read some rows at a time, in bounded memory (an ARFF file whole).
+
+    Each part is as `read_frame` would give it if the file held no other rows.
+    """
+
+    def __init__(self, path: Path, *, text: Collection[str] = ()) -> None:
+        """Arguments and errors as `read_frame`."""
+        self.path = path
+        ending = Path(path.name.lower().removesuffix(".gz")).suffix
+        try:
+            if ending in _CSV:
+                with _told_as_csv(path):
+                    form = _form_of(path, None)
+                self._count, self._open = form.rows, partial(_CsvParts, path, form, text)
+            elif ending in _PARQUET:
+                self._count, self._open = _count_parquet(path), partial(_ParquetParts, path)
+            else:
+                whole = read_frame(path)
+                self._count, self._open = len(whole), partial(_WholeParts, whole)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        self._parts: _Parts | None = None
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def rows(self, rows: range) -> pd.DataFrame:
+        """The rows `rows`; what lies before them is read again unless they follow those that were asked for last.
+
+        Raises:
+            DataError: they are damaged, or the file was changed.
+        """
+        if self._parts is None or rows.start < self._next:
+            self._parts, self._next = self._open(), 0
+        if rows.start > self._next:
+            self._take(rows.start - self._next)
+        return self._take(len(rows))
+
+    def _take(self, count: int) -> pd.DataFrame:
+        assert self._parts is not None
+        try:
+            frame = self._parts.take(count)
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
+        if len(frame) != count:
+            raise DataError(f"{self.path} was changed while it was read; run the command again")
+        self._next += count
+        frame.columns = frame.columns.map(str)
+        return frame.reset_index(drop=True)
+
+
+class _Parts(Protocol):
+    """A table from its beginning."""
+
+    def take(self, count: int) -> pd.DataFrame:
+        """The next rows, fewer where there are no more."""
+
+
+class _CsvParts:
+    def __init__(self, path: Path, form: _Form, text: Collection[str]) -> None:
+        self._path, self._form, self._text = path, form, text
+        with _told_as_csv(path):
+            self._reader = _opened_csv(path, form, text, _MISSING, iterator=True)
+        weakref.finalize(self, self._reader.close)
+
+    def take(self, count: int) -> pd.DataFrame:
+        with _told_as_csv(self._path):
+            return _mended(self._reader.get_chunk(count), self._form, self._text)
+
+
+class _ParquetParts:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._batches = self._read()
+        self._left: list[pa.RecordBatch] = []
+
+    def take(self, count: int) -> pd.DataFrame:
+        import pyarrow as pa
+
+        with _told_as_parquet(self._path):
+            while sum(map(len, self._left)) < count and (batch := next(self._batches, None)) is not None:
+                self._left.append(batch)
+            table = pa.Table.from_batches(self._left)
+            self._left = table.slice(count).to_batches()
+            return _of_arrow(table.slice(0, count))
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self._path) as file:
+            yield from file.iter_batches(_BATCH)
+
+
+class _WholeParts:
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def take(self, count: int) -> pd.DataFrame:
+        first, self._frame = self._frame.iloc[:count], self._frame.iloc[count:]
+        return first
+
+
 @dataclass(frozen=True)
 class _Form:
     """How a CSV file is written."""
@@ -89,24 +198,46 @@ class _Form:
     """Fields of its longest row: those beyond the names are all empty."""
     skipped: int
     """Lines before the header."""
+    rows: int
 
 
 def _read_csv(
     path: Path, rows: int | None, text: Collection[str] | None, missing: Sequence[str]
 ) -> pd.DataFrame:
+    with _told_as_csv(path):
+        form = _form_of(path, rows)
+        text = form.names if text is None else text
+        return _mended(_opened_csv(path, form, text, missing, nrows=rows), form, text)
+
+
+@contextmanager
+def _told_as_csv(path: Path) -> Iterator[None]:
     import pandas as pd
 
     try:
-        form = _form_of(path, rows)
-        text = form.names if text is None else text
-        frame = pd.read_csv(
-            path, sep=form.separator, header=0, skiprows=form.skipped, nrows=rows, index_col=False,
-            names=[*form.names, *(f"\0{i}" for i in range(len(form.names), form.width))], encoding="utf-8-sig",
-            dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=list(missing), skipinitialspace=True,
-            low_memory=False,
-        )  # fmt: skip
+        yield
     except (EOFError, ValueError, csv.Error, pd.errors.ParserError, zlib.error) as error:
         raise DataError(f"{path} is not a CSV table with a header in UTF-8 ({str(error).strip()})") from error
+
+
+def _opened_csv(
+    path: Path, form: _Form, text: Collection[str], missing: Sequence[str], **options: Any
+) -> Any:
+    """The whole frame, or with `iterator` what reads it in parts."""
+    import pandas as pd
+
+    return pd.read_csv(
+        path, sep=form.separator, header=0, skiprows=form.skipped, index_col=False,
+        names=[*form.names, *(f"\0{i}" for i in range(len(form.names), form.width))], encoding="utf-8-sig",
+        dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=list(missing), skipinitialspace=True,
+        low_memory=False, **options,
+    )  # fmt: skip
+
+
+def _mended(frame: pd.DataFrame, form: _Form, text: Collection[str]) -> pd.DataFrame:
+    """Without the fields that no name stands for; text stripped, and columns of numbers or truth values as such."""
+    import pandas as pd
+
     frame = frame[form.names].copy()
     for name in form.names:
         if pd.api.types.infer_dtype(frame[name]) == "string":
@@ -129,15 +260,16 @@ def _form_of(path: Path, rows: int | None) -> _Form:
         records = _records(stream, separator)
         line, header = next(records, (0, []))
         names = _names(header, path)
-        width = len(header)
+        width, count = len(header), 0
         for line, record in islice(records, rows):
+            count += 1
             if len(record) < len(names) or any(record[len(names) :]):
                 raise DataError(
                     f"{path} is not a CSV table (line {line + (start > 0)} has {len(record)} fields, the header "
                     f"{len(names)}): cells that hold {separator!r} need quotes, empty cells their separator"
                 )
             width = max(width, len(record))
-    return _Form(separator, names, width, skipped=int(start > 0))
+    return _Form(separator, names, width, skipped=int(start > 0), rows=count)
 
 
 def _names(header: Sequence[str], path: Path) -> list[str]:
@@ -206,11 +338,25 @@ def _read_parquet(path: Path, rows: int | None) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            few = None if rows is None else islice(file.iter_batches(rows), 1)
-            table = file.read() if few is None else pa.Table.from_batches(few, file.schema_arrow)
+    with _told_as_parquet(path), pq.ParquetFile(path) as file:
+        few = None if rows is None else islice(file.iter_batches(rows), 1)
+        table = file.read() if few is None else pa.Table.from_batches(few, file.schema_arrow)
         return _of_arrow(table)
+
+
+def _count_parquet(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    with _told_as_parquet(path), pq.ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _told_as_parquet(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
@@ -256,6 +402,7 @@ def _read_arff(path: Path, rows: int | None) -> pd.DataFrame:
 
 
 _CSV: Final = (".csv", ".tsv")
+_PARQUET: Final = (".parquet", ".pq")
 _READERS: Final[Mapping[str, Callable[[Path, int | None], pd.DataFrame]]] = {
     ".parquet": _read_parquet,
     ".pq": _read_parquet,

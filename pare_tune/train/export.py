@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 
 from pare_tune.config import TrialConfig, load_trial
 from pare_tune.data.files import replacing, write_json, write_text
+from pare_tune.errors import DataError, PareTuneError
 from pare_tune.train.fingerprint import package_versions
 
 MODEL = "model.safetensors"
@@ -43,6 +46,31 @@ class ModelFolder:
     def is_complete(self) -> bool:
         """Whether `write` has ended here, with a model."""
         return self.holds_model and (self.path / METRICS).is_file()
+
+    @contextmanager
+    def told_if_newer(self) -> Iterator[None]:
+        """What is raised while the model is read, as a DataError where a later version of this package wrote it."""
+        try:
+            yield
+        except (PareTuneError, LookupError, TypeError, ValueError) as error:
+            written_by, own = self._version(), package_versions().get("pare-tune", "")
+            if _numbers(written_by) > _numbers(own):
+                raise DataError(
+                    f"{self.path} was written by pare-tune {written_by}, which is later than this one ({own}): "
+                    f"install that version ({error})"
+                ) from error
+            if isinstance(error, PareTuneError):
+                raise
+            raise DataError(f"{self.weights} does not say how its model is built ({error!r})") from error
+
+    def _version(self) -> str:
+        """Of the package that wrote the folder; empty where it does not say."""
+        try:
+            text = (self.path / ENVIRONMENT).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
+        said = re.search(r"^pare-tune (\S+)$", text, re.MULTILINE)
+        return "" if said is None else said[1]
 
     def write(self, weights: Path | None, config: str, metrics: Mapping[str, Any]) -> None:
         """Write the four files, each as a whole, the model last.
@@ -75,6 +103,10 @@ class ModelFolder:
         if not isinstance(metrics, dict):
             raise ValueError(f"{self.path / METRICS} is no mapping")
         return metrics
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def environment() -> str:

@@ -2,68 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pare_tune.config import TrialConfig
-from pare_tune.errors import DataError
+from pare_tune.config import TrialConfig, task_of
+from pare_tune.errors import ConfigError, DataError
 from pare_tune.method import PareModel
-from pare_tune.tasks.base import MultiLabel, Numbers, Point
-from pare_tune.tasks.own.predict import Prepared, prepare
-from pare_tune.train.build import ModelShape, empty_model
+from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Point
+from pare_tune.tasks.load import TaskDataset, open_test
+from pare_tune.tasks.own.predict import NewSamples, Piece, prepare
+from pare_tune.tasks.own.samples import MappedRows
+from pare_tune.train.build import ModelShape, empty_model, pick_device
 from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.evaluation import autocast
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
+from pare_tune.train.outputs import Predictions
+
+_PIECE_BYTES: Final = 16 << 20
+"""Of model-ready samples, held at a time."""
+_MOST_ROWS: Final = 8192
+"""Of a piece: rows of a table take many times the memory of the numbers in them."""
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShape, TrialConfig]:
     """The model of a `best/` or `final/` folder, in evaluation mode; needs neither data nor pretrained weights.
 
     Raises:
-        DataError: the folder holds no exported model, or a damaged one.
+        DataError: the folder holds no exported model, or a damaged one, or one of a later version.
         ConfigError: its config.yaml was edited into something else.
     """
     source = ModelFolder(folder)
     if not source.holds_model:
         raise DataError(
-            f"{folder} holds no model ({MODEL} and {CONFIG}); give the best/ or final/ folder of a run"
+            f"{folder} holds no model ({MODEL} and {CONFIG}); give the best/ or final/ folder of a run, whole"
         )
-    config = source.config()
-    tensors, about = load_weights(source.weights)
-    about.pop("epoch", None)
-    shape = ModelShape.from_dict(about)
-    model = empty_model(config, shape)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(f"{source.weights} does not fit {folder / CONFIG}: {error}") from error
+    with source.told_if_newer():
+        config = source.config()
+        tensors, about = load_weights(source.weights)
+        about.pop("epoch", None)
+        shape = ModelShape.from_dict(about)
+        model = empty_model(config, shape)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise DataError(f"{source.weights} does not fit {folder / CONFIG}: {error}") from error
     return model.to(device).eval(), shape, config
 
 
-def prepare_inputs(inputs: Path | npt.NDArray[Any], shape: ModelShape, config: TrialConfig) -> Prepared:
-    """Samples that are model-ready, or, for a user's own task, raw as those it was trained on.
+class Predictor:
+    """A model that was loaded, and what is asked of it."""
 
-    Raises:
-        DataError: they are missing, damaged, not finite or of another shape.
-    """
-    if shape.raw is not None:
-        return prepare(inputs, shape.raw, config.input.canvas)
-    if isinstance(inputs, Path):
-        return Prepared(read_inputs(inputs, shape), lambda outputs: outputs)
-    return Prepared(check_inputs(inputs, shape, "inputs"), lambda outputs: outputs)
+    def __init__(self, folder: Path, *, probabilities: bool = False, batch_size: int = 64) -> None:
+        """Raises DataError, ConfigError as `load_model`; DataError where the model has no probabilities."""
+        self.device = pick_device()
+        self.model, self.shape, self.config = load_model(folder, self.device)
+        self._probabilities, self._batch_size = probabilities, batch_size
+        if probabilities:
+            require_probabilities(self.shape)
+
+    @property
+    def axes(self) -> int:
+        """Of the outputs, that of the samples among them."""
+        return 1 + (len(self.shape.output.shape) if isinstance(self.shape.output, Dense) else 1)
+
+    def open(self, inputs: Path | npt.NDArray[Any]) -> NewSamples:
+        """Samples that are model-ready, or raw: those of a user's own task, or the test split of a public release.
+
+        Raises:
+            DataError: they are missing, damaged or of another shape.
+        """
+        if self.shape.raw is not None:
+            return prepare(inputs, self.shape.raw, self.config.input.canvas)
+        if isinstance(inputs, Path) and inputs.is_dir():
+            task = task_of(self.config)
+            return _Release(open_test(task, data=inputs, canvas=self.config.input.canvas), inputs, self.shape)
+        if isinstance(inputs, Path):
+            return _Ready(_open_npy(inputs), str(inputs), self.shape)
+        return _Ready(inputs, "inputs", self.shape)
+
+    def pieces(self, samples: NewSamples) -> list[range]:
+        """How `samples` are cut, always in the same way: into pieces of whole batches."""
+        size = 4 * int(np.prod(self.shape.input_shape))
+        rows = min(_MOST_ROWS, _PIECE_BYTES // size)
+        rows = max(1, rows // self._batch_size) * self._batch_size
+        return [range(start, min(start + rows, len(samples))) for start in range(0, len(samples), rows)]
+
+    def predict(self, piece: Piece) -> Predictions:
+        """The outputs of some samples, as they are asked for."""
+        outputs = np.concatenate([*self._outputs(piece.x)])
+        has_logits = isinstance(self.shape.output, Point | MultiLabel)
+        values = to_probabilities(outputs, self.shape) if self._probabilities else outputs
+        return Predictions(
+            values=piece.restore(values),
+            names=self.names,
+            samples=piece.names,
+            meaning="probability" if self._probabilities else "logit" if has_logits else "value",
+            are_classes=isinstance(self.shape.output, Point),
+            unseen=piece.unseen,
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of classes, labels or numbers; empty where the task gives them none."""
+        return () if self.shape.raw is None else tuple(self.shape.raw["target"]["names"])
+
+    @torch.no_grad()
+    def _outputs(self, x: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+        """Logits for point and multilabel tasks, for others values in the target's unit."""
+        for start in range(0, len(x), self._batch_size):
+            # A copy: maps are read-only.
+            batch = torch.from_numpy(np.array(x[start : start + self._batch_size])).to(self.device)
+            with autocast(self.device):
+                yield self.model(batch).target.float().cpu().numpy()
 
 
-def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
-    """A .npy of model-ready samples, (n, *input_shape).
+class _Ready(NewSamples):
+    """An array of samples as the model takes them."""
 
-    Raises:
-        DataError: missing, truncated, an archive of several arrays, empty, of another shape or type, or holding NaN.
-    """
+    def __init__(self, values: npt.NDArray[Any] | MappedRows, where: str, shape: ModelShape) -> None:
+        """Raises DataError unless there is at least one, real and of the model's shape."""
+        self._values, self.where = values, where
+        if values.shape[1:] != shape.input_shape or len(values.shape) != len(shape.input_shape) + 1:
+            wanted = ", ".join(map(str, shape.input_shape))
+            raise DataError(f"{where}: the model takes arrays of shape (n, {wanted}), got {values.shape}")
+        if len(self) == 0:
+            raise DataError(f"{where}: an array of 0 samples, shape {values.shape}; give at least one sample")
+        if values.dtype.kind not in "fiub":
+            raise DataError(f"{where}: the model takes numbers, got dtype {values.dtype}")
+
+    def __len__(self) -> int:
+        return int(self._values.shape[0])
+
+    def piece(self, rows: range) -> Piece:
+        x = np.asarray(self._values[rows.start : rows.stop], dtype=np.float32)
+        bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
+        if len(bad):
+            raise DataError(f"{self.where}: sample {rows.start + int(bad[0])} holds NaN or infinity")
+        return Piece(x)
+
+
+class _Release(NewSamples):
+    """The test split of a public release."""
+
+    def __init__(self, dataset: TaskDataset, folder: Path, shape: ModelShape) -> None:
+        self._dataset, self.where = dataset, str(folder)
+        if (given := tuple(dataset.item(0)["x"].shape)) != shape.input_shape:
+            raise DataError(f"{folder}: the model takes samples of {shape.input_shape}, these are of {given}")
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def piece(self, rows: range) -> Piece:
+        return Piece(np.stack([self._dataset.item(row)["x"].numpy() for row in rows]))
+
+
+def _open_npy(path: Path) -> MappedRows:
+    """Raises DataError: missing, truncated, an archive of several arrays."""
     try:
         with path.open("rb") as file:
             is_archive = file.read(2) == b"PK"
@@ -71,66 +171,28 @@ def read_inputs(path: Path, shape: ModelShape) -> npt.NDArray[np.float32]:
             raise DataError(
                 f"{path} is an archive (.npz), the model takes one array; save that array as .npy with numpy.save"
             )
-        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return MappedRows(path, np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path} as a .npy array: {error}") from error
-    return check_inputs(values, shape, str(path))
 
 
-def check_inputs(values: npt.NDArray[Any], shape: ModelShape, where: str) -> npt.NDArray[np.float32]:
-    """Raise DataError unless `values` is (n, *input_shape), n at least 1, real and finite."""
-    if values.shape[1:] != shape.input_shape or values.ndim != len(shape.input_shape) + 1:
-        wanted = ", ".join(map(str, shape.input_shape))
-        raise DataError(f"{where}: the model takes arrays of shape (n, {wanted}), got {values.shape}")
-    if len(values) == 0:
-        raise DataError(f"{where}: an array of 0 samples, shape {values.shape}; give at least one sample")
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{where}: the model takes numbers, got dtype {values.dtype}")
-    floats = np.asarray(values, dtype=np.float32)
-    if not np.isfinite(floats).all():
-        bad = int(np.argwhere(~np.isfinite(floats.reshape(len(floats), -1)).all(axis=1))[0, 0])
-        raise DataError(f"{where}: sample {bad} holds NaN or infinity")
-    return floats
+def require_probabilities(shape: ModelShape) -> None:
+    """Raise DataError where the task predicts values, which are no logits."""
+    if isinstance(shape.output, Numbers):
+        raise DataError(
+            "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
+        )
+    if isinstance(shape.output, Dense) and not is_mask(shape):
+        raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
 
 
-@torch.no_grad()
-def predict_array(
-    model: PareModel,
-    inputs: npt.NDArray[np.float32],
-    *,
-    batch_size: int,
-    device: torch.device,
-    progress: Callable[[int], None] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Raw outputs (n, ...): logits for point and multilabel tasks, for others values in the target's unit."""
-    outputs: list[npt.NDArray[np.float32]] = []
-    for start in range(0, len(inputs), batch_size):
-        x = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(
-            device
-        )  # a copy: maps are read-only
-        with autocast(device):
-            outputs.append(model(x).target.float().cpu().numpy())
-        if progress is not None:
-            progress(len(outputs[-1]))
-    return np.concatenate(outputs)
+def is_mask(shape: ModelShape) -> bool:
+    """Whether a user's dense task has two values, background and foreground."""
+    return shape.raw is not None and shape.raw["target"]["kind"] == "mask"
 
 
 def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt.NDArray[np.float32]:
-    """Softmax for point tasks, sigmoid for multilabel tasks and masks.
-
-    Raises:
-        DataError: the task predicts values; its outputs are no logits.
-    """
+    """Softmax for point tasks, sigmoid for multilabel tasks and masks. Raises as `require_probabilities`."""
+    require_probabilities(shape)
     logits = torch.from_numpy(outputs)
-    match shape.output:
-        case Point():
-            return logits.softmax(dim=-1).numpy()
-        case MultiLabel():
-            return logits.sigmoid().numpy()
-        case Numbers():
-            raise DataError(
-                "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
-            )
-    if shape.raw is not None and shape.raw["target"]["kind"] == "mask":
-        return logits.sigmoid().numpy()
-    raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
+    return (logits.softmax(dim=-1) if isinstance(shape.output, Point) else logits.sigmoid()).numpy()

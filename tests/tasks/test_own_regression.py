@@ -27,11 +27,10 @@ from pare_tune.tasks.own.target import Target
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
-from pare_tune.train.predict import load_model, predict_array, prepare_inputs, to_probabilities
+from pare_tune.train.predict import Predictor
 from pare_tune.yaml import validate
 
 N = 60
-CPU = torch.device("cpu")
 ONE, TWO = Target(output=Numbers, names=("y",)), Target(output=Numbers, names=("a", "b"), spread=(2.0, 1e-3))
 
 
@@ -386,14 +385,13 @@ def test_a_real_table_is_learned_better_than_its_mean(tmp_path: Path) -> None:
     of_the_mean = float(np.sqrt(np.square(y - float(data.target_scale[0])).mean()))
     assert metrics["test"] < 0.9 * of_the_mean
 
-    model, shape, config = load_model(tmp_path / "final", CPU)
-    assert shape.output == Numbers(1)
-    assert [m.std.shape for m in model.modules() if isinstance(m, TargetScale)] == [(1,)]
-    ready = prepare_inputs(tmp_path / "diabetes.csv", shape, config)
-    found = ready.restore(predict_array(model, ready.x, batch_size=64, device=CPU))
+    predictor = Predictor(tmp_path / "final")
+    assert predictor.shape.output == Numbers(1)
+    assert [m.std.shape for m in predictor.model.modules() if isinstance(m, TargetScale)] == [(1,)]
+    found = predictor.predict(predictor.open(tmp_path / "diabetes.csv").piece(range(442))).values
     assert found.shape == (442, 1)
     # In the unit of the file: from a whole table back to its own column.
     assert np.corrcoef(found[:, 0], frame["target"])[0, 1] > 0.5
     assert np.sqrt(np.square(found[:, 0] - frame["target"]).mean()) < 0.9 * frame["target"].std()
     with pytest.raises(DataError, match="predicts numbers, not probabilities; leave out --probabilities"):
-        to_probabilities(found, shape)
+        Predictor(tmp_path / "final", probabilities=True)

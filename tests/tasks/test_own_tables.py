@@ -17,13 +17,20 @@ from scipy.io import savemat
 from pare_tune.errors import DataError
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.tasks.own.dates import date_parts, time_order
-from pare_tune.tasks.own.predict import prepare
+from pare_tune.tasks.own.predict import Piece, prepare as open_new
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey
 from pare_tune.tasks.own.tables import Cells, Long, read_table
 from pare_tune.tasks.own.task import own_task
 from pare_tune.yaml import validate
+
+
+def prepare(*given: Any) -> Piece:
+    """All of the new samples."""
+    samples = open_new(*given)
+    return samples.piece(range(len(samples)))
+
 
 N = 60
 Y = np.where(np.arange(N) % 2 == 0, "no", "yes")

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pare_tune.config import TrialConfig, default_trial, load_own, load_trial
 from pare_tune.errors import DataError, StorageError
@@ -15,11 +17,13 @@ from pare_tune.tasks import get_task
 from pare_tune.tasks.load import open_test
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import final as final_training
+from pare_tune.train import predict as predicting
+from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE, run_final
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.train.patches import PATCHES, read_patches
-from pare_tune.train.predict import load_model, predict_array, prepare_inputs, read_inputs, to_probabilities
+from pare_tune.train.predict import Predictor, load_model
 
 CPU = torch.device("cpu")
 
@@ -46,18 +50,43 @@ def test_it_leaves_a_folder_that_stands_alone(final: Path, config: TrialConfig) 
     assert len((final / CURVE).read_text().splitlines()) == 2
 
 
+def predict(model: Path, inputs: np.ndarray | Path, **options: Any) -> np.ndarray:
+    """Outputs of all samples, made piece by piece."""
+    predictor = Predictor(model, **options)
+    samples = predictor.open(inputs)
+    pieces = predictor.pieces(samples)
+    return np.concatenate([predictor.predict(samples.piece(rows)).values for rows in pieces])
+
+
 def test_prediction_gives_the_numbers_of_the_evaluation(final: Path) -> None:
     task = get_task("wdbc")
     test = open_test(task)
     items = [test.item(i) for i in range(len(test))]
-    model, shape, _ = load_model(final, CPU)
     inputs = np.stack([i["x"].numpy() for i in items])
-    outputs = predict_array(model, inputs, batch_size=17, device=CPU)
+    outputs = predict(final, inputs, batch_size=17)
     score = task.metric.score(torch.from_numpy(outputs), {"y": torch.stack([i["y"] for i in items])})
     metrics = json.loads((final / "metrics.json").read_text())
     assert metrics["test"] == pytest.approx(score, abs=1e-9)
     assert metrics["test_samples"] == len(test) == 285
-    np.testing.assert_allclose(to_probabilities(outputs, shape).sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(predict(final, inputs, probabilities=True).sum(1), 1.0, rtol=1e-5)
+
+
+def test_pieces_of_any_size_give_the_same_numbers(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = np.random.default_rng(0).normal(size=(50, 1, 30)).astype(np.float32)
+    whole = predict(final, inputs, batch_size=8)
+    monkeypatch.setattr(predicting, "_MOST_ROWS", 17)
+    predictor = Predictor(final, batch_size=8)
+    assert [len(rows) for rows in predictor.pieces(predictor.open(inputs))] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(predict(final, inputs, batch_size=8), whole)
+
+
+def test_the_test_split_of_a_release_is_predicted_from_its_folder(final: Path, tmp_path: Path) -> None:
+    task = get_task("wdbc")
+    assert task.make is not None
+    task.make(tmp_path / "release", 0)
+    test = open_test(task, data=tmp_path / "release")
+    inputs = np.stack([test.item(i)["x"].numpy() for i in range(len(test))])
+    np.testing.assert_array_equal(predict(final, tmp_path / "release"), predict(final, inputs))
 
 
 def test_training_on_validation_too_keeps_the_last_epoch(config: TrialConfig, tmp_path: Path) -> None:
@@ -166,30 +195,27 @@ def test_a_full_disk_costs_no_line_of_the_curve(
 def test_inputs_that_do_not_fit_are_refused(
     final: Path, tmp_path: Path, array: np.ndarray, message: str
 ) -> None:
-    _, shape, _ = load_model(final, CPU)
     np.save(tmp_path / "inputs.npy", array)
     with pytest.raises(DataError, match=message):
-        read_inputs(tmp_path / "inputs.npy", shape)
+        predict(final, tmp_path / "inputs.npy")
 
 
 def test_pickled_truncated_and_missing_inputs_are_refused(final: Path, tmp_path: Path) -> None:
-    _, shape, _ = load_model(final, CPU)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "whole.npy", np.zeros((3, 1, 30), np.float32))
     (tmp_path / "torn.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-50])
     for name in ("objects.npy", "torn.npy", "absent.npy"):
         with pytest.raises(DataError, match=name):
-            read_inputs(tmp_path / name, shape)
+            predict(final, tmp_path / name)
 
 
 def test_archives_are_no_inputs(final: Path, tmp_path: Path) -> None:
-    _, shape, _ = load_model(final, CPU)
     path = tmp_path / "inputs.npz"
     np.savez(path, x=np.zeros((3, 1, 30), np.float32), y=np.zeros(3))
     for keep in (None, 100):
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(DataError, match=r"inputs\.npz is an archive .* as \.npy with numpy\.save"):
-            read_inputs(path, shape)
+            predict(final, path)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
@@ -202,6 +228,35 @@ def test_a_damaged_model_is_named(final: Path, tmp_path: Path) -> None:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match="damaged"):
+        load_model(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("lost", "written_by", "message"),
+    [
+        ("config.yaml", None, "holds no model .* of a run, whole"),
+        ("model.safetensors", None, "holds no model"),
+        (
+            None,
+            "99.0",
+            r"was written by pare-tune 99\.0, which is later than this one .* install that version",
+        ),
+        (None, None, "does not say how its model is built"),
+    ],
+)
+def test_a_folder_of_another_version_or_copied_in_part_is_told(
+    final: Path, tmp_path: Path, lost: str | None, written_by: str | None, message: str
+) -> None:
+    for path in (p for p in final.iterdir() if p.is_file() and p.name != lost):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    if lost is None:
+        tensors, about = load_weights(final / "model.safetensors")
+        (tmp_path / "model.safetensors").unlink()
+        metadata = {"pare_tune": json.dumps({**about, "what is to come": 1})}
+        save_file(tensors, tmp_path / "model.safetensors", metadata=metadata)
+    if written_by is not None:
+        (tmp_path / "environment.txt").write_text(f"python 3.99\npare-tune {written_by}\n")
+    with pytest.raises(DataError, match=message):
         load_model(tmp_path, CPU)
 
 
@@ -230,9 +285,8 @@ def test_an_own_model_carries_its_preprocessing(own_final: Path) -> None:
     config = load_trial(own_final / "final" / "config.yaml")
     task = own_task(config.own)  # type: ignore[arg-type]
     test = open_test(task)
-    model, shape, _ = load_model(own_final / "final", CPU)
-    ready = prepare_inputs(own_final / "series.npz", shape, config)
-    outputs = ready.restore(predict_array(model, ready.x, batch_size=7, device=CPU))
+    outputs = predict(own_final / "final", own_final / "series.npz", batch_size=7)
+    ready = Predictor(own_final / "final").open(own_final / "series.npz").piece(range(30))
     assert outputs.shape == (30, 2)
     rows = [
         int(np.flatnonzero((ready.x == test.item(i)["x"].numpy()).all(axis=(1, 2)))[0])
@@ -246,10 +300,10 @@ def test_an_own_model_predicts_where_its_data_are_not(own_final: Path, tmp_path:
     for path in (p for p in (own_final / "final").iterdir() if p.is_file()):
         text = path.read_bytes()
         (tmp_path / path.name).write_bytes(text.replace(str(own_final).encode(), b"/gone"))
-    model, shape, config = load_model(tmp_path, CPU)
+    predictor = Predictor(tmp_path)
     raw = 1000 + 50 * np.random.default_rng(1).normal(size=(4, 2, 25))
-    ready = prepare_inputs(raw, shape, config)
+    ready = predictor.open(raw).piece(range(4))
     assert abs(float(ready.x[:, :2, :25].mean())) < 0.5
-    assert predict_array(model, ready.x, batch_size=4, device=CPU).shape == (4, 2)
+    assert predictor.predict(ready).values.shape == (4, 2)
     with pytest.raises(DataError, match="the model takes samples of 2 × any, got 4 of 3 × 25"):
-        prepare_inputs(np.zeros((4, 3, 25)), shape, config)
+        predictor.open(np.zeros((4, 3, 25)))

@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pare_tune.data.frames import read_frame
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.train.outputs import Predictions, require_writable, write_predictions
+from pare_tune.train.outputs import Predictions, require_writable, writing
 
 VALUES = np.array([[0.25, 0.75], [0.9, 0.1], [0.5, np.nan]], np.float32)
+
+
+def write_predictions(out: Path, *pieces: Predictions) -> None:
+    with writing(out) as write:
+        for piece in pieces:
+            write(piece)
 
 
 def predictions(**fields: Any) -> Predictions:
@@ -88,11 +95,35 @@ def test_other_suffixes_are_refused_with_the_choices(tmp_path: Path, name: str) 
         require_writable(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_arrays_are_no_rows(tmp_path: Path, suffix: str) -> None:
-    require_writable(tmp_path / "out.npy", axes=3)
-    with pytest.raises(ConfigError, match=r"an array a sample.*give an --out in \.npy"):
-        require_writable(tmp_path / f"out{suffix}", axes=3)
+def test_arrays_are_no_rows_of_text(tmp_path: Path) -> None:
+    for name in ("out.npy", "out.parquet"):
+        require_writable(tmp_path / name, axes=3)
+    with pytest.raises(ConfigError, match=r"an array a sample.*give an --out in \.npy or \.parquet"):
+        require_writable(tmp_path / "out.csv", axes=3)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".parquet"])
+def test_pieces_make_the_file_that_the_whole_makes(tmp_path: Path, suffix: str) -> None:
+    values = np.random.default_rng(0).random((12, 2)).astype(np.float32)
+    names = [f"s{i}" for i in range(12)]
+    cut = [(0, 5), (5, 10), (10, 12)]
+    parts = [predictions(values=values[a:b], samples=names[a:b]) for a, b in cut]
+    write_predictions(tmp_path / f"pieces{suffix}", *parts)
+    write_predictions(tmp_path / f"whole{suffix}", predictions(values=values, samples=names))
+    if suffix == ".parquet":
+        pd.testing.assert_frame_equal(
+            *(pd.read_parquet(tmp_path / f"{n}.parquet") for n in ("pieces", "whole"))
+        )
+    else:
+        assert (tmp_path / f"pieces{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+
+
+def test_maps_in_parquet_keep_their_shape_beside_their_names(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    write_predictions(tmp_path / "out.parquet", predictions(values=values, samples=["a", "b", "c"], names=()))
+    frame = read_frame(tmp_path / "out.parquet")
+    assert frame["sample"].tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(np.stack(frame["probability"]), values)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -13,17 +13,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from pare_tune.data.arrays import load_npy, load_npz
+from pare_tune.data.arrays import NpzRows, load_npy, load_npz
 from pare_tune.data.frames import TABLES
 from pare_tune.data.hdf5 import Rows, datasets, get_dataset, open_hdf5, sources_of, told_as_damage
 from pare_tune.data.images import natural
 from pare_tune.data.matfiles import mat_names, open_mat
 from pare_tune.errors import DataError
-from pare_tune.tasks.own.samples import OBJECTS, Array, Each, Samples, Shapes, Whole, listed
+from pare_tune.tasks.own.samples import OBJECTS, Array, Each, MappedRows, Samples, Shapes, Whole, listed
 from pare_tune.tasks.own.spec import ARRAYS, KEYED, At
 
 _WILD: Final = "*?["
 _SHOWN = 30
+_HELD: Final = 64 << 20
+"""Bytes of an archive whose one array is held in memory; of a larger one it is read in parts."""
 
 
 def open_array(at: At, role: str) -> Samples:
@@ -39,7 +41,8 @@ def open_array(at: At, role: str) -> Samples:
     if suffix in ARRAYS:
         if at.key is not None:
             raise DataError(f"{path} is one array, it has no keys; leave out key {at.key!r}")
-        return Whole(_npy(path, role), path.name)
+        array = _npy(path, role)
+        return Whole(MappedRows(path, array) if array.size else array, path.name)
     if suffix in KEYED:
         return _hdf5(path, at.key) if _is_hdf5(path) else _loaded(path, at.key)
     if path.is_dir():
@@ -84,6 +87,8 @@ def _is_hdf5(path: Path) -> bool:
 def _loaded(path: Path, key: str | None) -> Samples:
     """Of a file whose arrays are read whole."""
     keys = _choose(_keys(path), key, path)
+    if path.suffix.lower() == ".npz" and len(keys) == 1 and path.stat().st_size > _HELD:
+        return Whole(NpzRows(path, keys[0]), f"{path.name}:{keys[0]}")
     arrays = _load(path, keys, "biufcUS")
     if key is None or not _is_wild(key):
         return Whole(arrays[0], f"{path.name}:{keys[0]}")

@@ -56,6 +56,16 @@ class Layout:
         assert channels is not None
         return channels
 
+    def places(self, shape: Shape) -> Shape:
+        """The shape of a raw sample without its channels."""
+        match self.channels:
+            case "none":
+                return shape
+            case "first":
+                return shape[1:]
+            case "last":
+                return shape[:-1]
+
     def channels_first(self, block: Array) -> Array:
         """(B, *shape) → (B, C, ...)."""
         match self.channels:

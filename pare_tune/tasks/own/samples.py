@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,11 @@ class Samples(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    @property
+    def longest(self) -> Shape:
+        """The most that samples have along each axis."""
+        return self.shape
+
     @abstractmethod
     def blocks(self, rows: Rows) -> Iterator[Array]:
         """The samples `rows` (ascending), in order, several of one shape at a time: (b, ...)."""
@@ -70,6 +76,17 @@ class _Rows(Protocol):
     def __getitem__(self, index: slice) -> Any: ...
 
 
+class MappedRows:
+    """An .npy file that is mapped anew for each part of it: what stays mapped counts as this process' memory."""
+
+    def __init__(self, path: Path, array: Array) -> None:
+        """`array`: the whole of it, mapped."""
+        self._path, self.shape, self.dtype = path, array.shape, array.dtype
+
+    def __getitem__(self, index: slice) -> Array:
+        return np.array(np.load(self._path, mmap_mode="r", allow_pickle=False)[index])
+
+
 class Whole(Samples):
     """One array whose first axis counts the samples."""
 
@@ -85,8 +102,9 @@ class Whole(Samples):
     def blocks(self, rows: Rows) -> Iterator[Array]:
         size = max(1, math.prod(n or 1 for n in self.shape) * self.dtype.itemsize)
         step = max(1, BLOCK_BYTES // size)
-        bounds = np.searchsorted(rows, np.arange(0, len(self) + step, step))
-        for start, low, high in zip(range(0, len(self), step), bounds, bounds[1:], strict=False):
+        first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
+        for start in range(first - first % step, last + 1, step):
+            low, high = np.searchsorted(rows, (start, start + step))
             if low < high:
                 block = np.asarray(self._array[start : start + step])
                 yield np.ascontiguousarray(block[rows[low:high] - start], dtype=self.dtype)
@@ -126,7 +144,12 @@ class Each(Samples):
             for axis in zip(*described.shapes, strict=True)
         )
         self.dtype = number_type(np.result_type(*set(described.dtypes)), where)
+        self._longest = tuple(max(axis) for axis in zip(*described.shapes, strict=True))
         self._count = len(described.shapes)
+
+    @property
+    def longest(self) -> Shape:
+        return self._longest
 
     def __len__(self) -> int:
         return self._count

@@ -31,6 +31,8 @@ class Table:
 
     path: Path
     frame: pd.DataFrame
+    first: int = 0
+    """The number of its first row in the file."""
 
     def column(self, name: str) -> pd.Series:
         """Raises DataError, listing the columns, where there is none of that name."""
@@ -147,15 +149,21 @@ def numeric_samples(table: Table, names: Sequence[str], *, grey: bool | None = N
     return Whole(np.stack([numbers(table, name) for name in names], axis=1), where)
 
 
-def new_cells(path: Path, tokens: Sequence[Token], id_column: str | None) -> Cells:
+def text_columns(tokens: Sequence[Token], id_column: str | None) -> list[str]:
+    """The columns of new rows that are kept as they are written: ids and categories."""
+    ids = [] if id_column is None else [id_column]
+    return [*ids, *(token.name for token in tokens if token.categories is not None)]
+
+
+def new_cells(table: Table, tokens: Sequence[Token], id_column: str | None) -> Cells:
     """New rows for a model whose columns were fitted as `tokens`, called as in their column of ids if they have one.
 
     Raises:
         DataError: a column is missing, or of another kind.
     """
-    table = read_table(path, text=[id_column, *(t.name for t in tokens if t.categories is not None)])
     names = dict.fromkeys(token.name for token in tokens)
-    cells = Cells([_as_trained(table, token) for token in tokens], str(At(file=path, columns=tuple(names))))
+    where = str(At(file=table.path, columns=tuple(names)))
+    cells = Cells([_as_trained(table, token) for token in tokens], where)
     cells.names = ids_of(table, id_column)
     return cells
 
@@ -241,7 +249,7 @@ def _lists(table: Table, names: Sequence[str], where: str) -> Samples:
             series.append(parts[0] if len(parts) == 1 else np.stack(parts))
         except (ValueError, TypeError) as error:
             raise DataError(
-                f"{where}: row {row + 1} must hold lists of numbers, as long in each column ({error})"
+                f"{where}: row {table.first + row + 1} must hold lists of numbers, as long in each column ({error})"
             ) from error
     return listed(series, [f"row {i + 1}" for i in range(len(series))], where)
 
@@ -267,7 +275,7 @@ def numbers(table: Table, name: str, *, may_be_empty: bool = False) -> Float64:
     odd = np.flatnonzero(parsed.isna() & column.notna())
     if column.dtype.kind not in "mM" and not isinstance(column.dtype, pd.CategoricalDtype) and not len(odd):
         return parsed.to_numpy(np.float64, na_value=np.nan)
-    place = f", found {column.iloc[odd[0]]!r} in row {odd[0] + 1}" if len(odd) else ""
+    place = f", found {column.iloc[odd[0]]!r} in row {table.first + odd[0] + 1}" if len(odd) else ""
     raise DataError(
         f"{table.path}: input column {name!r} must hold numbers{place}; leave it out by naming the others under "
         f"columns, or replace text by numbers"
@@ -331,5 +339,6 @@ def texts(table: Table, name: str) -> list[str]:
     """A column as text. Raises DataError where it is empty."""
     column = table.column(name)
     if column.isna().any():
-        raise DataError(f"{table.path}: column {name!r} is empty in row {int(np.argmax(column.isna())) + 1}")
+        row = table.first + int(np.argmax(column.isna())) + 1
+        raise DataError(f"{table.path}: column {name!r} is empty in row {row}")
     return [str(v) for v in column]

@@ -15,7 +15,7 @@ from pare_tune.tasks.base import Canvas, Metric, Modality, Numbers, PaperSetting
 from pare_tune.tasks.folds import Fold
 from pare_tune.tasks.own.layout import Layout
 from pare_tune.tasks.own.read import Opened, open_data
-from pare_tune.tasks.own.samples import Array, Shape, said
+from pare_tune.tasks.own.samples import Array, said
 from pare_tune.tasks.own.score import find_metric
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, Int64
@@ -225,23 +225,12 @@ def _loss(spec: OwnData, seen: Survey, metric: Metric) -> tuple[str, dict[str, A
 
 
 def _input_shape(layout: Layout, canvas: Canvas) -> tuple[int, ...]:
-    places = tuple(n or 0 for n in _places(layout))
+    places = tuple(n or 0 for n in layout.places(layout.shape))
     if layout.modality.is_grid:
         return (layout.num_channels, *((canvas, canvas) if canvas is not None else places))
     if layout.length is not None:
         return (layout.num_channels + 1, layout.length)
     return (layout.num_channels, *places)
-
-
-def _places(layout: Layout) -> Shape:
-    """The shape of a raw sample without its channels."""
-    match layout.channels:
-        case "none":
-            return layout.shape
-        case "first":
-            return layout.shape[1:]
-        case "last":
-            return layout.shape[:-1]
 
 
 def _dense_shape(layout: Layout, target: Target, canvas: Canvas) -> tuple[int, ...]:
@@ -287,7 +276,7 @@ def _short(modality: Modality, num_train: int) -> dict[str, Any]:
 
 def _title(seen: Survey) -> str:
     layout, target = seen.layout, seen.target
-    places = said(_places(layout))
+    places = said(layout.places(layout.shape))
     what = {
         Modality.TABLE: f"{places} columns",
         Modality.SEQUENCE_1D: f"series of {places} steps",
