@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from pare_tune.config import TrialConfig, task_of
-from pare_tune.errors import ConfigError, DataError
+from pare_tune.errors import DataError
 from pare_tune.method import PareModel
 from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Point
 from pare_tune.tasks.load import TaskDataset, open_test

@@ -13,6 +13,7 @@ import pytest
 
 from pare_tune.data import arrays
 from pare_tune.data.arrays import (
+    NpzRows,
     load_npy,
     load_npz,
     require_array,
@@ -347,3 +348,12 @@ def test_a_stream_that_is_no_zip_is_no_npz(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(buffer.getvalue())
     with pytest.raises(DataError, match=r"not a whole \.npz"):
         load_npz(tmp_path / "a.npz", ["x"])
+
+
+def test_rows_of_an_archive_are_those_of_its_array(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(900, 3000))
+    np.savez(tmp_path / "x.npz", x=array)
+    rows = NpzRows(tmp_path / "x.npz", "x")
+    assert (rows.shape, rows.dtype) == (array.shape, array.dtype)
+    for part in (slice(0, 10), slice(10, 400), slice(700, 900), slice(5, 6)):
+        np.testing.assert_array_equal(rows[part], array[part])

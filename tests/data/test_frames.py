@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pare_tune.data.frames import is_table, read_frame
+from pare_tune.data.frames import Frames, is_table, read_frame
 from pare_tune.errors import DataError
 
 NAN = float("nan")
@@ -134,3 +134,40 @@ def test_parquet_columns_keep_their_meaning(tmp_path: Path) -> None:
 )
 def test_tables_are_told_by_their_names(name: str, wanted: bool) -> None:
     assert is_table(Path(name)) is wanted
+
+
+# Some rows at a time
+
+
+MANY = pd.DataFrame(
+    {
+        "number": np.arange(9001) / 8,
+        "gap": [None if i % 3 else float(i) for i in range(9001)],
+        "code": [f"0{i % 7}" for i in range(9001)],
+        "member": [i % 2 == 0 for i in range(9001)],
+    }
+)
+PARTS = [range(5000), range(5000, 5001), range(6000, 9001), range(3, 7)]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "t.parquet"])
+def test_parts_hold_what_the_whole_holds(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        MANY.to_parquet(path, row_group_size=4321)
+    else:
+        MANY.to_csv(path, index=False, sep="\t" if ".tsv" in name else ",")
+    whole, parts = read_frame(path, text=["code"]), Frames(path, text=["code"])
+    assert len(parts) == len(whole) == 9001
+    for rows in PARTS:
+        pd.testing.assert_frame_equal(
+            parts.rows(rows), whole.iloc[rows.start : rows.stop].reset_index(drop=True)
+        )
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
+    MANY.to_csv(tmp_path / "t.csv", index=False)
+    parts = Frames(tmp_path / "t.csv")
+    MANY.head(10).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=r"t\.csv was changed while it was read"):
+        parts.rows(range(20))

@@ -17,7 +17,8 @@ from scipy.io import savemat
 from pare_tune.errors import DataError
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.tasks.own.dates import date_parts, time_order
-from pare_tune.tasks.own.predict import Piece, prepare as open_new
+from pare_tune.tasks.own.predict import Piece
+from pare_tune.tasks.own.predict import prepare as open_new
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import survey

@@ -19,7 +19,8 @@ from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.base import Dense, MultiLabel, Point, Task
 from pare_tune.tasks.load import TaskData, load_task, open_test
 from pare_tune.tasks.own import survey as survey_module
-from pare_tune.tasks.own.predict import Piece, prepare as open_new
+from pare_tune.tasks.own.predict import Piece
+from pare_tune.tasks.own.predict import prepare as open_new
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.survey import looked_at_once, survey
 from pare_tune.tasks.own.task import own_task

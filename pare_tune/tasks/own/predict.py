@@ -21,7 +21,7 @@ from pare_tune.tasks.columns import Column, Token
 from pare_tune.tasks.own.arrays import open_array
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.layout import Float32, Layout, resized_to
-from pare_tune.tasks.own.samples import Array, Samples, Shape, Whole, said
+from pare_tune.tasks.own.samples import Array, Samples, Whole, said
 from pare_tune.tasks.own.spec import At, written_short
 from pare_tune.tasks.own.tables import (
     Cells,
