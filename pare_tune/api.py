@@ -188,13 +188,18 @@ def predict_file(
     out: Path,
     *,
     probabilities: bool = False,
+    coverage: float | None = None,
     batch_size: int = 64,
     num_workers: int = 1,
     notify: Notify = print,
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """`predict` from a file or folder to .npy, .csv or .parquet; see `apply.predict_to`."""
     asked = Asked(
-        model=absolute(model), inputs=absolute(inputs), probabilities=probabilities, batch_size=batch_size
+        model=absolute(model),
+        inputs=absolute(inputs),
+        probabilities=probabilities,
+        coverage=coverage,
+        batch_size=batch_size,
     )
     return predict_to(asked, out, num_workers=num_workers, notify=notify)
 

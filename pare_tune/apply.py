@@ -22,11 +22,17 @@ class Asked:
     model: Path
     inputs: Path
     probabilities: bool = False
+    coverage: float | None = None
     batch_size: int = 64
 
     def open(self) -> Predictor:
         """The model."""
-        return Predictor(self.model, probabilities=self.probabilities, batch_size=self.batch_size)
+        return Predictor(
+            self.model,
+            probabilities=self.probabilities,
+            coverage=self.coverage,
+            batch_size=self.batch_size,
+        )
 
 
 def predict_to(
@@ -46,7 +52,8 @@ def predict_to(
     """
     require_writable(out)
     predictor = asked.open()
-    require_writable(out, axes=predictor.axes)
+    has_sets = asked.coverage is not None and predictor.are_classes
+    require_writable(out, axes=predictor.axes, has_sets=has_sets)
     samples = predictor.open(asked.inputs)
     pieces = predictor.pieces(samples)
     shape: tuple[int, ...] = ()

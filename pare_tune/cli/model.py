@@ -69,6 +69,7 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
+    _print_calibration(metrics)
     _print_next(Path(metrics["folder"]))
 
 
@@ -86,8 +87,20 @@ def predict(
         Path, typer.Option("--out", "-o", help="Where the predictions go: .npy, .csv or .parquet.")
     ] = Path("out.npy"),
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Class probabilities instead of raw outputs.")
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Probabilities instead of raw outputs; calibrated on validation if the model is.",
+        ),
     ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.999,
+            help="Add sets of classes, or intervals of numbers, that hold the truth in such a share of cases, as 0.9.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     num_workers: Annotated[
         int, typer.Option(min=1, help="Processes on the Ray cluster, which must all reach the inputs.")
@@ -105,6 +118,7 @@ def predict(
             inputs,
             out,
             probabilities=probabilities,
+            coverage=coverage,
             batch_size=batch_size,
             num_workers=num_workers,
             notify=note,
@@ -118,6 +132,22 @@ def _score(value: float | None, unit: str) -> str:
     if value is None or math.isnan(value):
         return "undefined"
     return f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"
+
+
+def _print_calibration(metrics: dict[str, Any]) -> None:
+    fitted = metrics.get("calibration")
+    if fitted is None:
+        if metrics["trained_on"] == "train+val":
+            say("no calibration: nothing was held out of a training on train + validation")
+        return
+    on = f"on {fitted['fitted_on']} ({fitted['samples']:,} samples)"
+    if "temperature" in fitted:
+        before, after = fitted["ece_before"], fitted["ece_after"]
+        say(f"calibrated {on}: expected calibration error on test {before:.3f} → {after:.3f}")
+    if "covered" in fitted:
+        say(
+            f"--coverage {fitted['coverage']:g}, fitted {on}, holds {fitted['covered']:.1%} of the test samples"
+        )
 
 
 def _print_next(folder: Path) -> None:

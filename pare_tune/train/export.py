@@ -1,4 +1,5 @@
-"""A trained model as a folder that stands alone: model.safetensors, config.yaml, metrics.json, environment.txt."""
+"""A trained model as a folder that stands alone: model.safetensors, config.yaml, metrics.json, environment.txt, and
+calibration.json where it was calibrated."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ import torch
 from pare_tune.config import TrialConfig, load_trial
 from pare_tune.data.files import replacing, write_json, write_text
 from pare_tune.errors import DataError, PareTuneError
+from pare_tune.train.calibration import Calibration
 from pare_tune.train.fingerprint import package_versions
 
 MODEL = "model.safetensors"
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.txt"
+CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +75,28 @@ class ModelFolder:
         said = re.search(r"^pare-tune (\S+)$", text, re.MULTILINE)
         return "" if said is None else said[1]
 
-    def write(self, weights: Path | None, config: str, metrics: Mapping[str, Any]) -> None:
-        """Write the four files, each as a whole, the model last.
+    def write(
+        self,
+        weights: Path | None,
+        config: str,
+        metrics: Mapping[str, Any],
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Write the files, each as a whole, the model last.
 
         Args:
             weights: what a training left; taken over under a second name, or copied. None writes no model.
             config: text of config.yaml: a `TrialConfig`, and the `Fingerprint` of what it was trained on.
+            calibration: None where no held-out predictions are there to make one from.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         write_text(self.path / CONFIG, config)
+        if calibration is None:
+            (self.path / CALIBRATION).unlink(missing_ok=True)
+        else:
+            write_json(self.path / CALIBRATION, calibration.to_dict())
         write_json(self.path / METRICS, metrics)
         write_text(self.path / ENVIRONMENT, environment())
         if weights is not None:
@@ -96,6 +110,25 @@ class ModelFolder:
     def config_text(self) -> str:
         """What `write` was given. Raises OSError or ValueError where it is not there or damaged."""
         return (self.path / CONFIG).read_text(encoding="utf-8")
+
+    def calibration(self) -> Calibration | None:
+        """None where the model has none: of a search's best trial, and models of earlier versions.
+
+        Raises:
+            DataError: its file was lost on the way, or is damaged.
+        """
+        path = self.path / CALIBRATION
+        try:
+            if not path.is_file():
+                lost = (self.path / METRICS).is_file() and bool(self.metrics().get("calibration"))
+                if lost:
+                    raise DataError(f"{path} is missing: the folder was copied in part; copy it whole")
+                return None
+            return Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(
+                f"{self.path}: its calibration is damaged ({error!r}); copy the folder again"
+            ) from error
 
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds. Raises OSError or ValueError where it is not there or damaged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,22 @@ import torch.distributed as dist
 
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import plain_json, write_text
+from pare_tune.tasks.base import Dense
 from pare_tune.tasks.load import JoinedDataset, open_test
+from pare_tune.train.calibration import Calibration, calibration_error, covered
 from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
-from pare_tune.train.evaluation import Context, evaluate
+from pare_tune.train.evaluation import Context, Predicted, predict_split, score_of
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.loop import fit
-from pare_tune.train.opened import open_trial
+from pare_tune.train.opened import OpenedTrial, open_trial
 from pare_tune.train.report import EpochReport
 
 CURVE = "curve.jsonl"
+_TOLD_COVERAGE = 0.9
+"""Of sets and intervals whose share of true answers on test metrics.json says."""
+
 
 
 def run_final(
@@ -30,8 +36,8 @@ def run_final(
     """Train `config` in full, score the test split once, and export to `context.folder`.
 
     Without `with_val` the weights of the best validation epoch are scored and kept; with it the validation split is
-    trained on as well and the last epoch's weights are. The patches that were chosen (`patches.PATCHES`) are left for
-    the caller to draw.
+    trained on as well, the last epoch's weights are kept, and nothing is left to calibrate the model on. The patches
+    that were chosen (`patches.PATCHES`) are left for the caller to draw.
 
     Returns:
         What metrics.json holds, on rank 0; None on other ranks. "test" is NaN, null in the file, where the outputs
@@ -69,9 +75,13 @@ def run_final(
         dist.barrier()
     kept_epoch = load_best(folder, model)
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
-    score = evaluate(model, test, task.metric, batch_size=config.train.batch_size, context=context)
-    if not context.is_main:
+    predict = partial(predict_split, model, batch_size=config.train.batch_size, context=context)
+    held_out = None if with_val else predict(opened.data.val)
+    predicted = predict(test)
+    score = score_of(predicted, task.metric, context=context)
+    if predicted is None:
         return None
+    calibration, told_of_it = _calibrate(opened, held_out, predicted)
     metrics: dict[str, Any] = {
         "task": task.name,
         "data": opened.data.provenance,
@@ -86,13 +96,41 @@ def run_final(
         "epochs": config.train.epochs,
         "workers": context.world_size,
         "seconds": sum(r.seconds for r in result.curve),
+        "calibration": told_of_it,
     }
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
-    ModelFolder(folder).write(folder / BEST, config.to_yaml() + fingerprint.to_yaml(), metrics)
+    text = config.to_yaml() + fingerprint.to_yaml()
+    ModelFolder(folder).write(folder / BEST, text, metrics, calibration)
     for leftover in (BEST, LAST, HELD_OUT):
         (folder / leftover).unlink(missing_ok=True)
     return metrics
+
+
+def _calibrate(
+    opened: OpenedTrial, held_out: Predicted | None, test: Predicted
+) -> tuple[Calibration | None, dict[str, Any] | None]:
+    """What held-out predictions say of the model's own doubt, and for metrics.json how well that holds on test.
+
+    A model that was trained on the validation split as well has no held-out predictions: it gets no calibration.
+    """
+    if held_out is None:
+        return None, None
+    output = opened.data.output
+    is_mask = isinstance(output, Dense) and opened.data.task.loss == "bce_with_logits"
+    fitted = Calibration.fit(*held_out, output, is_mask=is_mask, fitted_on="validation")
+    if fitted is None or not bool(test[0].isfinite().all()):
+        return None, None
+    told: dict[str, Any] = {"fitted_on": fitted.fitted_on, "samples": fitted.samples}
+    if fitted.temperature is not None:
+        logits, targets = test
+        told["temperature"] = fitted.temperature
+        told["ece_before"] = calibration_error(logits, targets, output)
+        told["ece_after"] = calibration_error(logits / fitted.temperature, targets, output)
+    if fitted.most_coverage >= _TOLD_COVERAGE:
+        told["coverage"] = _TOLD_COVERAGE
+        told["covered"] = covered(*test, output, fitted, _TOLD_COVERAGE)
+    return fitted, told
 
 
 def _already_told(folder: Path) -> int:

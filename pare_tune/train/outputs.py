@@ -38,12 +38,24 @@ class Predictions:
     unseen: Mapping[str, int] = field(default_factory=dict)
     """Column of the inputs → cells whose category has no weights of its own."""
 
+    members: npt.NDArray[np.bool_] | None = None
+    """(n, classes): which are in a sample's set; None where no sets are asked for."""
+    off: npt.NDArray[np.float32] | None = None
+    """(numbers,): half the width of an interval, of maps (1,); None where no intervals are asked for."""
+
+    def array(self) -> npt.NDArray[np.float32]:
+        """The values, (n, ...); with intervals value, lower and upper end, (n, 3, ...)."""
+        if self.off is None:
+            return self.values
+        return np.stack([self.values, self.values - self.off, self.values + self.off], axis=1)
+
     def table(self) -> pd.DataFrame:
         """One row a sample, in the order of the inputs.
 
         Columns are `sample` (where samples have names; `sample id` beside a number that is called so), `class` (the
         most likely one) and then one of each class or label, `probability:NAME` or `logit:NAME`; or of each number, by
-        its own name. Without names, they are counted.
+        its own name. Without names, they are counted. With sets, `set` names the classes that are in it, with | between
+        them; with intervals, `NAME:lower` and `NAME:upper` follow each number.
         """
         import pandas as pd
 
@@ -52,6 +64,16 @@ class Predictions:
         is_own_name = self.meaning == "value" and bool(self.names)
         columns = names if is_own_name else tuple(f"{self.meaning}:{name}" for name in names)
         frame = pd.DataFrame(self.values, columns=columns)
+        if self.off is not None:
+            for place, (column, off) in enumerate(zip(columns, self.off, strict=True)):
+                frame.insert(3 * place + 1, f"{column}:lower", self.values[:, place] - off)
+                frame.insert(3 * place + 2, f"{column}:upper", self.values[:, place] + off)
+        if self.members is not None:
+            sets = [
+                "|".join(name for name, inside in zip(names, row, strict=True) if inside)
+                for row in self.members
+            ]
+            frame.insert(0, "set", sets)
         if self.are_classes:
             frame.insert(0, "class", np.asarray(names, dtype=object)[self.values.argmax(axis=1)])
         if self.samples is not None:
@@ -65,25 +87,31 @@ class Predictions:
 
         if self.values.ndim <= 2:
             return pa.Table.from_pandas(self.table(), preserve_index=False)
-        maps = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(self.values))
         columns = {} if self.samples is None else {"sample": pa.array(list(self.samples))}
-        return pa.table({**columns, self.meaning: maps})
+        ends = {} if self.off is None else {"lower": self.values - self.off, "upper": self.values + self.off}
+        for name, values in {self.meaning: self.values, **ends}.items():
+            columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+        return pa.table(columns)
 
 
 Write = Callable[[Predictions], None]
 
 
-def require_writable(out: Path, *, axes: int = 2) -> None:
+def require_writable(out: Path, *, axes: int = 2, has_sets: bool = False) -> None:
     """Refuse a file that predictions with so many axes cannot be written to, before they are made.
 
     Raises:
-        ConfigError: its suffix is none of `SUFFIXES`, or stands for a table and the outputs are none.
+        ConfigError: its suffix is none of `SUFFIXES`, or stands for a table and the outputs are none, or the reverse.
     """
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
         raise ConfigError(
             f"--out must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which says how predictions are written, "
             f"got {out.name!r}"
+        )
+    if suffix == ".npy" and has_sets:
+        raise ConfigError(
+            f"sets of classes are a column of a table; give an --out in .csv or .parquet, got {out.name!r}"
         )
     if suffix == ".csv" and axes > 2:
         raise ConfigError(
@@ -118,11 +146,12 @@ def _npy(path: Path) -> Iterator[Write]:
 
         def write(predictions: Predictions) -> None:
             nonlocal count, shape
+            array = predictions.array()
             if count == 0:
-                shape = predictions.values.shape[1:]
+                shape = array.shape[1:]
                 head()
-            count += len(predictions.values)
-            stream.write(np.ascontiguousarray(predictions.values, dtype="<f4").tobytes())
+            count += len(array)
+            stream.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
 
         yield write
         head()

@@ -58,18 +58,47 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
 class Predictor:
     """A model that was loaded, and what is asked of it."""
 
-    def __init__(self, folder: Path, *, probabilities: bool = False, batch_size: int = 64) -> None:
-        """Raises DataError, ConfigError as `load_model`; DataError where the model has no probabilities."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        probabilities: bool = False,
+        coverage: float | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        """
+        Args:
+            probabilities: instead of logits; calibrated where the model is.
+            coverage: add sets of classes, or intervals of numbers, that hold the truth in such a share of cases.
+
+        Raises:
+            DataError, ConfigError: as `load_model`.
+            DataError: the model has no probabilities, or no calibration that `coverage` needs.
+        """
         self.device = pick_device()
         self.model, self.shape, self.config = load_model(folder, self.device)
-        self._probabilities, self._batch_size = probabilities, batch_size
+        self.calibration = ModelFolder(folder).calibration()
+        self.probabilities, self._batch_size = probabilities, batch_size
         if probabilities:
-            require_probabilities(self.shape)
+            self._require_probabilities()
+        self.radius: npt.NDArray[np.float32] | None = None
+        if coverage is not None:
+            if self.calibration is None:
+                raise DataError(
+                    f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, without "
+                    f"--with-val (a model that was trained on validation too has nothing left to be calibrated on)"
+                )
+            self.radius = self.calibration.radius(coverage)
 
     @property
     def axes(self) -> int:
         """Of the outputs, that of the samples among them."""
         return 1 + (len(self.shape.output.shape) if isinstance(self.shape.output, Dense) else 1)
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether a sample is of one class."""
+        return isinstance(self.shape.output, Point)
 
     def open(self, inputs: Path | npt.NDArray[Any]) -> NewSamples:
         """Samples that are model-ready, or raw: those of a user's own task, or the test split of a public release.
@@ -97,20 +126,46 @@ class Predictor:
         """The outputs of some samples, as they are asked for."""
         outputs = np.concatenate([*self._outputs(piece.x)])
         has_logits = isinstance(self.shape.output, Point | MultiLabel)
-        values = to_probabilities(outputs, self.shape) if self._probabilities else outputs
+        values = self._to_probabilities(outputs) if self.probabilities else outputs
+        restored = piece.restore(values)
+        members = off = None
+        if self.radius is not None and self.are_classes:
+            members = self._to_probabilities(outputs) >= 1.0 - self.radius
+        elif self.radius is not None:
+            off = self.radius
         return Predictions(
-            values=piece.restore(values),
+            values=restored,
             names=self.names,
             samples=piece.names,
-            meaning="probability" if self._probabilities else "logit" if has_logits else "value",
-            are_classes=isinstance(self.shape.output, Point),
+            meaning="probability" if self.probabilities else "logit" if has_logits else "value",
+            are_classes=self.are_classes,
             unseen=piece.unseen,
+            members=members,
+            off=off,
         )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Of classes, labels or numbers; empty where the task gives them none."""
         return () if self.shape.raw is None else tuple(self.shape.raw["target"]["names"])
+
+    def _require_probabilities(self) -> None:
+        """Raise DataError where the task predicts values, which are no logits."""
+        if isinstance(self.shape.output, Numbers):
+            raise DataError(
+                "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
+            )
+        own_mask = self.shape.raw is not None and self.shape.raw["target"]["kind"] == "mask"
+        is_mask = own_mask or (self.calibration is not None and self.calibration.temperature is not None)
+        if isinstance(self.shape.output, Dense) and not is_mask:
+            raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
+
+    def _to_probabilities(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Softmax for classes, sigmoid for labels and masks; of logits as they are where none is calibrated."""
+        logits = torch.from_numpy(outputs)
+        if self.calibration is not None and self.calibration.temperature is not None:
+            logits = logits / self.calibration.temperature
+        return (logits.softmax(dim=-1) if self.are_classes else logits.sigmoid()).numpy()
 
     @torch.no_grad()
     def _outputs(self, x: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
@@ -174,25 +229,3 @@ def _open_npy(path: Path) -> MappedRows:
         return MappedRows(path, np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path} as a .npy array: {error}") from error
-
-
-def require_probabilities(shape: ModelShape) -> None:
-    """Raise DataError where the task predicts values, which are no logits."""
-    if isinstance(shape.output, Numbers):
-        raise DataError(
-            "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
-        )
-    if isinstance(shape.output, Dense) and not is_mask(shape):
-        raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
-
-
-def is_mask(shape: ModelShape) -> bool:
-    """Whether a user's dense task has two values, background and foreground."""
-    return shape.raw is not None and shape.raw["target"]["kind"] == "mask"
-
-
-def to_probabilities(outputs: npt.NDArray[np.float32], shape: ModelShape) -> npt.NDArray[np.float32]:
-    """Softmax for point tasks, sigmoid for multilabel tasks and masks. Raises as `require_probabilities`."""
-    require_probabilities(shape)
-    logits = torch.from_numpy(outputs)
-    return (logits.softmax(dim=-1) if isinstance(shape.output, Point) else logits.sigmoid()).numpy()

@@ -43,7 +43,8 @@ def final(config: TrialConfig, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_it_leaves_a_folder_that_stands_alone(final: Path, config: TrialConfig) -> None:
     names = {p.name for p in final.iterdir()}
-    assert names == {"model.safetensors", "config.yaml", "metrics.json", "environment.txt", CURVE, PATCHES}
+    files = {"model.safetensors", "config.yaml", "metrics.json", "environment.txt", "calibration.json"}
+    assert names == files | {CURVE, PATCHES}
     assert [r.epoch for r in read_patches(final)] == [1, 2], "for the caller to draw"
     assert load_trial(final / "config.yaml") == config
     assert "torch " in (final / "environment.txt").read_text()
@@ -71,6 +72,28 @@ def test_prediction_gives_the_numbers_of_the_evaluation(final: Path) -> None:
     np.testing.assert_allclose(predict(final, inputs, probabilities=True).sum(1), 1.0, rtol=1e-5)
 
 
+def test_probabilities_are_calibrated_and_sets_hold_what_metrics_say(final: Path, tmp_path: Path) -> None:
+    task, metrics = get_task("wdbc"), json.loads((final / "metrics.json").read_text())["calibration"]
+    test = open_test(task)
+    items = [test.item(i) for i in range(len(test))]
+    inputs, y = np.stack([i["x"].numpy() for i in items]), np.array([int(i["y"]) for i in items])
+    logits, probabilities = predict(final, inputs), predict(final, inputs, probabilities=True)
+    scaled = np.exp(logits / metrics["temperature"])
+    np.testing.assert_allclose(probabilities, scaled / scaled.sum(1, keepdims=True), rtol=1e-4)
+    predictor = Predictor(final, coverage=metrics["coverage"])
+    members = predictor.predict(predictor.open(inputs).piece(range(len(y)))).members
+    assert members is not None
+    assert members[np.arange(len(y)), y].mean() == pytest.approx(metrics["covered"])
+
+    older = shutil.copytree(final, tmp_path / "older")
+    (older / "calibration.json").unlink()
+    with pytest.raises(DataError, match=r"calibration\.json is missing: the folder was copied in part"):
+        Predictor(older)
+    (older / "metrics.json").write_text("{}")  # as earlier versions left it
+    np.testing.assert_array_equal(predict(older, inputs), logits)
+    assert np.abs(predict(older, inputs, probabilities=True) - probabilities).max() > 1e-4
+
+
 def test_pieces_of_any_size_give_the_same_numbers(final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = np.random.default_rng(0).normal(size=(50, 1, 30)).astype(np.float32)
     whole = predict(final, inputs, batch_size=8)
@@ -94,6 +117,9 @@ def test_training_on_validation_too_keeps_the_last_epoch(config: TrialConfig, tm
     metrics = run_final(config, Context(report=seen.append, folder=tmp_path), with_val=True)
     assert metrics is not None
     assert (metrics["trained_on"], metrics["validation"], metrics["epoch"]) == ("train+val", None, 2)
+    assert metrics["calibration"] is None, "nothing was held out"
+    with pytest.raises(DataError, match="no calibration, which --coverage needs"):
+        Predictor(tmp_path, coverage=0.9)
     assert all(np.isnan(r.score) for r in seen)
 
 
