@@ -27,6 +27,7 @@ from pare_tune.tasks.load import TaskData
 from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train.opened import open_trial
+from pare_tune.train.portable import export_model
 from pare_tune.train.predict import Predictor
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import SessionOptions, snapshot
@@ -202,6 +203,11 @@ def predict_file(
         batch_size=batch_size,
     )
     return predict_to(asked, out, num_workers=num_workers, notify=notify)
+
+
+def export(model: Path | str, out: Path | str, *, int8: bool = False) -> dict[str, Any]:
+    """Write the model of a final/ or best/ folder as .onnx or .pt2, with a description; see `portable.export_model`."""
+    return export_model(Path(model), Path(out), int8=int8)
 
 
 @looked_at_once()

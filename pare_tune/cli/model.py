@@ -1,4 +1,4 @@
-"""Training a configuration in full, and using the model."""
+"""Training a configuration in full, and using the model here or elsewhere."""
 
 from __future__ import annotations
 
@@ -126,6 +126,36 @@ def predict(
     say(f"{shown(out)}: {shape}")
     if names:
         say(f"columns: {', '.join(names)}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where it goes: .onnx, or .pt2 for torch.export.")
+    ] = Path("model.onnx"),
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Weights as 8-bit integers (ONNX); says what that costs on validation."),
+    ] = False,
+) -> None:
+    """Write a trained model for other runtimes, checked on real samples; OUT.json says how to use it.
+
+    pare-tune export runs/psicov-…/final -o model.onnx
+    """
+    from pare_tune.api import export as export_model
+
+    with long_steps():
+        about = export_model(model, out, int8=int8)
+    checked = about["checked"]
+    say(f"{shown(out)}: up to {checked['max_difference']:.2g} off on {checked['samples']} {checked['on']}")
+    if "int8" in about:
+        scores, unit = about["int8"]["validation"], about["int8"]["unit"]
+        say(
+            f"8-bit weights: {about['int8']['metric']} on validation {_score(scores['model'], unit)} → "
+            f"{_score(scores['int8'], unit)}"
+        )
+    say(f"how raw samples are prepared, and what outputs mean: {shown(out.with_name(out.name + '.json'))}")
 
 
 def _score(value: float | None, unit: str) -> str:

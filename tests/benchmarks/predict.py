@@ -45,11 +45,12 @@ def train(folder: Path) -> Path:
     """A model of a small table of that kind."""
     import torch
 
-    from pare_tune.config import default_trial, validate
+    from pare_tune.config import default_trial
     from pare_tune.tasks.own.spec import OwnData
     from pare_tune.tasks.own.task import own_task
     from pare_tune.train.final import run_final
     from pare_tune.train.loop import Context
+    from pare_tune.yaml import validate
 
     torch.set_num_threads(1)
     write(folder / "train.csv", 400)
