@@ -111,6 +111,9 @@ class NpzRows:
         self._path, self._key, self._kinds = path, key, kinds
         with _npz_member(path, key, None, kinds) as (_, header):
             self.shape, self.dtype = header.shape, header.dtype
+        self._slabs: Iterator[Array] = iter(())
+        self._first = 0
+        self._held: Array = np.empty((0, *self.shape[1:]), self.dtype)
         self._restart()
 
     def __getitem__(self, index: slice) -> Array:

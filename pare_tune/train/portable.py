@@ -86,11 +86,11 @@ def export_model(folder: Path, out: Path, *, int8: bool = False) -> dict[str, An
     x = _samples(data, shape)
     about = _described(folder, shape, config)
     with replacing(out) as partial:
-        with step("exporting the model"), _told(config):
+        with step("exporting the model"), told(config):
             run = write_portable(portable, x, partial, suffix)
         about["checked"] = check(run, portable, x, out.name, on=_said(data))
         if int8 and data is not None:
-            with step("quantising"), _told(config):
+            with step("quantising"), told(config):
                 run = _quantise(partial)
             about["int8"] = _loss_of(run, portable, data)
     write_json(out.with_name(f"{out.name}.json"), about)
@@ -154,7 +154,7 @@ def _described(folder: Path, shape: ModelShape, config: TrialConfig) -> dict[str
 
 
 @contextmanager
-def _told(config: TrialConfig) -> Iterator[None]:
+def told(config: TrialConfig) -> Iterator[None]:
     """What torch and ONNX raise at a model that they do not take, as one message; their advice is for others."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

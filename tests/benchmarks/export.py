@@ -109,7 +109,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        "| backbone | modality | head | ONNX, max difference | .pt2, max difference | CPU s |\n|---|---|---|---:|---:|---:|"
+        "| backbone | modality | head | ONNX, max difference | .pt2, max difference | CPU s |\n"
+        "|---|---|---|---:|---:|---:|"
     )
     with tempfile.TemporaryDirectory() as temporary:
         for case in cases(Path(temporary) / "small-bert"):

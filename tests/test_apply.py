@@ -1,0 +1,124 @@
+"""Predicting files, in this process and on a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pare_tune import api
+from pare_tune.config import default_trial
+from pare_tune.errors import ConfigError, DataError
+from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.task import own_task
+from pare_tune.train import predict as predicting
+from pare_tune.train.final import run_final
+from pare_tune.train.loop import Context
+from pare_tune.yaml import validate
+
+N = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with its model in `final`."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("apply")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(N, 3)).round(3), columns=["a", "b", "c"])
+    frame["colour"] = [("red", "green", "blue")[i % 3] for i in range(N)]
+    frame["id"] = [f"s{i}" for i in range(N)]
+    frame["label"] = np.where(frame.a + frame.b > 0, "high", "low")
+    frame.to_csv(folder / "t.csv", index=False)
+    tree = {"name": "t", "kind": "point", "input": {"file": "t.csv", "id": "id"}, "target": "label"}
+    own = validate(OwnData, tree, where="task").under(folder)
+    config = default_trial(own_task(own, folder / "cache"), preset="embedded", own=own, method="finetune")
+    run_final(
+        config.with_values({"train.epochs": 1}),
+        Context(report=lambda epoch: None, folder=folder / "final"),
+        with_val=False,
+        cache=folder / "cache",
+    )
+    return folder
+
+
+def predict(folder: Path, inputs: str, out: str, **options: Any) -> list[str]:
+    notes: list[str] = []
+    api.predict_file(
+        folder / "final", folder / inputs, folder / out, batch_size=8, notify=notes.append, **options
+    )
+    return notes
+
+
+def test_the_table_that_was_trained_from_is_predicted_with_names_sets_and_ids(folder: Path) -> None:
+    assert not predict(folder, "t.csv", "out.csv", probabilities=True, coverage=0.8)
+    rows = pd.read_csv(folder / "out.csv", keep_default_na=False)
+    assert list(rows) == ["sample", "class", "set", "probability:high", "probability:low"]
+    assert rows["sample"].tolist() == [f"s{i}" for i in range(N)]
+    assert set(rows["set"]) <= {"", "high", "low", "high|low"}
+    likeliest = np.where(rows["probability:high"] >= rows["probability:low"], "high", "low")
+    assert rows["class"].tolist() == likeliest.tolist()
+
+
+def test_order_of_columns_and_size_of_pieces_change_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(folder, "t.csv", "whole.parquet")
+    frame = pd.read_csv(folder / "t.csv")
+    frame[["label", "colour", "c", "id", "a", "b"]].to_parquet(folder / "other.parquet")
+    monkeypatch.setattr(predicting, "_MOST_ROWS", 16)
+    predict(folder, "other.parquet", "pieces.parquet")
+    whole, pieces = (pd.read_parquet(folder / f"{name}.parquet") for name in ("whole", "pieces"))
+    pd.testing.assert_frame_equal(whole, pieces)
+
+
+def test_categories_that_training_never_saw_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predicting, "_MOST_ROWS", 16)
+    frame = pd.read_csv(folder / "t.csv")
+    frame.loc[::4, "colour"] = "mauve"
+    frame.to_csv(folder / "new.csv", index=False)
+    (note,) = predict(folder, "new.csv", "out.npy")
+    assert "15 of 60 cells of column 'colour' hold categories that training saw too rarely, or never" in note
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: f.drop(columns="b"), "has no column 'b'"),
+        (lambda f: f.assign(a=f.a.astype(str).where(f.index != 41, "much")), "found 'much' in row 42"),
+        (lambda f: f.assign(a=f.a.where(f.index != 41, np.inf)), "row 42 holds infinity"),
+        (lambda f: f.head(0), "has no row"),
+    ],
+)
+def test_rows_that_do_not_fit_leave_no_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, message: str
+) -> None:
+    monkeypatch.setattr(predicting, "_MOST_ROWS", 16)
+    spoil(pd.read_csv(folder / "t.csv")).to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError, match=message):
+        api.predict_file(folder / "final", tmp_path / "bad.csv", tmp_path / "out.csv", batch_size=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_sets_go_into_tables(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sets of classes are a column of a table; give an --out in \.csv"):
+        predict(folder, "t.csv", "out.npy", coverage=0.8)
+
+
+@pytest.mark.ray
+def test_a_cluster_gives_the_same_numbers_and_the_same_errors(folder: Path, ray_cluster: None) -> None:
+    table = pd.concat([pd.read_csv(folder / "t.csv")] * 150, ignore_index=True)
+    table.to_csv(folder / "many.csv", index=False)
+    predict(folder, "many.csv", "one.npy")
+    predict(folder, "many.csv", "two.npy", num_workers=2)
+    one, two = (np.load(folder / name) for name in ("one.npy", "two.npy"))
+    assert len(one) > predicting._MOST_ROWS, "two pieces"
+    np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+    table.assign(a=table.a.where(table.index != 8999, np.inf)).to_csv(folder / "bad.csv", index=False)
+    with pytest.raises(DataError, match="row 9000 holds infinity"):
+        predict(folder, "bad.csv", "three.npy", num_workers=2)
+    assert not (folder / "three.npy").exists()
