@@ -87,7 +87,7 @@ def export_model(folder: Path, out: Path, *, int8: bool = False) -> dict[str, An
     about = _described(folder, shape, config)
     with replacing(out) as partial:
         with step("exporting the model"), told(config):
-            run = write_portable(portable, x, partial, suffix)
+            run = write_program(program_of(portable, x), partial, suffix)
         about["checked"] = check(run, portable, x, out.name, on=_said(data))
         if int8 and data is not None:
             with step("quantising"), told(config):
@@ -165,19 +165,23 @@ def told(config: TrialConfig) -> Iterator[None]:
     except (PareTuneError, OSError):
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
+        first = next(iter(str(error).strip().splitlines()), "no reason given")
         raise StudyFailed(
             f"a model on {config.backbone} with head.kind {config.head.kind} cannot be exported "
-            f"({type(error).__name__}: {lines[0] if lines else error!r})"
+            f"({type(error).__name__}: {first})"
         ) from error
     finally:
         logging.disable(before)
 
 
-def write_portable(portable: Portable, x: Tensor, path: Path, suffix: str) -> Run:
-    """Write a model that takes samples like `x` (at least two), in batches of any size; what runs the file."""
+def program_of(portable: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
+    """What is written: it takes samples like `x` (at least two), in batches of any size."""
     batch = torch.export.Dim("batch", max=65536)
-    program = torch.export.export(portable, (x[:2],), dynamic_shapes=({0: batch},))
+    return torch.export.export(portable, (x[:2],), dynamic_shapes=({0: batch},))
+
+
+def write_program(program: torch.export.ExportedProgram, path: Path, suffix: str) -> Run:
+    """Write .onnx or .pt2; what runs the file."""
     return _write_pt2(program, path) if suffix == ".pt2" else _write_onnx(program, path)
 
 
@@ -204,7 +208,7 @@ def _onnx_run(path: Path) -> Run:
     return lambda x: np.asarray(session.run(["outputs"], {"x": x})[0])
 
 
-def check(run: Run, portable: Portable, x: Tensor, name: str, *, on: str) -> dict[str, Any]:
+def check(run: Run, portable: nn.Module, x: Tensor, name: str, *, on: str) -> dict[str, Any]:
     """How far a file's outputs are from the model's, in batches of one, some and all of `x`.
 
     Raises:

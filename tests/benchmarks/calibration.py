@@ -50,12 +50,12 @@ def tumours(rng: np.random.Generator) -> Made:
 def friedman(rng: np.random.Generator) -> Made:
     from sklearn.datasets import make_friedman1
 
-    return make_friedman1(2000, noise=1.0, random_state=0)
+    return make_friedman1(1500, noise=1.0, random_state=0)
 
 
 def two_numbers(rng: np.random.Generator) -> Made:
-    x = rng.normal(size=(2000, 6))
-    noise = rng.normal(size=(2000, 2)) * np.stack([1 + np.abs(x[:, 2]), np.full(2000, 50.0)], axis=1)
+    x = rng.normal(size=(1500, 6))
+    noise = rng.normal(size=(1500, 2)) * np.stack([1 + np.abs(x[:, 2]), np.full(1500, 50.0)], axis=1)
     return x, np.stack([4 * x[:, 0] * x[:, 1], 200 * np.sin(x[:, 3])], axis=1) + noise
 
 
@@ -67,7 +67,7 @@ def waves(rng: np.random.Generator) -> Made:
 
 
 TASKS: Mapping[str, tuple[str, Callable[[np.random.Generator], Made], dict[str, Any]]] = {
-    "digits (real)": ("point", digits, {"modality": "table"}),
+    "digits (real)": ("point", digits, {"modality": "sequence_1d"}),
     "tumours (real)": ("point", tumours, {"modality": "table"}),
     "friedman": ("regression", friedman, {"modality": "table"}),
     "two numbers": ("regression", two_numbers, {"modality": "table"}),
@@ -87,6 +87,8 @@ def measure(name: str, seed: int, epochs: int, folder: Path) -> dict[str, float]
     task = own_task(own, folder / "cache")
     config = default_trial(task, preset="embedded", own=own, method="finetune")
     config = config.with_values({"train.epochs": epochs, "optimizer.lr": 1e-3, "seed": seed})
+    if task.modality.value != "table":
+        config = config.with_values({"input.max_tokens": 16})
     context = Context(report=lambda epoch: None, folder=folder / "final")
     metrics = run_final(config, context, with_val=False, cache=folder / "cache")
     assert metrics is not None
@@ -109,7 +111,7 @@ def measure(name: str, seed: int, epochs: int, folder: Path) -> dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     torch.set_num_threads(1)

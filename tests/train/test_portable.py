@@ -29,7 +29,7 @@ from pare_tune.train import portable as exporting
 from pare_tune.train.build import ModelShape, build_model
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
-from pare_tune.train.portable import OPSET, check, export_model, write_portable
+from pare_tune.train.portable import OPSET, check, export_model, program_of, write_program
 
 
 def swin(build: type[nn.Module]) -> Backbone:
@@ -115,7 +115,7 @@ def test_every_backbone_is_exported_with_every_head(name: str, tmp_path: Path) -
     )
     x = torch.randn(5, 2, 20, 20) if is_grid else torch.randn(5, 2, 24)
     with exporting.told(default_trial(get_task("wdbc"), preset="embedded")):
-        run = write_portable(together, x, tmp_path / "model.onnx", ".onnx")
+        run = write_program(program_of(together, x), tmp_path / "model.onnx", ".onnx")
     checked = check(run, together, x, "model.onnx", on="noise")
     assert checked["max_difference"] < 1e-4
     assert checked["largest_output"] > 1.0
@@ -175,7 +175,7 @@ def fail(*_: Any) -> Any:
         (
             "model.pt2",
             False,
-            {"write_portable": fail},
+            {"write_program": fail},
             StudyFailed,
             r"on micro-roberta with head.kind last cannot be exported \(RuntimeError: no translation",
         ),
