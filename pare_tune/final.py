@@ -16,8 +16,10 @@ from pare_tune.tasks.load import load_task
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
 from pare_tune.tune.cluster import connect
+from pare_tune.tune.folder import RunFolder
 
 Notify = Callable[[str], None]
 """Takes one-line notes and warnings."""
@@ -74,11 +76,18 @@ def train_final(
                 num_workers=num_workers,
                 cpus_per_worker=cluster.cpus_for(num_workers),
                 gpus_per_worker=cluster.gpus_for(gpus_per_worker),
+                searched=None if found_in is None else _held_out_of(found_in),
             )
         metrics: dict[str, Any] = ModelFolder(folder).metrics()
         board.end(metrics)
         shutil.rmtree(folder / PATCHES, ignore_errors=True)
     return {**metrics, "folder": str(folder)}
+
+
+def _held_out_of(config: Path) -> Path | None:
+    """What the search's model of these settings said of held-out samples; None unless `config` is its best.yaml."""
+    run = RunFolder(config.parent)
+    return run.best / HELD_OUT if config.resolve() == run.best_yaml else None
 
 
 def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:

@@ -168,7 +168,9 @@ def _print_calibration(metrics: dict[str, Any]) -> None:
     fitted = metrics.get("calibration")
     if fitted is None:
         if metrics["trained_on"] == "train+val":
-            say("no calibration: nothing was held out of a training on train + validation")
+            say(
+                "not calibrated: nothing was held out of this training, and the search left no held-out predictions"
+            )
         return
     on = f"on {fitted['fitted_on']} ({fitted['samples']:,} samples)"
     if "temperature" in fitted:

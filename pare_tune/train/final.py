@@ -19,7 +19,7 @@ from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
 from pare_tune.train.evaluation import Context, Predicted, predict_split, score_of
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import Fingerprint
-from pare_tune.train.held_out import HELD_OUT
+from pare_tune.train.held_out import HELD_OUT, HeldOut
 from pare_tune.train.loop import fit
 from pare_tune.train.opened import OpenedTrial, open_trial
 from pare_tune.train.report import EpochReport
@@ -29,15 +29,25 @@ _TOLD_COVERAGE = 0.9
 """Of sets and intervals whose share of true answers on test metrics.json says."""
 
 
-
 def run_final(
-    config: TrialConfig, context: Context, *, with_val: bool, cache: Path | None = None
+    config: TrialConfig,
+    context: Context,
+    *,
+    with_val: bool,
+    searched: Path | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any] | None:
     """Train `config` in full, score the test split once, and export to `context.folder`.
 
     Without `with_val` the weights of the best validation epoch are scored and kept; with it the validation split is
-    trained on as well, the last epoch's weights are kept, and nothing is left to calibrate the model on. The patches
-    that were chosen (`patches.PATCHES`) are left for the caller to draw.
+    trained on as well and the last epoch's weights are kept. The patches that were chosen (`patches.PATCHES`) are left
+    for the caller to draw.
+
+    The model is calibrated on the validation split where it was not trained on; else on what the search's models of
+    the same settings said of samples that were held out from them, if that is still there; else not at all.
+
+    Args:
+        searched: held-out predictions of the search that found `config`.
 
     Returns:
         What metrics.json holds, on rank 0; None on other ranks. "test" is NaN, null in the file, where the outputs
@@ -76,12 +86,15 @@ def run_final(
     kept_epoch = load_best(folder, model)
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
     predict = partial(predict_split, model, batch_size=config.train.batch_size, context=context)
-    held_out = None if with_val else predict(opened.data.val)
+    held_out = predict(opened.data.val) if not with_val else None
     predicted = predict(test)
     score = score_of(predicted, task.metric, context=context)
     if predicted is None:
         return None
-    calibration, told_of_it = _calibrate(opened, held_out, predicted)
+    fitted_on = "validation"
+    if held_out is None and searched is not None and searched.is_file():
+        held_out, fitted_on = HeldOut.read(searched).predictions, "the search's held-out samples"
+    calibration, told_of_it = _calibrate(opened, held_out, predicted, fitted_on)
     metrics: dict[str, Any] = {
         "task": task.name,
         "data": opened.data.provenance,
@@ -108,17 +121,14 @@ def run_final(
 
 
 def _calibrate(
-    opened: OpenedTrial, held_out: Predicted | None, test: Predicted
+    opened: OpenedTrial, held_out: Predicted | None, test: Predicted, fitted_on: str
 ) -> tuple[Calibration | None, dict[str, Any] | None]:
-    """What held-out predictions say of the model's own doubt, and for metrics.json how well that holds on test.
-
-    A model that was trained on the validation split as well has no held-out predictions: it gets no calibration.
-    """
-    if held_out is None:
+    """What held-out predictions say of the model's own doubt, and for metrics.json how well that holds on test."""
+    if held_out is None or held_out[0].shape[1:] != test[0].shape[1:]:
         return None, None
     output = opened.data.output
     is_mask = isinstance(output, Dense) and opened.data.task.loss == "bce_with_logits"
-    fitted = Calibration.fit(*held_out, output, is_mask=is_mask, fitted_on="validation")
+    fitted = Calibration.fit(*held_out, output, is_mask=is_mask, fitted_on=fitted_on)
     if fitted is None or not bool(test[0].isfinite().all()):
         return None, None
     told: dict[str, Any] = {"fitted_on": fitted.fitted_on, "samples": fitted.samples}

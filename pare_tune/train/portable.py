@@ -26,7 +26,7 @@ from pare_tune.steps import step
 from pare_tune.tasks.base import MultiLabel, Point
 from pare_tune.tasks.load import TaskData, load_task
 from pare_tune.train.build import ModelShape
-from pare_tune.train.evaluation import score_of
+from pare_tune.train.evaluation import Context, join, score_of
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import package_versions
 from pare_tune.train.predict import load_model
@@ -250,6 +250,9 @@ def _loss_of(run: Run, portable: Portable, data: TaskData) -> dict[str, Any]:
         with torch.no_grad():
             outputs["model"].append(portable(x))
         outputs["int8"].append(torch.from_numpy(run(x.numpy())))
-    joined = {name: torch.cat([batch[name] for batch in targets]) for name in targets[0]}
-    scores = {name: score_of(data.task.metric, torch.cat(parts), joined) for name, parts in outputs.items()}
+    context = Context(report=lambda epoch: None)
+    scores = {
+        name: score_of((torch.cat(parts), join(targets)), data.task.metric, context=context)
+        for name, parts in outputs.items()
+    }
     return {"metric": data.task.metric.name, "unit": data.task.metric.unit, "validation": scores}

@@ -56,13 +56,14 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
     """The final training on one worker or several.
 
     Args:
-        settings: {"trial", "folder", "cache", "with_val": bool}.
+        settings: {"trial", "folder", "cache", "with_val": bool, "searched": str | None}.
     """
-    cache = settings.get("cache")
+    cache, searched = settings.get("cache"), settings.get("searched")
     run_final(
         _trial(settings),
         worker_context(settings),
         with_val=bool(settings["with_val"]),
+        searched=None if searched is None else Path(searched),
         cache=None if cache is None else Path(cache),
     )
 
@@ -75,6 +76,7 @@ def launch_final(
     num_workers: int,
     cpus_per_worker: float,
     gpus_per_worker: float = 0.0,
+    searched: Path | None = None,
     cache: Path | None = None,
 ) -> None:
     """Run the final training on a connected Ray cluster and wait for it.
@@ -93,6 +95,7 @@ def launch_final(
         resources={"CPU": cpus_per_worker, "GPU": gpus_per_worker},
         run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
         with_val=with_val,
+        searched=None if searched is None else str(searched),
     )
     try:
         trainer.fit()

@@ -14,13 +14,16 @@ from safetensors.torch import save_file
 from pare_tune.config import TrialConfig, default_trial, load_own, load_trial
 from pare_tune.errors import DataError, StorageError
 from pare_tune.tasks import get_task
+from pare_tune.tasks.base import Point
 from pare_tune.tasks.load import open_test
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import final as final_training
 from pare_tune.train import predict as predicting
+from pare_tune.train.calibration import Calibration
 from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE, run_final
+from pare_tune.train.held_out import HeldOut
 from pare_tune.train.loop import Context, EpochReport
 from pare_tune.train.patches import PATCHES, read_patches
 from pare_tune.train.predict import Predictor, load_model
@@ -121,6 +124,28 @@ def test_training_on_validation_too_keeps_the_last_epoch(config: TrialConfig, tm
     with pytest.raises(DataError, match="no calibration, which --coverage needs"):
         Predictor(tmp_path, coverage=0.9)
     assert all(np.isnan(r.score) for r in seen)
+
+
+def test_what_the_search_held_out_calibrates_a_model_that_held_out_nothing(
+    config: TrialConfig, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 80)
+    searched = HeldOut(np.arange(80), rng.normal(size=(80, 2)).astype(np.float32), y, 1)
+    searched.write(tmp_path / "held_out.safetensors")
+    metrics = run_final(
+        config.with_values({"train.epochs": 1}),
+        Context(report=lambda r: None, folder=tmp_path / "final"),
+        with_val=True,
+        searched=tmp_path / "held_out.safetensors",
+    )
+    assert metrics is not None
+    told = metrics["calibration"]
+    assert (told["fitted_on"], told["samples"]) == ("the search's held-out samples", 80)
+    calibration = ModelFolder(tmp_path / "final").calibration()
+    assert calibration == Calibration.fit(
+        *searched.predictions, Point(2), is_mask=False, fitted_on="the search's held-out samples"
+    )
 
 
 def test_an_interrupted_final_training_goes_on(config: TrialConfig, tmp_path: Path, final: Path) -> None:
