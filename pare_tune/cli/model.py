@@ -165,20 +165,13 @@ def _score(value: float | None, unit: str) -> str:
 
 
 def _print_calibration(metrics: dict[str, Any]) -> None:
-    fitted = metrics.get("calibration")
-    if fitted is None:
-        if metrics["trained_on"] == "train+val":
-            say(
-                "not calibrated: nothing was held out of this training, and the search left no held-out predictions"
-            )
-        return
-    on = f"on {fitted['fitted_on']} ({fitted['samples']:,} samples)"
-    if "temperature" in fitted:
-        before, after = fitted["ece_before"], fitted["ece_after"]
-        say(f"calibrated {on}: expected calibration error on test {before:.3f} → {after:.3f}")
-    if "covered" in fitted:
+    from pare_tune.report.words import calibration
+
+    for line in calibration(metrics):
+        say(line)
+    if metrics.get("calibration") is None and metrics["trained_on"] == "train+val":
         say(
-            f"--coverage {fitted['coverage']:g}, fitted {on}, holds {fitted['covered']:.1%} of the test samples"
+            "not calibrated: nothing was held out of this training, and the search left no held-out predictions"
         )
 
 

@@ -94,6 +94,7 @@ class Frames:
         """Arguments and errors as `read_frame`."""
         self.path = path
         ending = Path(path.name.lower().removesuffix(".gz")).suffix
+        self._open: Callable[[], _Parts]
         try:
             if ending in _CSV:
                 with _told_as_csv(path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pare_tune.report import words
+from pare_tune.train.export import ModelFolder
 from pare_tune.tune.snapshot import Snapshot, TrialView
 from pare_tune.yaml import dotted
 
@@ -27,11 +28,15 @@ class Facts:
     """Of best.yaml."""
     environment: tuple[str, str]
     """(whose versions, the versions)."""
+    final: tuple[str, ...] = ()
+    """Of the final model, where it was trained: its test score and what is known of its probabilities."""
 
     @classmethod
     def read(cls, run: Path) -> Facts:
         """From the files of a run folder, whatever of them is there."""
-        return cls(_flat_yaml(run / "run.yaml"), _flat_yaml(run / "best.yaml"), _environment(run))
+        return cls(
+            _flat_yaml(run / "run.yaml"), _flat_yaml(run / "best.yaml"), _environment(run), _final(run)
+        )
 
     @property
     def gpu(self) -> str | None:
@@ -160,6 +165,21 @@ def _environment(run: Path) -> tuple[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return "as installed when this page was made", "\n".join(lines)
+
+
+def _final(run: Path) -> tuple[str, ...]:
+    """Of final/, where `pare-tune train` puts the model unless told otherwise."""
+    folder = ModelFolder(run / "final")
+    if not folder.is_complete:
+        return ()
+    try:
+        metrics = folder.metrics()
+        score = "undefined" if metrics["test"] is None else f"{metrics['test']:.4g}"
+        unit = "" if metrics["unit"] == "1" else f" {metrics['unit']}"
+        first = f"test {metrics['metric']} {score}{unit} on {words.plural(metrics['test_samples'], 'sample')}"
+        return (f"{first}, trained on {metrics['trained_on']}", *words.calibration(metrics))
+    except (OSError, ValueError, LookupError):
+        return ()
 
 
 def _flat_yaml(path: Path) -> dict[str, Any]:

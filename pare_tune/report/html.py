@@ -77,6 +77,7 @@ def render(run: Path, snapshot: Snapshot) -> str:
         commands=_commands(run, snapshot),
         files=_files(run),
         environment=facts.environment,
+        final=facts.final,
     )
 
 

@@ -57,6 +57,25 @@ def setting(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def calibration(metrics: Mapping[str, Any]) -> list[str]:
+    """What metrics.json of a final model says of its probabilities, sets and intervals; empty where it says nothing."""
+    fitted = metrics.get("calibration")
+    if fitted is None:
+        return []
+    lines, on = [], f"{fitted['fitted_on']} ({plural(fitted['samples'], 'sample')})"
+    if "temperature" in fitted:
+        lines.append(
+            f"calibrated on {on}: expected calibration error on test {fitted['ece_before']:.3f} → "
+            f"{fitted['ece_after']:.3f}"
+        )
+    if "covered" in fitted:
+        share, held = fitted["coverage"], fitted["covered"]
+        lines.append(
+            f"--coverage {share:g}, fitted on {on}, holds the truth in {held:.1%} of the test samples"
+        )
+    return lines
+
+
 def duration(seconds: float) -> str:
     """`42 s`, `12 min`, `1 h 05 min`, `2 d 3 h`; a dash for NaN."""
     if not math.isfinite(seconds):

@@ -161,4 +161,5 @@ def _stored(off_nR: Tensor) -> dict[str, Any]:
     n = len(off_nR)
     ranks = sorted({math.ceil(n * (i + 1) / _KEPT) for i in range(_KEPT)})
     ordered = off_nR.sort(dim=0).values
-    return {"scores": ordered[[rank - 1 for rank in ranks]].T.tolist(), "ranks": ranks}
+    scores = tuple(map(tuple, ordered[[rank - 1 for rank in ranks]].T.tolist()))
+    return {"scores": scores, "ranks": tuple(ranks)}
