@@ -206,6 +206,9 @@ class InputConfig(_Model):
     """Where the new target embedder begins: at the backbone's own patch embedding, fitted to the input's channels (the
     official code), or at random (the paper's text). Small backbones transfer only with the former. Always random with
     `method: scratch`."""
+    norm: Literal["own", "fixed"] = "own"
+    """What brings the embedder's tokens to the scale that the encoder expects. own: the spread of each token, as
+    pretrained embedders do. fixed: one spread for all, so that tokens stay linear in what they show."""
     start: Literal["readable", "plain"] = "plain"
     """How the embedder begins where it has nothing pretrained to begin at. plain: without bias, as in ORCA's code, and
     with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes. readable: with a random

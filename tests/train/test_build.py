@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pare_tune.backbones import load_backbone
 from pare_tune.config import TrialConfig, default_trial
 from pare_tune.data.store import Record
 from pare_tune.errors import ConfigError
@@ -24,7 +25,14 @@ from pare_tune.method import (
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Dense, Split
 from pare_tune.tasks.load import TaskData, load_task
-from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone, open_trial_source
+from pare_tune.train.build import (
+    ModelShape,
+    build_model,
+    check_fits,
+    count_tokens,
+    open_backbone,
+    open_trial_source,
+)
 from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.export import CONFIG, MODEL
 from pare_tune.train.opened import open_trial
@@ -160,3 +168,20 @@ def test_dense_heads_read_all_stages_unless_a_file_is_older_or_says_last(task: s
         model = build_model(settings, shape, open_backbone(settings), 8)
         assert isinstance(model.target_head, dense if task == "psicov" else series)
         assert isinstance(model.source_head, dense if task == "psicov" else PointHead)
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone", "settings", "said"),
+    [
+        ("psicov", "micro-swin", {"head.kind": "across"}, "modality dense_2d does not ask for; choose stages or last"),
+        ("satellite", "micro-roberta", {"head.kind": "across"}, "modality sequence_1d does not ask"),
+        ("psicov", "timm:vit_tiny_patch16_224", {"input.norm": "fixed"}, "without a norm, which is as linear; leave it"),
+    ],
+)  # fmt: skip
+def test_a_part_that_fits_neither_task_nor_backbone_is_refused(
+    task: str, backbone: str, settings: dict[str, str], said: str
+) -> None:
+    config = default_trial(get_task(task), preset="embedded", backbone=backbone).with_values(settings)
+    encoder = load_backbone(backbone, pretrained=False)
+    with pytest.raises(ConfigError, match=said):
+        check_fits(config, get_task(task).modality, encoder)
