@@ -526,7 +526,9 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
         "micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
     ),
     Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
-    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32),
+    Modality.DENSE_1D: _Embedded(
+        "micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32, new_parts=3.0
+    ),
     Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
@@ -547,8 +549,10 @@ def default_trial(
         own: what `task` was made of, if it is a user's own.
     """
     paper = task.paper
-    # Measured: all stages are far better on maps, the last layer alone on series (tests/benchmarks/RESULTS.md).
-    head = HeadConfig(kind="stages" if task.modality.is_grid else "last")
+    # Measured (tests/benchmarks/RESULTS.md): maps need all stages, series a way across that is linear in amplitudes.
+    is_series = task.modality is Modality.DENSE_1D
+    head = HeadConfig(kind="stages" if task.modality.is_grid else "across" if is_series else "last")
+    norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
         "task": task.name, "data": data, "own": own, "preset": preset, "method": method, "k": k, "seed": seed,
@@ -565,7 +569,9 @@ def default_trial(
                 lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
             ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
-            input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable"),
+            input=InputConfig(
+                canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable", norm=norm
+            ),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
     return TrialConfig(
@@ -583,7 +589,9 @@ def default_trial(
             decay=max(paper.decay_epochs / paper.epochs, 1.0),
         ),
         train=TrainConfig(epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation),
-        input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable"),
+        input=InputConfig(
+            canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
+        ),
     )
 
 
