@@ -206,6 +206,9 @@ class InputConfig(_Model):
     """Where the new target embedder begins: at the backbone's own patch embedding, fitted to the input's channels (the
     official code), or at random (the paper's text). Small backbones transfer only with the former. Always random with
     `method: scratch`."""
+    norm: Literal["own", "fixed"] = "own"
+    """What brings the embedder's tokens to the scale that the encoder expects. own: the spread of each token, as
+    pretrained embedders do. fixed: one spread for all, so that tokens stay linear in what they show."""
     start: Literal["readable", "plain"] = "plain"
     """How the embedder begins where it has nothing pretrained to begin at. plain: without bias, as in ORCA's code, and
     with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes. readable: with a random
@@ -523,7 +526,9 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
         "micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
     ),
     Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
-    Modality.DENSE_1D: _Embedded("micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32),
+    Modality.DENSE_1D: _Embedded(
+        "micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32, new_parts=3.0
+    ),
     Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
@@ -544,8 +549,10 @@ def default_trial(
         own: what `task` was made of, if it is a user's own.
     """
     paper = task.paper
-    # Measured: all stages are far better on maps, the last layer alone on series (tests/benchmarks/RESULTS.md).
-    head = HeadConfig(kind="stages" if task.modality.is_grid else "last")
+    # Measured (tests/benchmarks/RESULTS.md): maps need all stages, series a way across that is linear in amplitudes.
+    is_series = task.modality is Modality.DENSE_1D
+    head = HeadConfig(kind="stages" if task.modality.is_grid else "across" if is_series else "last")
+    norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
         "task": task.name, "data": data, "own": own, "preset": preset, "method": method, "k": k, "seed": seed,
@@ -562,7 +569,9 @@ def default_trial(
                 lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
             ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
-            input=InputConfig(canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable"),
+            input=InputConfig(
+                canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable", norm=norm
+            ),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
     return TrialConfig(
@@ -580,7 +589,9 @@ def default_trial(
             decay=max(paper.decay_epochs / paper.epochs, 1.0),
         ),
         train=TrainConfig(epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation),
-        input=InputConfig(canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable"),
+        input=InputConfig(
+            canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
+        ),
     )
 
 

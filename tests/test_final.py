@@ -53,7 +53,7 @@ def train(folder: Path, trial: TrialConfig = TRIAL, *, with_val: bool = False) -
 
 def fewer_settings(tree: dict[str, Any]) -> None:
     """As a version wrote it that did not know them yet."""
-    del tree["head"], tree["optimizer"]["new_parts"], tree["optimizer"]["decays"]
+    del tree["head"], tree["optimizer"]["new_parts"], tree["optimizer"]["decays"], tree["input"]["norm"]
 
 
 def other_rate(tree: dict[str, Any]) -> None:

@@ -1,12 +1,20 @@
 """PaRe itself, in plain PyTorch: score, select, replace, encode, and the loss (Cai et al., ICML 2024)."""
 
-from pare_tune.method.embed import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size, start_from
+from pare_tune.method.embed import (
+    GridEmbedder,
+    SequenceEmbedder,
+    TableEmbedder,
+    fix_norm,
+    stack_size,
+    start_from,
+)
 from pare_tune.method.gate import Gate, GateConfig, gumbel_like
 from pare_tune.method.heads import (
     GridDenseHead,
     GridStagesHead,
     HeadConfig,
     PointHead,
+    SequenceAcrossHead,
     SequenceDenseHead,
     SequenceStagesHead,
     TargetScale,
@@ -49,6 +57,7 @@ __all__ = [
     "PareOutput",
     "PointHead",
     "RandomMixer",
+    "SequenceAcrossHead",
     "SequenceDenseHead",
     "SequenceEmbedder",
     "SequenceStagesHead",
@@ -56,6 +65,7 @@ __all__ = [
     "TargetMaskMixer",
     "TargetMixupMixer",
     "TargetScale",
+    "fix_norm",
     "gumbel_like",
     "hard_topk",
     "make_mixer",

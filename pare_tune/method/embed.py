@@ -168,6 +168,43 @@ def start_from(
                 own.copy_(given)
 
 
+class FixedNorm(nn.LayerNorm):
+    """A LayerNorm that divides every token by one and the same spread: tokens stay linear in what they show.
+
+    A LayerNorm divides each by its own, so that amplitudes are read from its tokens only in part and bent.
+    """
+
+    spread: Tensor
+
+    def __init__(self, norm: nn.LayerNorm, spread: Tensor) -> None:
+        super().__init__(norm.normalized_shape, eps=norm.eps)
+        self.load_state_dict(norm.state_dict())
+        self.register_buffer("spread", spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, D)."""
+        return (x - x.mean(dim=-1, keepdim=True)) / self.spread * self.weight + self.bias
+
+
+@torch.no_grad()
+def fix_norm(embedder: GridEmbedder | SequenceEmbedder | TableEmbedder) -> None:
+    """Give an embedder that has a LayerNorm a `FixedNorm` in its place, for white inputs of unit variance.
+
+    Raises:
+        ValueError: the embedder has no norm.
+    """
+    if not isinstance(embedder.norm, nn.LayerNorm):
+        raise ValueError("this embedder has no norm to fix")
+    weight_ID: Tensor
+    bias: Tensor
+    if isinstance(embedder, TableEmbedder):
+        weight_ID, bias = embedder.weight.flatten(0, 1) / math.sqrt(embedder.num_tokens), embedder.bias
+    else:
+        weight_ID, bias = embedder.project.weight.flatten(1).T, _bias(embedder.project)
+    variance = weight_ID.var(dim=1, correction=0).sum() + bias.var(dim=-1, correction=0).mean()
+    embedder.norm = FixedNorm(embedder.norm, variance.sqrt())
+
+
 def stack_size(length: int, max_tokens: int) -> int:
     """Steps per token: the smallest divisor of `length` that leaves at most `max_tokens` tokens.
 

@@ -28,7 +28,7 @@ _INIT_STD = 0.02
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
-HeadKind = Literal["stages", "last"]
+HeadKind = Literal["stages", "across", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,10 @@ class HeadConfig:
     """How a prediction at every position is read off the encoder; point heads know one way."""
 
     kind: HeadKind = "last"
-    """last: the last stage alone, as in the paper. stages: the tokens and all stages (or four layers) together."""
+    """last: the last stage alone, as in the paper. stages: the tokens and all stages (or four layers) together. across:
+    the last, and a linear map across all tokens; of series alone."""
     width: int = 128
-    """stages: of the features that are summed, at least."""
+    """stages, across: of the features that are summed, at least."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
@@ -205,6 +206,57 @@ class SequenceStagesHead(nn.Module):
         x_BMC = reduce(add, (lateral(stage) for stage, lateral in zip(stages, self.laterals, strict=True)))
         x_BCM = self.mix(x_BMC.transpose(1, 2))
         return self.last((nnf.gelu(x_BCM).transpose(1, 2),))  # type: ignore[no-any-return]
+
+
+class SequenceAcrossHead(nn.Module):
+    """A series from the last features, as `SequenceDenseHead` reads them, plus a linear map of the tokens themselves.
+
+    The map weighs tokens by how far they stand from the one that is predicted, with one Toeplitz matrix for each group
+    of features. So a series that is shifted, smoothed or averaged need not go through the encoder, whose attention
+    would have to learn for every place anew where to look.
+    """
+
+    GROUPS = 32
+    positions_MF: Tensor
+    distance_MM: Tensor
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        num_tokens: int,
+        out_shape: Sequence[int],
+        width: int,
+        positions: Tensor | None = None,
+    ) -> None:
+        """`widths`: of the stages, tokens first; `num_tokens`: M; `out_shape`: (L,); `width`: what tokens are
+        projected to; `positions`: (M or more, F), what the embedder adds to them and the map does not see.
+
+        Raises:
+            ValueError: out_shape is not (L,) with L ≥ 1, or there are no tokens.
+        """
+        super().__init__()
+        self.here = SequenceDenseHead(widths[-1], num_tokens, out_shape)
+        self.register_buffer(
+            "positions_MF",
+            torch.zeros(num_tokens, widths[0]) if positions is None else positions[:num_tokens].clone(),
+        )
+        self.lateral = nn.Linear(widths[0], width)
+        nn.init.normal_(self.lateral.weight, std=widths[0] ** -0.5)
+        nn.init.zeros_(self.lateral.bias)
+        # By distance, from the last token seen from the first to the first seen from the last.
+        self.weights_GR = nn.Parameter(
+            torch.randn(math.gcd(width, self.GROUPS), 2 * num_tokens - 1) * num_tokens**-0.5
+        )
+        places = torch.arange(num_tokens)
+        self.register_buffer("distance_MM", places[:, None] - places + num_tokens - 1, persistent=False)
+        self.across = SequenceDenseHead(width, num_tokens, out_shape)
+
+    def forward(self, stages: Stages) -> Tensor:
+        """(B, M, F) of every stage → (B, L). Raises ValueError: there are not M features."""
+        series_BL = self.here(stages)
+        x_BMGC = self.lateral(stages[0] - self.positions_MF).unflatten(2, (len(self.weights_GR), -1))
+        x_BMGC = torch.einsum("gij,bjgc->bigc", self.weights_GR[:, self.distance_MM], x_BMGC)
+        return series_BL + self.across((x_BMGC.flatten(2),))  # type: ignore[no-any-return]
 
 
 class TargetScale(nn.Module):

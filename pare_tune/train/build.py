@@ -22,11 +22,13 @@ from pare_tune.method import (
     HeadConfig,
     PareModel,
     PointHead,
+    SequenceAcrossHead,
     SequenceDenseHead,
     SequenceEmbedder,
     SequenceStagesHead,
     TableEmbedder,
     TargetScale,
+    fix_norm,
     make_mixer,
     stack_size,
     start_from,
@@ -124,14 +126,24 @@ def open_backbone(config: TrialConfig, cache: Path | None = None, *, pretrained:
     return backbone
 
 
-def check_backbone(modality: Modality, backbone: Backbone) -> None:
-    """Raise ConfigError when a vision encoder is asked to read a series, or the reverse."""
+def check_fits(config: TrialConfig, modality: Modality, backbone: Backbone) -> None:
+    """Raise ConfigError when a vision encoder is asked to read a series, or the reverse, or a part to be what it cannot
+    be here."""
     wanted = "grid" if modality.is_grid else "sequence"
     if backbone.spec.kind != wanted:
         example = "micro-swin or swin-base-22k" if wanted == "grid" else "micro-roberta or roberta-base"
         raise ConfigError(
             f"a task of modality {modality.value} needs a {wanted} backbone ({example}), "
             f"{backbone.spec.name} is a {backbone.spec.kind} backbone"
+        )
+    if config.head.kind == "across" and modality is not Modality.DENSE_1D:
+        raise ConfigError(
+            f"head.kind across predicts series, which a task of modality {modality.value} does not ask for; choose "
+            f"stages or last"
+        )
+    if config.input.norm == "fixed" and not backbone.spec.embed_norm:
+        raise ConfigError(
+            f"input.norm fixed: {backbone.spec.name} takes tokens without a norm, which is as linear; leave it at own"
         )
 
 
@@ -234,7 +246,7 @@ def without_idle_mixing(config: TrialConfig, num_tokens: int) -> TrialConfig:
 def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> PareModel:
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
     method, spec = METHODS[without_idle_mixing(config, num_tokens).method], backbone.spec
-    check_backbone(Modality(shape.modality), backbone)
+    check_fits(config, Modality(shape.modality), backbone)
     target_head: nn.Module = _target_head(config.head, shape, backbone, num_tokens)
     if shape.target_scale is not None:
         target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
@@ -281,6 +293,8 @@ def _target_embedder(
         )
     if config.input.embedder == "pretrained":
         start_pretrained(embedder, backbone, channels, steps, resample=readable)
+    if config.input.norm == "fixed":
+        fix_norm(embedder)
     return embedder
 
 
@@ -311,9 +325,12 @@ def _target_head(head: HeadConfig, shape: ModelShape, backbone: Backbone, num_to
         return _grid_head(head, backbone, shape.output.shape)
     if head.kind == "last":
         return SequenceDenseHead(spec.feature_width, num_tokens, shape.output.shape)
-    return SequenceStagesHead(
-        [stage.width for stage in spec.stages], num_tokens, shape.output.shape, head.width
-    )
+    widths = [stage.width for stage in spec.stages]
+    if head.kind == "across":
+        return SequenceAcrossHead(
+            widths, num_tokens, shape.output.shape, head.width, positions=backbone.positions
+        )
+    return SequenceStagesHead(widths, num_tokens, shape.output.shape, head.width)
 
 
 def _source_head(head: HeadConfig, shape: ModelShape, backbone: Backbone) -> nn.Module | None:

@@ -15,7 +15,7 @@ from pare_tune.tasks.load import TaskData
 from pare_tune.train.build import (
     ModelShape,
     build_model,
-    check_backbone,
+    check_fits,
     count_tokens,
     open_backbone,
     open_data,
@@ -73,7 +73,7 @@ def open_target(config: TrialConfig, *, cache: Path | None = None, fold: Fold | 
     modality = data.task.modality
     with step(f"loading the backbone {config.backbone}"):
         backbone = open_backbone(config, cache)
-    check_backbone(modality, backbone)
+    check_fits(config, modality, backbone)
     num_tokens = count_tokens(config, modality, data.input_shape, backbone)
     config = without_idle_mixing(config, num_tokens)
     return OpenedTrial(config=config, data=data, source=None, backbone=backbone, num_tokens=num_tokens)

@@ -28,7 +28,11 @@ CASES = {
     "micro-roberta, 32 tokens": ("micro-roberta", 32, (512,)),
     "roberta-base, 128 tokens": ("roberta-base", 128, (512,)),
 }
-HEADS = {"last (paper)": HeadConfig(kind="last"), "stages": HeadConfig(kind="stages")}
+HEADS = {
+    "last (paper)": HeadConfig(kind="last"),
+    "stages": HeadConfig(kind="stages"),
+    "across": HeadConfig(kind="across"),
+}
 
 
 def head_of(config: HeadConfig, backbone: Backbone, num_tokens: int, shape: tuple[int, ...]) -> nn.Module:
@@ -83,6 +87,8 @@ def main() -> None:
         field = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
         paper = None
         for kind, config in HEADS.items():
+            if config.kind == "across" and spec.kind == "grid":
+                continue
             head = head_of(config, backbone, n, shape)
             took = seconds(head, backbone, tokens, options.repeats)
             paper = paper or took

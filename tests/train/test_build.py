@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pare_tune.backbones import load_backbone
 from pare_tune.config import TrialConfig, default_trial
 from pare_tune.data.store import Record
 from pare_tune.errors import ConfigError
@@ -17,14 +18,23 @@ from pare_tune.method import (
     GridDenseHead,
     GridStagesHead,
     PointHead,
+    SequenceAcrossHead,
     SequenceDenseHead,
     SequenceStagesHead,
     TargetScale,
 )
+from pare_tune.method.embed import FixedNorm
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Dense, Split
 from pare_tune.tasks.load import TaskData, load_task
-from pare_tune.train.build import ModelShape, build_model, count_tokens, open_backbone, open_trial_source
+from pare_tune.train.build import (
+    ModelShape,
+    build_model,
+    check_fits,
+    count_tokens,
+    open_backbone,
+    open_trial_source,
+)
 from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.export import CONFIG, MODEL
 from pare_tune.train.opened import open_trial
@@ -148,12 +158,17 @@ def test_dense_heads_read_all_stages_unless_a_file_is_older_or_says_last(task: s
         target_scale=None,
         source_kind="masked_images" if task == "psicov" else "text", source_classes=3,
     )  # fmt: skip
-    assert config.head.kind == ("stages" if task == "psicov" else "last")
-    config = config.with_values({"head.kind": "stages"})
+    kind, norm = ("stages", "own") if task == "psicov" else ("across", "fixed")
+    assert (config.head.kind, config.input.norm) == (kind, norm)
     before = config.to_dict()
-    del before["head"]
+    del before["head"], before["input"]["norm"]
     older = validate(TrialConfig, before, where="best.yaml")
-    assert older == config.with_values({"head.kind": "last"})
+    assert older == config.with_values({"head.kind": "last", "input.norm": "own"})
+    for settings, fixed in ((config, norm == "fixed"), (older, False)):
+        model = build_model(settings, shape, open_backbone(settings), 8)
+        assert isinstance(model.target_embedder.norm, FixedNorm) == fixed
+        assert isinstance(model.target_head, SequenceAcrossHead) == fixed
+    config = config.with_values({"head.kind": "stages"})
     for settings, dense, series in (
         (config, GridStagesHead, SequenceStagesHead),
         (older, GridDenseHead, SequenceDenseHead),
@@ -161,3 +176,20 @@ def test_dense_heads_read_all_stages_unless_a_file_is_older_or_says_last(task: s
         model = build_model(settings, shape, open_backbone(settings), 8)
         assert isinstance(model.target_head, dense if task == "psicov" else series)
         assert isinstance(model.source_head, dense if task == "psicov" else PointHead)
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone", "settings", "said"),
+    [
+        ("psicov", "micro-swin", {"head.kind": "across"}, "dense_2d does not ask for; choose stages or last"),
+        ("satellite", "micro-roberta", {"head.kind": "across"}, "modality sequence_1d does not ask"),
+        ("psicov", "timm:vit_tiny_patch16_224", {"input.norm": "fixed"}, "without a norm, which is as linear"),
+    ],
+)  # fmt: skip
+def test_a_part_that_fits_neither_task_nor_backbone_is_refused(
+    task: str, backbone: str, settings: dict[str, str], said: str
+) -> None:
+    config = default_trial(get_task(task), preset="embedded", backbone=backbone).with_values(settings)
+    encoder = load_backbone(backbone, pretrained=False)
+    with pytest.raises(ConfigError, match=said):
+        check_fits(config, get_task(task).modality, encoder)

@@ -86,11 +86,20 @@ CASES = [
 
 
 @pytest.mark.parametrize("method", ["pare", "scratch"])
-@pytest.mark.parametrize(("task", "backbone", "shape"), CASES)
+@pytest.mark.parametrize(
+    ("task", "backbone", "shape", "norm"),
+    [
+        (*case, norm)
+        for case in CASES
+        for norm in ("own", "fixed")
+        if (case[1], norm) != ("vit-base", "fixed")
+    ],
+)
 def test_tokens_tell_scale_mean_and_place(
-    task: str, backbone: str, shape: tuple[int, ...], method: str
+    task: str, backbone: str, shape: tuple[int, ...], method: str, norm: str
 ) -> None:
     config = default_trial(get_task(task), preset="embedded", method=method)
+    config = config.with_values({"input.norm": norm})
     model = ModelShape(
         modality=get_task(task).modality.value, input_shape=shape, output=Point(2),
         target_scale=None, source_kind=None, source_classes=0,
