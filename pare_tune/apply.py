@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _on_cluster(asked: Asked, pieces: list[range], num_workers: int) -> Iterator
     """The predictions of every piece, in order; no more are made than can be written."""
     from pare_tune.tune.cluster import connect
 
-    with connect(workers=num_workers, dashboard=False, name="pare-tune predict") as cluster:
+    with connect(workers=num_workers, dashboard=False, name="pare-tune predict") as cluster, _unwarned():
         import ray.data
 
         context = ray.data.DataContext.get_current()
@@ -111,12 +112,18 @@ def _on_cluster(asked: Asked, pieces: list[range], num_workers: int) -> Iterator
             num_gpus=cluster.gpus_for(None),
         )
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for row in data.iter_rows():
-                    yield row["predictions"]
+            for row in data.iter_rows():
+                yield row["predictions"]
         except Exception as error:
             raise _own_error(error) from error
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Ray Data warns of its own settings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _own_error(error: BaseException) -> PareTuneError:

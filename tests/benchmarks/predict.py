@@ -1,9 +1,9 @@
 """Memory and speed of `pare-tune predict` on files much larger than what it holds at a time.
 
-    python tests/benchmarks/predict.py --rows 20000 200000
+    python tests/benchmarks/predict.py
 
-A small model of 30 columns is trained for an epoch; each kind of file is predicted in a process of its own, whose peak
-of resident memory is what the system says of it.
+Two small models are trained for an epoch, one of long series, one of a table whose other columns it does not read. Each
+file is predicted in a process of its own, whose peak of resident memory is what the system says of it.
 """
 
 from __future__ import annotations
@@ -15,34 +15,41 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 
-COLUMNS = 30
+STEPS = 32768
+READ, UNREAD = 4, 400
+BLOCK = 250
 
 
-def write(path: Path, rows: int) -> None:
-    """`rows` rows of noise and a class, block by block."""
+def write(path: Path, count: int) -> None:
+    """`count` series or rows of noise and their classes, block by block."""
     rng = np.random.default_rng(0)
-    if path.suffix == ".npy":
-        array = np.lib.format.open_memmap(path, "w+", "f8", (rows, COLUMNS))
-        for start in range(0, rows, 10_000):
-            array[start : start + 10_000] = rng.normal(size=array[start : start + 10_000].shape)
+    if path.suffix in (".csv", ".parquet"):
+        names = [f"c{i}" for i in range(READ + UNREAD)]
+        frame = pd.DataFrame(rng.normal(size=(count, len(names))).round(6), columns=names)
+        frame["label"] = np.where(frame.c0 + frame.c1 > 0, "high", "low")
+        frame["id"] = [f"sample {i}" for i in range(count)]
+        frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(
+            path, row_group_size=2000
+        )
         return
+    array: Any = np.lib.format.open_memmap(path.with_suffix(".npy"), "w+", "f4", (count, STEPS))
+    for start in range(0, count, BLOCK):
+        array[start : start + BLOCK] = rng.normal(size=array[start : start + BLOCK].shape)
     if path.suffix == ".npz":
-        np.savez(path, x=rng.normal(size=(rows, COLUMNS)))
-        return
-    frame = pd.DataFrame(rng.normal(size=(rows, COLUMNS)).round(6), columns=[f"c{i}" for i in range(COLUMNS)])
-    frame["label"] = np.where(frame.c0 + frame.c1 > 0, "high", "low")
-    frame["id"] = [f"sample {i}" for i in range(rows)]
-    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(
-        path, row_group_size=20_000
-    )
+        np.savez(path, x=array)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["x"] = array
 
 
-def train(folder: Path) -> Path:
-    """A model of a small table of that kind."""
+def train(folder: Path, inputs: str, **more: Any) -> Path:
+    """A model of a small file of that kind."""
     import torch
 
     from pare_tune.config import default_trial
@@ -53,14 +60,14 @@ def train(folder: Path) -> Path:
     from pare_tune.yaml import validate
 
     torch.set_num_threads(1)
-    write(folder / "train.csv", 400)
-    tree = {"name": "large", "kind": "point", "target": "label", "input": {"file": "train.csv", "id": "id"}}
+    tree = {"name": "large", "kind": "point", "input": inputs, **more}
     own = validate(OwnData, tree, where="task").under(folder)
     config = default_trial(own_task(own, folder / "cache"), preset="embedded", own=own, method="finetune")
-    config = config.with_values({"train.epochs": 1})
-    context = Context(report=lambda epoch: None, folder=folder / "final")
+    config = config.with_values({"train.epochs": 1, "input.max_tokens": 8})
+    model = folder / f"final-{Path(inputs).stem}"
+    context = Context(report=lambda epoch: None, folder=model)
     run_final(config, context, with_val=False, cache=folder / "cache")
-    return folder / "final"
+    return model
 
 
 def predict(model: Path, inputs: Path, out: Path) -> None:
@@ -75,7 +82,8 @@ def predict(model: Path, inputs: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--series", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[2000, 20_000])
     parser.add_argument("--one", type=Path, nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -83,18 +91,30 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = train(folder)
-        print("| inputs → outputs | rows | inputs MB | peak MB | rows/s |\n|---|---:|---:|---:|---:|")
-        for suffix, out in ((".npy", ".npy"), (".npz", ".npy"), (".csv", ".csv"), (".parquet", ".parquet")):
-            for rows in given.rows:
+        write(folder / "series.npy", 60)
+        np.save(folder / "labels.npy", np.arange(60) % 2)
+        write(folder / "table.csv", 200)
+        columns = [f"c{i}" for i in range(READ)]
+        series = train(folder, "series.npy", target="labels.npy")
+        table = train(
+            folder, "table.csv", target="label", input={"file": "table.csv", "id": "id", "columns": columns}
+        )
+        print(
+            "| inputs → outputs | samples | inputs MB | peak MB | samples/s |\n|---|---:|---:|---:|---:|",
+            flush=True,
+        )
+        cases = [(series, suffix, ".npy", given.series) for suffix in (".npy", ".npz", ".h5")]
+        cases += [(table, ".csv", ".csv", given.rows), (table, ".parquet", ".parquet", given.rows)]
+        for model, suffix, out, counts in cases:
+            for count in counts:
                 inputs = folder / f"inputs{suffix}"
-                write(inputs, rows)
+                write(inputs, count)
                 words = [sys.executable, __file__, "--one", *map(str, (model, inputs, folder / f"out{out}"))]
                 done = subprocess.run(words, capture_output=True, text=True, check=True)
                 seconds, peak = map(float, done.stdout.split())
                 size = inputs.stat().st_size / 1e6
                 print(
-                    f"| {suffix} → {out} | {rows:,} | {size:.0f} | {peak:.0f} | {rows / seconds:,.0f} |",
+                    f"| {suffix} → {out} | {count:,} | {size:,.0f} | {peak:,.0f} | {count / seconds:,.0f} |",
                     flush=True,
                 )
 
