@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from pare_tune import api
+from pare_tune.apply import _own_error
 from pare_tune.config import default_trial
-from pare_tune.errors import ConfigError, DataError
+from pare_tune.errors import ConfigError, DataError, StudyFailed
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import predict as predicting
@@ -110,15 +111,30 @@ def test_sets_go_into_tables(folder: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_cluster_gives_the_same_numbers_and_the_same_errors(folder: Path, ray_cluster: None) -> None:
-    table = pd.concat([pd.read_csv(folder / "t.csv")] * 150, ignore_index=True)
-    table.to_csv(folder / "many.csv", index=False)
-    predict(folder, "many.csv", "one.npy")
-    predict(folder, "many.csv", "two.npy", num_workers=2)
-    one, two = (np.load(folder / name) for name in ("one.npy", "two.npy"))
-    assert len(one) > predicting._MOST_ROWS, "two pieces"
+def test_a_cluster_gives_the_same_numbers(tmp_path: Path, ray_cluster: None) -> None:
+    torch.set_num_threads(1)
+    series = np.random.default_rng(0).normal(size=(150, 32768)).astype(np.float32)
+    np.save(tmp_path / "x.npy", series[:30])
+    np.save(tmp_path / "y.npy", np.arange(30) % 2)
+    own = validate(OwnData, {"name": "s", "kind": "point", "input": "x.npy", "target": "y.npy"}, where="task")
+    own = own.under(tmp_path)
+    config = default_trial(own_task(own, tmp_path / "cache"), preset="embedded", own=own, method="finetune")
+    context = Context(report=lambda epoch: None, folder=tmp_path / "final")
+    small = config.with_values({"train.epochs": 1, "input.max_tokens": 8})
+    run_final(small, context, with_val=False, cache=tmp_path / "cache")
+    np.save(tmp_path / "many.npy", series)
+    predict(tmp_path, "many.npy", "one.npy")
+    predict(tmp_path, "many.npy", "two.npy", num_workers=2)
+    one, two = (np.load(tmp_path / name) for name in ("one.npy", "two.npy"))
+    assert one.shape == (150, 2), "more than a piece"
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
-    table.assign(a=table.a.where(table.index != 8999, np.inf)).to_csv(folder / "bad.csv", index=False)
-    with pytest.raises(DataError, match="row 9000 holds infinity"):
-        predict(folder, "bad.csv", "three.npy", num_workers=2)
-    assert not (folder / "three.npy").exists()
+
+
+def test_the_error_of_a_worker_is_the_one_that_is_told() -> None:
+    class Wrapped(Exception):
+        cause = DataError("row 9000 holds infinity")
+
+    outer = RuntimeError("a task failed")
+    outer.__cause__ = Wrapped()
+    assert str(_own_error(outer)) == "row 9000 holds infinity"
+    assert isinstance(_own_error(RuntimeError("out of sorts")), StudyFailed)
