@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from pare_tune.data.remote import is_url
 from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
@@ -481,14 +482,21 @@ class SearchConfig(_Model):
         return None if value is None else show_size(value)
 
 
+def _runs_place(value: Any) -> Any:
+    """A URL is a string, a folder a path."""
+    if not isinstance(value, str | Path) or is_url(value):
+        return value
+    return Path(os.path.expanduser(value))
+
+
 class RunConfig(_Model):
     """A whole search: `pare-tune --config run.yaml` repeats it."""
 
     trial: TrialConfig
     """Trial 0: the paper's configuration, under the preset."""
     search: SearchConfig = SearchConfig()
-    runs: Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))] = Path("runs")
-    """Folder of the run folders."""
+    runs: Annotated[Path | str, BeforeValidator(_runs_place)] = Path("runs")
+    """Folder of the run folders: on this disk, or a URL (s3://bucket/runs) that all nodes reach."""
 
     @model_validator(mode="after")
     def _gpus_are_whole_beyond_one(self) -> Self:

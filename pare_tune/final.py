@@ -66,12 +66,16 @@ def train_final(
     ):
         _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=notify)
         # Ray Train is slow to import, and predicting needs none of it.
+        from pare_tune.train.keeper import home_of
         from pare_tune.train.worker import launch_final
 
-        with follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]):
+        with (
+            home_of(folder, cluster.node) as home,
+            follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]),
+        ):
             launch_final(
                 trial,
-                folder,
+                home,
                 with_val=with_val,
                 num_workers=num_workers,
                 cpus_per_worker=cluster.cpus_for(num_workers),

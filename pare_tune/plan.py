@@ -44,7 +44,7 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings of trial 0 ("train.epochs"), of the search ("search.budget") and of a task of the user's own
     ("own.channels"), as in its task file. None leaves a setting as it is."""
-    runs: Path | None = None
+    runs: Path | str | None = None
 
 
 def plan_run(wish: Wish) -> RunConfig:
