@@ -185,8 +185,7 @@ def _pull(outbox: Outbox) -> None:
 
 
 def _is_trials_own(name: str) -> bool:
-    top, *_, last = name.split("/")
-    return top == "trials" and any(fnmatch(last, pattern) for pattern in _TRIALS_OWN)
+    return any(fnmatch(name, f"trials/*/{pattern}") for pattern in _TRIALS_OWN)
 
 
 def _is_ahead(outbox: Outbox, here: Stamp | None) -> bool:
