@@ -8,6 +8,7 @@ trial (trial 0) and how to search around it; `run.yaml` is one. The frozen datac
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping, MutableMapping
@@ -178,9 +179,10 @@ class TrainConfig(_Model):
 
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1)
-    """Samples a forward pass, over all workers together."""
+    """Samples of a worker's forward pass; fewer where several workers share an optimiser step."""
     accumulation: int = Field(default=1, ge=1)
-    """Forward passes an optimiser step; the loss is their mean."""
+    """Forward passes of an optimiser step on one worker; the loss is their mean. Several workers make fewer, so that a
+    step has batch_size × accumulation samples on any number of them."""
     share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
@@ -192,6 +194,25 @@ class TrainConfig(_Model):
     @classmethod
     def _without_removed(cls, tree: Any) -> Any:
         return _without(tree, _NOT_TRAINED)
+
+    @property
+    def group(self) -> int:
+        """Samples of an optimiser step, over all workers."""
+        return self.batch_size * self.accumulation
+
+    def per_worker(self, workers: int) -> tuple[int, int]:
+        """Samples of a worker's forward pass, and its passes an optimiser step: as few passes as the batch allows.
+
+        Raises:
+            ConfigError: a step has fewer samples than there are workers.
+        """
+        if self.group < workers:
+            raise ConfigError(
+                f"{workers} workers cannot share an optimiser step of {self.group} samples (train.batch_size × "
+                f"train.accumulation); take at most {self.group} workers, or a larger batch"
+            )
+        passes = math.ceil(self.group / (workers * self.batch_size))
+        return math.ceil(self.group / (workers * passes)), passes
 
 
 class InputConfig(_Model):

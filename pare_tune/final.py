@@ -47,6 +47,7 @@ def train_final(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
+    trial.train.per_worker(num_workers)
     task = task_of(trial)
     load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
     fingerprint = Fingerprint.of(trial, task)

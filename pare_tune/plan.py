@@ -87,7 +87,7 @@ def plan_run(wish: Wish) -> RunConfig:
 def describe_plan(plan: RunConfig) -> str:
     """What will run and what it costs, in a few lines of rich markup."""
     trial, task = plan.trial, task_of(plan.trial)
-    effective = trial.train.batch_size * trial.train.accumulation
+    effective = trial.train.group
     why = "default with --data" if trial.data is not None else "default without --data"
     if trial.own is not None:
         why = "default for data of your own"

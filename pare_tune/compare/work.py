@@ -143,7 +143,7 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         train=Examples(data.train),
         val=Examples(data.val),
         epochs=trial.train.epochs,
-        batch_size=trial.train.batch_size * trial.train.accumulation,
+        batch_size=trial.train.group,
         device=pick_device(),
     )
     searched = search_peer(

@@ -55,6 +55,7 @@ def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
     space = open_space(config, task)
     start = _start(config, space, task)
     check_runs(config.runs)
+    config.trial.train.per_worker(config.search.workers_per_trial)
     fingerprint = Fingerprint.of(config.trial, task, options.cache)
     _check_folds(config, options)
     with _cluster(config, options) as cluster:

@@ -124,6 +124,7 @@ class Session:
             room=None if self._cap is None else self._make_room,
             confirm=search.confirm,
             concurrency=self._concurrency,
+            workers=search.workers_per_trial,
         )
 
     def run(self, job: Job) -> Result:

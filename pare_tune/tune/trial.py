@@ -105,7 +105,9 @@ def _attempt(
             # After a driver was killed its workers live on for a moment, and must not write checkpoints under these.
             with owned(place.folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
                 run = partial(_run, job, job.folds_of(assignment), place, report)
-                _run_with_retry(run, config, halved=bool(assignment["halved"]), report=report)
+                _run_with_retry(
+                    run, config, job.num_workers, halved=bool(assignment["halved"]), report=report
+                )
             return None
         except Exception as error:
             failure = _told(error)
@@ -132,24 +134,28 @@ def _told(error: Exception) -> dict[str, str]:
             return {"cause": "crashed", "message": _one_line(error)}
 
 
-def halve(config: TrialConfig) -> TrialConfig | None:
-    """Half the batch and twice the accumulation: the same optimiser step in half the memory. None at batch 1."""
-    size = config.train.batch_size
-    if size < 2:
+def halve(config: TrialConfig, workers: int = 1) -> TrialConfig | None:
+    """Half of what a worker takes in a forward pass and more of them: the same optimiser step in half the memory. None
+    where a worker takes one sample."""
+    taken, _ = config.train.per_worker(workers)
+    if taken < 2:
         return None
-    return config.with_values(
-        {"train.batch_size": size // 2, "train.accumulation": config.train.accumulation * 2}
-    )
+    # With several workers, a pass may be smaller already than `batch_size` allows.
+    while config.train.per_worker(workers)[0] >= taken:
+        size, passes = config.train.batch_size // 2, config.train.accumulation * 2
+        config = config.with_values({"train.batch_size": size, "train.accumulation": passes})
+    return config
 
 
 def _run_with_retry(
     run: Callable[[TrialConfig], None],
     config: TrialConfig,
+    workers: int,
     *,
     halved: bool,
     report: Callable[[dict[str, Any]], None],
 ) -> None:
-    smaller = halve(config)
+    smaller = halve(config, workers)
     if halved and smaller is not None:
         run(smaller)
         return
