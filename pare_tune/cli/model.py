@@ -130,7 +130,7 @@ def predict(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
+    model: Annotated[str, typer.Argument(help="The final/ or best/ folder of a run (path or URL).")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Where it goes: .onnx, or .pt2 for torch.export.")
     ] = Path("model.onnx"),

@@ -32,6 +32,8 @@ from pare_tune.train.place import Home, Place, workplace
 from pare_tune.train.trial import run_trial
 
 FAILURE = "failure.json"
+_SEARCHED = "searched.safetensors"
+"""Beside a final model in the making: held-out predictions of the search."""
 
 
 @looked_at_once()
@@ -62,15 +64,15 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
     """The final training on one worker or several.
 
     Args:
-        settings: {"trial", "home", "name", "cache", "with_val": bool, "searched": str | None}.
+        settings: {"trial", "home", "name", "cache", "with_val": bool}.
     """
-    cache, searched = settings.get("cache"), settings.get("searched")
+    cache = settings.get("cache")
     with worker_place(settings) as place:
         run_final(
             _trial(settings),
             worker_context(place, settings),
             with_val=bool(settings["with_val"]),
-            searched=None if searched is None else Path(searched),
+            searched=place.folder / _SEARCHED,
             cache=None if cache is None else Path(cache),
         )
 
@@ -109,13 +111,15 @@ def launch_final(
         resources={"CPU": cpus_per_worker, "GPU": gpus_per_worker},
         run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
         with_val=with_val,
-        searched=None if searched is None else str(searched),
     )
+    if searched is not None and searched.is_file():
+        shutil.copyfile(searched, home.folder / _SEARCHED)  # the run may be out of the workers' sight
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise _ours(error) from error
     finally:
+        (home.folder / _SEARCHED).unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
