@@ -29,6 +29,7 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train.opened import open_trial
 from pare_tune.train.portable import export_model
 from pare_tune.train.predict import Predictor
+from pare_tune.tune.mirror import local, sent_back
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import SessionOptions, snapshot
 from pare_tune.tune.run import resume as _resume
@@ -102,7 +103,7 @@ def tune(
         backbone=backbone,
         method=method,
         settings={**(settings or {}), **seeded, **{f"search.{key}": value for key, value in given.items()}},
-        runs=Path(runs),
+        runs=runs,
     )
     return run_search(plan_run(wish), SessionOptions(observe=observe))
 
@@ -125,7 +126,7 @@ def train(
     An interrupted training goes on from its last epoch when it is started again.
 
     Args:
-        config: a `TrialConfig`, or the path of a best.yaml.
+        config: a `TrialConfig`, or the path or URL of a best.yaml.
         out: folder of the model; by default final/ beside the config.
         with_val: train on train + validation.
         accept_changed_data: train although data, split or backbone are not those that the config was found on.
@@ -138,26 +139,30 @@ def train(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
-    trial = config if isinstance(config, TrialConfig) else load_trial(absolute(Path(config)))
+    if not isinstance(config, TrialConfig):
+        config = absolute(local(config))
+    trial = config if isinstance(config, TrialConfig) else load_trial(config)
     if out is None:
         if isinstance(config, TrialConfig):
             raise ConfigError(
                 "train(config, out=FOLDER): a config that came from no file needs a folder for its model"
             )
-        out = absolute(Path(config)).parent / "final"
+        out = config.parent / "final"
     if epochs is not None:
         trial = trial.with_values({"train.epochs": epochs})
-    return train_final(
-        trial,
-        absolute(Path(out)),
-        found_in=None if isinstance(config, TrialConfig) else absolute(Path(config)),
-        num_workers=num_workers,
-        gpus_per_worker=gpus_per_worker,
-        with_val=with_val,
-        accept_changed_data=accept_changed_data,
-        observe=observe,
-        notify=notify or (lambda line: None),
-    )
+    folder = absolute(Path(out))
+    with sent_back(folder):
+        return train_final(
+            trial,
+            folder,
+            found_in=None if isinstance(config, TrialConfig) else config,
+            num_workers=num_workers,
+            gpus_per_worker=gpus_per_worker,
+            with_val=with_val,
+            accept_changed_data=accept_changed_data,
+            observe=observe,
+            notify=notify or (lambda line: None),
+        )
 
 
 def predict(
@@ -177,14 +182,14 @@ def predict(
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    predictor = Predictor(Path(model), probabilities=probabilities, batch_size=batch_size)
+    predictor = Predictor(local(model), probabilities=probabilities, batch_size=batch_size)
     samples = predictor.open(Path(inputs) if isinstance(inputs, str | Path) else np.asarray(inputs))
     pieces = predictor.pieces(samples)
     return np.concatenate([predictor.predict(samples.piece(rows)).values for rows in pieces])
 
 
 def predict_file(
-    model: Path,
+    model: Path | str,
     inputs: Path,
     out: Path,
     *,
@@ -196,7 +201,7 @@ def predict_file(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """`predict` from a file or folder to .npy, .csv or .parquet; see `apply.predict_to`."""
     asked = Asked(
-        model=absolute(model),
+        model=absolute(local(model)),
         inputs=absolute(inputs),
         probabilities=probabilities,
         coverage=coverage,
@@ -207,7 +212,7 @@ def predict_file(
 
 def export(model: Path | str, out: Path | str, *, int8: bool = False) -> dict[str, Any]:
     """Write the model of a final/ or best/ folder as .onnx or .pt2, with a description; see `portable.export_model`."""
-    return export_model(Path(model), Path(out), int8=int8)
+    return export_model(local(model), Path(out), int8=int8)
 
 
 @looked_at_once()
@@ -229,7 +234,7 @@ def run_search(plan: RunConfig, options: SessionOptions) -> Result:
 
 @looked_at_once()
 def resume_search(
-    run: Path,
+    run: Path | str,
     *,
     budget: str | None = None,
     max_disk: str | None = None,
@@ -249,14 +254,15 @@ def resume_search(
     return result
 
 
-def write_reports(run: Path) -> Path:
+def write_reports(run: Path | str) -> Path:
     """Bring the TensorBoard files of a run up to date and write its report.html; returns the report's path.
 
     Raises:
         ConfigError, StudyFailed: there is no search in `run`.
         StorageError: the run cannot be written.
     """
-    with step("writing the report"):
+    run = local(run)
+    with sent_back(run), step("writing the report"):
         state = snapshot(run)
         with _told(run), TensorBoardWriter(run) as writer:
             writer.update(state)
@@ -264,7 +270,7 @@ def write_reports(run: Path) -> Path:
             return write_report(run, state)
 
 
-def compare_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
+def compare_runs(runs: Sequence[Path | str], out: Path | None = None) -> Path:
     """One page about several runs; returns its path, by default compare.html beside the first run.
 
     Raises:
@@ -272,14 +278,14 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
         StudyFailed: a run ended before its first trial.
         StorageError: the page could not be written.
     """
-    folders = [run.absolute() for run in runs]
-    twice = next((run for run in folders if folders.count(run) > 1), None)
+    folders = [local(run).absolute() for run in runs]
+    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice is not None:
         raise ConfigError(f"{twice} is given twice; name each run once")
     with step("reading the runs, runs", len(folders)) as count:
         states = []
-        for run in folders:
-            states.append(snapshot(run))
+        for folder in folders:
+            states.append(snapshot(folder))
             count()
     return write_comparison(states, out or folders[0].parent / "compare.html")
 

@@ -8,6 +8,7 @@ trial (trial 0) and how to search around it; `run.yaml` is one. The frozen datac
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping, MutableMapping
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from pare_tune.data.remote import is_url
 from pare_tune.errors import ConfigError
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
@@ -177,9 +179,10 @@ class TrainConfig(_Model):
 
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1)
-    """Samples a forward pass, over all workers together."""
+    """Samples of a worker's forward pass; fewer where several workers share an optimiser step."""
     accumulation: int = Field(default=1, ge=1)
-    """Forward passes an optimiser step; the loss is their mean."""
+    """Forward passes of an optimiser step on one worker; the loss is their mean. Several workers make fewer, so that a
+    step has batch_size × accumulation samples on any number of them."""
     share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
@@ -191,6 +194,25 @@ class TrainConfig(_Model):
     @classmethod
     def _without_removed(cls, tree: Any) -> Any:
         return _without(tree, _NOT_TRAINED)
+
+    @property
+    def group(self) -> int:
+        """Samples of an optimiser step, over all workers."""
+        return self.batch_size * self.accumulation
+
+    def per_worker(self, workers: int) -> tuple[int, int]:
+        """Samples of a worker's forward pass, and its passes an optimiser step: as few passes as the batch allows.
+
+        Raises:
+            ConfigError: a step has fewer samples than there are workers.
+        """
+        if self.group < workers:
+            raise ConfigError(
+                f"{workers} workers cannot share an optimiser step of {self.group} samples (train.batch_size × "
+                f"train.accumulation); take at most {self.group} workers, or a larger batch"
+            )
+        passes = math.ceil(self.group / (workers * self.batch_size))
+        return math.ceil(self.group / (workers * passes)), passes
 
 
 class InputConfig(_Model):
@@ -481,14 +503,21 @@ class SearchConfig(_Model):
         return None if value is None else show_size(value)
 
 
+def _runs_place(value: Any) -> Any:
+    """A URL is a string, a folder a path."""
+    if not isinstance(value, str | Path) or is_url(value):
+        return value
+    return Path(os.path.expanduser(value))
+
+
 class RunConfig(_Model):
     """A whole search: `pare-tune --config run.yaml` repeats it."""
 
     trial: TrialConfig
     """Trial 0: the paper's configuration, under the preset."""
     search: SearchConfig = SearchConfig()
-    runs: Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))] = Path("runs")
-    """Folder of the run folders."""
+    runs: Annotated[Path | str, BeforeValidator(_runs_place)] = Path("runs")
+    """Folder of the run folders: on this disk, or a URL (s3://bucket/runs) that all nodes reach."""
 
     @model_validator(mode="after")
     def _gpus_are_whole_beyond_one(self) -> Self:

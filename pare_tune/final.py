@@ -47,6 +47,7 @@ def train_final(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
+    trial.train.per_worker(num_workers)
     task = task_of(trial)
     load_task(task, data=trial.data, canvas=trial.input.canvas)  # mistakes show before Ray
     fingerprint = Fingerprint.of(trial, task)
@@ -66,12 +67,16 @@ def train_final(
     ):
         _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=notify)
         # Ray Train is slow to import, and predicting needs none of it.
+        from pare_tune.train.keeper import home_of
         from pare_tune.train.worker import launch_final
 
-        with follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]):
+        with (
+            home_of(folder, cluster.node) as home,
+            follow_epochs(folder / CURVE, [board.add] if observe is None else [board.add, observe]),
+        ):
             launch_final(
                 trial,
-                folder,
+                home,
                 with_val=with_val,
                 num_workers=num_workers,
                 cpus_per_worker=cluster.cpus_for(num_workers),

@@ -44,7 +44,7 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings of trial 0 ("train.epochs"), of the search ("search.budget") and of a task of the user's own
     ("own.channels"), as in its task file. None leaves a setting as it is."""
-    runs: Path | None = None
+    runs: Path | str | None = None
 
 
 def plan_run(wish: Wish) -> RunConfig:
@@ -87,7 +87,7 @@ def plan_run(wish: Wish) -> RunConfig:
 def describe_plan(plan: RunConfig) -> str:
     """What will run and what it costs, in a few lines of rich markup."""
     trial, task = plan.trial, task_of(plan.trial)
-    effective = trial.train.batch_size * trial.train.accumulation
+    effective = trial.train.group
     why = "default with --data" if trial.data is not None else "default without --data"
     if trial.own is not None:
         why = "default for data of your own"

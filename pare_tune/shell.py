@@ -20,11 +20,15 @@ def command(*words: str | Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """`path` as short as it can be typed from here, quoted where a shell needs it."""
+    """`path` as short as it can be typed from here, quoted where a shell needs it; of a run's copy, its URL."""
     return shlex.quote(_typed(path))
 
 
 def _typed(path: Path) -> str:
+    from pare_tune.data.remote import url_of
+
+    if (url := url_of(path)) is not None:
+        return url
     try:
         here = Path.cwd()
     except OSError:  # the folder was removed under us

@@ -163,10 +163,10 @@ def in_this_process() -> Iterator[None]:
 
     @contextmanager
     def no_cluster(**_: object) -> Iterator[Any]:
-        yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0)
+        yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0, node="")
 
-    def launch_final(config: Any, folder: Path, *, with_val: bool, **_: object) -> None:
-        context = Context(report=lambda epoch: None, folder=folder, device=torch.device("cpu"))
+    def launch_final(config: Any, home: Any, *, with_val: bool, **_: object) -> None:
+        context = Context(report=lambda epoch: None, folder=home.folder, device=torch.device("cpu"))
         run_final(config, context, with_val=with_val)
 
     def search(config: Any, options: Any) -> Any:

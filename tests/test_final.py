@@ -28,7 +28,7 @@ class Launched(Exception):
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def no_cluster(**_: object) -> Iterator[Any]:
-        yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0)
+        yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0, node="")
 
     def launch(*_: object, **__: object) -> None:
         raise Launched

@@ -16,7 +16,7 @@ LANDSCAPE, POINTS = "Figure 1a", "Figures 1b, 1c and 6"
 
 @app.command()
 def figures(
-    run: Annotated[Path, typer.Argument(help="A run folder, or the best/ or final/ folder of one.")],
+    run: Annotated[str, typer.Argument(help="A run (folder or URL), or the best/ or final/ folder of one.")],
     only: Annotated[
         str | None,
         typer.Option(
@@ -26,7 +26,9 @@ def figures(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the files; default: figures/ in the run.")
     ] = None,
-    against: Annotated[Path | None, typer.Option(help="A second run of the same task, for 1a and 6.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A second run of the same task, for 1a and 6.", metavar="RUN")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of samples, directions and chance.")] = 0,
     grid: Annotated[int, typer.Option(help="Points a side, odd.", rich_help_panel=LANDSCAPE)] = 15,
     span: Annotated[

@@ -17,7 +17,7 @@ from pare_tune.shell import shown
 
 @app.command()
 def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[str, typer.Argument(help="A run: its folder or URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """How a search stands: running here, in another process, or ended."""
@@ -35,7 +35,9 @@ def status(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="One run folder, or several to compare.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="One run (folder or URL), or several to compare.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Page of a comparison; default: compare.html beside the first run."),
@@ -51,7 +53,8 @@ def report(
 
     if len(runs) == 1 and out is not None:
         raise ConfigError(
-            f"--out is for the page that compares several runs; the report of one is {shown(runs[0] / 'report.html')}"
+            f"--out is for the page that compares several runs; the report of one is "
+            f"{shown(Path(runs[0], 'report.html'))}"
         )
     with long_steps():
         written = write_reports(runs[0]) if len(runs) == 1 else compare_runs(runs, out)

@@ -17,7 +17,7 @@ from pare_tune.shell import command, shown
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="best.yaml of a run, or one of your own.")],
+    config: Annotated[str, typer.Argument(help="best.yaml of a run (path or URL), or one of your own.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of the model; default: final/ beside the config."),
@@ -75,7 +75,7 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
+    model: Annotated[str, typer.Argument(help="The final/ or best/ folder of a run (path or URL).")],
     inputs: Annotated[
         Path,
         typer.Argument(
@@ -130,7 +130,7 @@ def predict(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
+    model: Annotated[str, typer.Argument(help="The final/ or best/ folder of a run (path or URL).")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Where it goes: .onnx, or .pt2 for torch.export.")
     ] = Path("model.onnx"),

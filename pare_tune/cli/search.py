@@ -62,7 +62,11 @@ def search(
         Path | None, typer.Option(help="A search space of your own (YAML).", rich_help_panel=_SEARCH)
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder of the run folders.", rich_help_panel=_SEARCH)
+        str | None,
+        typer.Option(
+            help="Folder of the run folders, or a URL (s3://bucket/runs, gs://…, abfs://…) that every node reaches.",
+            rich_help_panel=_SEARCH,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved plan and stop.", rich_help_panel=_SEARCH)
@@ -222,7 +226,7 @@ def search(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[str, typer.Argument(help="A run: its folder or URL.")],
     budget: Annotated[
         str | None, typer.Option(help="A new budget for the whole run, what is already spent included.")
     ] = None,
@@ -270,7 +274,7 @@ def _watch(
     *,
     as_json: bool,
     intro: RunConfig | None = None,
-    run: Path | None = None,
+    run: Path | str | None = None,
 ) -> None:
     """Run a search under the live view and end with what to do next."""
     from pare_tune.errors import StudyFailed

@@ -45,7 +45,7 @@ def search_for(cell: Cell, *, cache: Path | None = None) -> None:
     Raises:
         SearchInterrupted, StudyFailed, StorageError, ClusterError: as `tune.run.search`.
     """
-    runs = cell.config.runs
+    runs = Path(cell.config.runs)
     run = _run_in(runs)
     if run is None:
         shutil.rmtree(runs, ignore_errors=True)  # killed before it was a run
@@ -56,7 +56,7 @@ def search_for(cell: Cell, *, cache: Path | None = None) -> None:
 
 def is_searched(cell: Cell) -> bool:
     """Whether the search that a cell needs has ended."""
-    run = _run_in(cell.config.runs)
+    run = _run_in(Path(cell.config.runs))
     return run is not None and _is_searched(run)
 
 
@@ -88,7 +88,7 @@ def forget(cell: Cell) -> None:
     for name in (RESULT, JOURNAL):
         (cell.folder / name).unlink(missing_ok=True)
     shutil.rmtree(cell.folder / FINAL, ignore_errors=True)
-    run = _run_in(cell.config.runs)
+    run = _run_in(Path(cell.config.runs))
     if run is not None and ((record := _record(run)) is None or record.best is None):
         shutil.rmtree(cell.config.runs, ignore_errors=True)
 
@@ -143,7 +143,7 @@ def _peer(cell: Cell, cache: Path | None) -> CellResult:
         train=Examples(data.train),
         val=Examples(data.val),
         epochs=trial.train.epochs,
-        batch_size=trial.train.batch_size * trial.train.accumulation,
+        batch_size=trial.train.group,
         device=pick_device(),
     )
     searched = search_peer(
@@ -188,7 +188,7 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 
 def _searched(cell: Cell) -> Path:
-    run = _run_in(cell.config.runs)
+    run = _run_in(Path(cell.config.runs))
     if run is None:
         raise ConfigError(f"the search in {cell.config.runs} is missing")
     return run

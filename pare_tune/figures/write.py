@@ -13,6 +13,7 @@ from pare_tune.figures.sheet import Drawing, style, write
 from pare_tune.figures.subject import Subject, names_of, open_subject
 from pare_tune.shell import command
 from pare_tune.steps import step
+from pare_tune.tune.mirror import local, sent_back
 
 Notify = Callable[[str], None]
 
@@ -64,11 +65,11 @@ class Entry:
 
 
 def write_figures(
-    run: Path,
+    run: Path | str,
     *,
     out: Path | None = None,
     only: Sequence[str] | None = None,
-    against: Path | None = None,
+    against: Path | str | None = None,
     settings: Settings | None = None,
     cache: Path | None = None,
     notify: Notify = print,
@@ -76,7 +77,7 @@ def write_figures(
     """Draw a run's figures; without `only` those that take seconds, as far as the run has them.
 
     Args:
-        run: a run folder, or the best/ or final/ folder of one.
+        run: a run folder, or the best/ or final/ folder of one, or the URL of either.
         out: where they go; by default figures/ in the run.
         only: names of figures, "1a" and so on.
         against: a second run of the same task, for 1a and 6.
@@ -93,20 +94,22 @@ def write_figures(
     """
     settings = settings or Settings()
     wanted = _wanted(only)
-    scene = _scene_of(run, out, against, settings, cache, notify)
+    second = None if against is None else local(against)
+    scene = _scene_of(local(run), out, second, settings, cache, notify)
     files: list[Path] = []
     reasons: dict[str, list[str]] = {}
-    for name in wanted:
-        try:
-            with style(), step(f"figure {name} ({FIGURES[name].title})"):
-                written = write(scene.out, FIGURES[name].make(scene))
-        except ConfigError as error:
-            if only is not None:
-                raise ConfigError(f"figure {name} cannot be drawn: {error}") from error
-            reasons.setdefault(str(error), []).append(name)
-            continue
-        files += written
-        notify(_said(name, written))
+    with sent_back(scene.out):
+        for name in wanted:
+            try:
+                with style(), step(f"figure {name} ({FIGURES[name].title})"):
+                    written = write(scene.out, FIGURES[name].make(scene))
+            except ConfigError as error:
+                if only is not None:
+                    raise ConfigError(f"figure {name} cannot be drawn: {error}") from error
+                reasons.setdefault(str(error), []).append(name)
+                continue
+            files += written
+            notify(_said(name, written))
     for reason, names in reasons.items():
         notify(f"{', '.join(names)}: not drawn: {reason}")
     if only is None:

@@ -216,7 +216,7 @@ def _training(spec: OwnData, task: Task, seen: Survey) -> Training:
 def paper_line(task: Task, spec: OwnData) -> str:
     """What the paper's preset would take instead of the embedded one."""
     config = default_trial(task, preset="paper", own=spec)
-    batch = config.train.batch_size * config.train.accumulation
+    batch = config.train.group
     return (
         f"{config.backbone}, {config.train.epochs} epochs in batches of {batch}, source {config.source.name} "
         f"(--source-data FOLDER); for GPUs"

@@ -1,9 +1,10 @@
 """Which samples meet in which step, the same for any number of workers.
 
-The epoch's permutation is cut into global batches; worker r of W takes every W-th sample of each. Source batches have
-exactly the size of target batches: the source is an endless stream of its own permutations, so no step goes unmixed
-(the official code skips every step whose two batches differ). Everything follows from (seed, epoch), so a resumed run
-sees what an undisturbed one would.
+The epoch's permutation is cut into the groups of the optimiser's steps, as large whatever the number of workers; worker
+r of W takes every W-th sample of each, in as few forward passes as their size allows. Source batches have exactly the
+size of target batches: the source is an endless stream of its own permutations, so no step goes unmixed (the official
+code skips every step whose two batches differ). Everything follows from (seed, epoch), so a resumed run sees what an
+undisturbed one would.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pare_tune.sources.base import SourceDataset
 
@@ -31,15 +32,16 @@ class TargetDataset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One worker's share of one global batch."""
+    """One forward pass of one worker."""
 
     target: tuple[int, ...]
     source: tuple[int, ...]
-    share: float
-    """Samples here over the mean number a worker has: the loss is multiplied by it, so that the average over workers
-    is the mean over the global batch. 0 for a worker that only keeps step with the others."""
-    size: int
-    """Samples in the global batch."""
+    count: int
+    """Samples that count; 0 for a worker that only keeps step with the others, in an epoch's last group."""
+    group: int
+    """Samples of the optimiser's step, over all its forward passes and all workers."""
+    ends: bool
+    """Whether the optimiser steps behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +50,47 @@ class StepBatch:
 
     target: dict[str, Tensor]
     source: dict[str, Tensor] | None
-    share: float
-    size: int
+    count: int
+    group: int
+    ends: bool
 
 
 def plan_epoch(
     num_target: int,
     num_source: int,
-    batch_size: int,
+    size: int,
+    group: int | None = None,
     *,
     seed: int,
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
 ) -> list[Step]:
-    """The steps of one epoch for one worker; `num_source` 0 means no source."""
+    """The steps of one epoch for one worker; `num_source` 0 means no source.
+
+    Args:
+        size: samples of a forward pass, at most.
+        group: samples of an optimiser step, over all workers; by default one pass of this one.
+    """
     order = np.random.default_rng((seed, 1, epoch)).permutation(num_target)
     partners = source_stream(num_source, epoch * num_target, num_target, seed=seed) if num_source else None
+    group = group or size
     steps: list[Step] = []
-    for start in range(0, num_target, batch_size):
-        stop = min(start + batch_size, num_target)
-        mine = range(start + rank, stop, world_size) or range(start, start + 1)
-        share = len(range(start + rank, stop, world_size)) * world_size / (stop - start)
-        steps.append(
-            Step(
-                target=tuple(int(order[i]) for i in mine),
-                source=() if partners is None else tuple(int(partners[i]) for i in mine),
-                share=share,
-                size=stop - start,
+    for start in range(0, num_target, group):
+        stop = min(start + group, num_target)
+        mine = range(start + rank, stop, world_size)
+        places = mine or range(start, start + 1)
+        for first in range(0, len(places), size):
+            part = places[first : first + size]
+            steps.append(
+                Step(
+                    target=tuple(int(order[i]) for i in part),
+                    source=() if partners is None else tuple(int(partners[i]) for i in part),
+                    count=len(part) if mine else 0,
+                    group=stop - start,
+                    ends=first + size >= len(places),
+                )
             )
-        )
     return steps
 
 
@@ -93,42 +106,57 @@ def source_stream(num_source: int, start: int, count: int, *, seed: int) -> npt.
 
 
 class StepBatches:
-    """Iterates over the batches of a plan, in this process or in `loader_workers` others."""
+    """Makes the batches of every epoch, in this process or in `loader_workers` others that live as long as this."""
 
     def __init__(
         self,
-        steps: Sequence[Step],
         target: TargetDataset,
         source: SourceDataset | None,
         *,
         seed: int,
-        epoch: int,
         loader_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        self._plan: list[tuple[int, Step]] = []
         self._loader: DataLoader[StepBatch] = DataLoader(
-            _StepDataset(target, source, seed=seed, epoch=epoch),
+            _StepDataset(target, source, seed=seed),
             batch_size=None,
-            sampler=list(steps),
+            sampler=_Rereadable(self._plan),
             num_workers=loader_workers,
             pin_memory=pin_memory,
             # A GPU or gRPC thread in the parent does not survive a fork.
             multiprocessing_context="spawn" if loader_workers else None,
+            persistent_workers=loader_workers > 0,
         )
 
-    def __iter__(self) -> Iterator[StepBatch]:
+    def epoch(self, steps: Sequence[Step], epoch: int) -> Iterator[StepBatch]:
+        """The batches of a plan, in its order."""
+        self._plan[:] = [(epoch, step) for step in steps]
         return iter(self._loader)
 
 
-class _StepDataset(Dataset[StepBatch]):
-    def __init__(self, target: TargetDataset, source: SourceDataset | None, *, seed: int, epoch: int) -> None:
-        self._target, self._source, self._seed, self._epoch = target, source, seed, epoch
+class _Rereadable(Sampler[tuple[int, Step]]):
+    """What the list holds when it is begun."""
 
-    def __getitem__(self, step: Step) -> StepBatch:
-        items = [
-            self._target.item(i, np.random.default_rng((self._seed, 3, self._epoch, i))) for i in step.target
-        ]
-        return StepBatch(stack(items), self._source_batch(step.source), step.share, step.size)
+    def __init__(self, plan: list[tuple[int, Step]]) -> None:
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[tuple[int, Step]]:
+        return iter(tuple(self._plan))
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+
+class _StepDataset(Dataset[StepBatch]):
+    def __init__(self, target: TargetDataset, source: SourceDataset | None, *, seed: int) -> None:
+        self._target, self._source, self._seed = target, source, seed
+
+    def __getitem__(self, index: tuple[int, Step]) -> StepBatch:
+        epoch, step = index
+        items = [self._target.item(i, np.random.default_rng((self._seed, 3, epoch, i))) for i in step.target]
+        source = self._source_batch(step.source)
+        return StepBatch(stack(items), source, step.count, step.group, step.ends)
 
     def _source_batch(self, indices: Sequence[int]) -> dict[str, Tensor] | None:
         return stack(fetch(self._source, indices)) if self._source is not None and indices else None

@@ -81,9 +81,11 @@ def run_final(
     if with_val and context.is_main:
         about = {**opened.shape.to_dict(), "epoch": config.train.epochs}
         save_weights(folder / BEST, model, about)
+    kept_epoch = load_best(folder, model) if context.is_main else 0
     if context.world_size > 1:
-        dist.barrier()
-    kept_epoch = load_best(folder, model)
+        # The file is the first worker's; others may be on another disk.
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, src=0)
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
     predict = partial(predict_split, model, batch_size=config.train.batch_size, context=context)
     held_out = predict(opened.data.val) if not with_val else None

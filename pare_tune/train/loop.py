@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pare_tune.errors import TrialFailed
 from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_loss, source_loss
 from pare_tune.train.align import align_embedder
-from pare_tune.train.batches import StepBatch, StepBatches, TargetDataset, plan_epoch
+from pare_tune.train.batches import Step, StepBatch, StepBatches, TargetDataset, plan_epoch
 from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
 from pare_tune.train.evaluation import (
     Context,
@@ -122,8 +122,16 @@ class _Fit:
             )
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
-        micro_batches = math.ceil(len(train) / self.config.train.batch_size)
-        self.steps_per_epoch = math.ceil(micro_batches / self.config.train.accumulation)
+        settings = self.config.train
+        self.size, _ = settings.per_worker(context.world_size)
+        self.steps_per_epoch = math.ceil(len(train) / settings.group)
+        self.batches = StepBatches(
+            train,
+            None if opened.source is None else opened.source.dataset,
+            seed=self.config.seed,
+            loader_workers=settings.loader_workers,
+            pin_memory=context.device.type == "cuda",
+        )
         self.step = 0
         self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
@@ -158,8 +166,12 @@ class _Fit:
         seed_noise(self.config.seed, index, self.context.rank)
         epoch = _Epoch(index, self._k(index), EpochSums(self.context.device))
         self.parallel.train()
-        for group in _groups(self._batches(epoch), self.config.train.accumulation):
-            self._optimizer_step(group, epoch)
+        group: list[StepBatch] = []
+        for batch in self.batches.epoch(self._plan(epoch), index):
+            group.append(batch)
+            if batch.ends:
+                self._optimizer_step(group, epoch)
+                group = []
         losses = epoch.sums.means(self.context.world_size)
         self._require_finite("loss", losses["total"], epoch)
         self._record_patches(epoch)
@@ -187,27 +199,18 @@ class _Fit:
         self.curve.append(report)
         return keep
 
-    def _batches(self, epoch: _Epoch) -> StepBatches:
-        config, context = self.config, self.context
-        # At k = 0 nothing of the source would be looked at.
-        source = self.opened.source.dataset if self.opened.source is not None and epoch.k > 0 else None
-        plan = plan_epoch(
+    def _plan(self, epoch: _Epoch) -> list[Step]:
+        config, source = self.config, self.opened.source
+        return plan_epoch(
             len(self.train),
-            0 if source is None else len(source),
-            config.train.batch_size,
+            # At k = 0 nothing of the source would be looked at.
+            0 if source is None or epoch.k == 0 else len(source.dataset),
+            self.size,
+            config.train.group,
             seed=config.seed,
             epoch=epoch.index,
-            rank=context.rank,
-            world_size=context.world_size,
-        )
-        return StepBatches(
-            plan,
-            self.train,
-            source,
-            seed=config.seed,
-            epoch=epoch.index,
-            loader_workers=config.train.loader_workers,
-            pin_memory=context.device.type == "cuda",
+            rank=self.context.rank,
+            world_size=self.context.world_size,
         )
 
     def _optimizer_step(self, group: Sequence[StepBatch], epoch: _Epoch) -> None:
@@ -215,12 +218,11 @@ class _Fit:
         epoch.lr = learning_rate(self.step, total_steps, self.config.optimizer)
         set_rate(self.optimizer, epoch.lr)
         self.optimizer.zero_grad(set_to_none=True)
-        samples = sum(b.size for b in group)
         for batch in group:
             # Gradients travel between workers once an optimiser step.
             with nullcontext() if batch is group[-1] else self._no_sync():
                 loss = self._forward(batch, epoch)
-                (loss * (batch.share * batch.size / samples)).backward()
+                (loss * (batch.count * self.context.world_size / batch.group)).backward()
             if epoch.sums.batches % CHECK_EVERY == 0:
                 self._require_finite("loss", loss.item(), epoch)
         clip = self.config.optimizer.clip
@@ -248,7 +250,7 @@ class _Fit:
                 "PareOutput", self.parallel(x, source_x, source_kind=self.shape.source_kind, k=epoch.k)
             )
         loss, parts = self._loss(output, target, source_y)
-        epoch.sums.add_batch(parts, batch.share * batch.size, output.mixed)
+        epoch.sums.add_batch(parts, batch.count, output.mixed)
         return loss
 
     def _loss(
@@ -342,15 +344,3 @@ class _Fit:
                 f"a smaller optimizer.lr or optimizer.clip usually helps",
                 cause="diverged",
             )
-
-
-def _groups(batches: StepBatches, accumulation: int) -> Iterator[list[StepBatch]]:
-    """Micro-batches of one optimiser step; the epoch's last group may be smaller and is not dropped."""
-    group: list[StepBatch] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == accumulation:
-            yield group
-            group = []
-    if group:
-        yield group

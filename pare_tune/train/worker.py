@@ -1,15 +1,15 @@
 """The Ray Train side: what each worker of a `TorchTrainer` runs. The only module here that imports ray.train.
 
-Checkpoints are files in a folder that all workers share (as Ray itself asks of several nodes), not Ray checkpoints:
-the same files serve trials with one worker, with several, and the final training.
+Checkpoints are files of a folder (`place`), not Ray checkpoints: the same files serve trials with one worker, with
+several, and the final training, whether or not the workers' nodes share a disk.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,20 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pare_tune.config import TrialConfig
+from pare_tune.data.files import write_json
 from pare_tune.errors import PareTuneError, StudyFailed, TrialFailed
 from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.own.survey import looked_at_once
+from pare_tune.train.checkpoint import FOLDS_DONE, LAST
 from pare_tune.train.final import run_final
+from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.loop import Context, EpochReport
+from pare_tune.train.place import Home, Place, workplace
 from pare_tune.train.trial import run_trial
 
 FAILURE = "failure.json"
+_SEARCHED = "searched.safetensors"
+"""Beside a final model in the making: held-out predictions of the search."""
 
 
 @looked_at_once()
@@ -35,20 +41,22 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """One trial on several workers; reports an `EpochReport` dict an epoch.
 
     Args:
-        settings: {"trial": TrialConfig dict, "folder": str, "cache": str | None, "folds": dict | None}.
+        settings: {"trial": TrialConfig dict, "home": Home, "name": str, "cache": str | None, "folds": dict | None}.
 
-    A `TrialFailed` leaves {"cause", "message"} in `folder/failure.json` before it travels on, because Ray hands its
+    A `TrialFailed` leaves {"cause", "message"} in the trial's failure.json before it travels on, because Ray hands its
     caller an error of its own.
     """
-    folder = Path(settings["folder"])
     cache = settings.get("cache")
-    try:
-        run_trial(_trial(settings), worker_context(settings), cache=None if cache is None else Path(cache))
-    except TrialFailed as error:
-        (folder / FAILURE).write_text(
-            json.dumps({"cause": error.cause, "message": str(error)}), encoding="utf-8"
-        )
-        raise
+    with worker_place(settings) as place:
+        try:
+            run_trial(
+                _trial(settings),
+                worker_context(place, settings),
+                cache=None if cache is None else Path(cache),
+            )
+        except TrialFailed as error:
+            write_json(place.folder / FAILURE, {"cause": error.cause, "message": str(error)})
+            raise
 
 
 @looked_at_once()
@@ -56,21 +64,28 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
     """The final training on one worker or several.
 
     Args:
-        settings: {"trial", "folder", "cache", "with_val": bool, "searched": str | None}.
+        settings: {"trial", "home", "name", "cache", "with_val": bool}.
     """
-    cache, searched = settings.get("cache"), settings.get("searched")
-    run_final(
-        _trial(settings),
-        worker_context(settings),
-        with_val=bool(settings["with_val"]),
-        searched=None if searched is None else Path(searched),
-        cache=None if cache is None else Path(cache),
-    )
+    cache = settings.get("cache")
+    with worker_place(settings) as place:
+        run_final(
+            _trial(settings),
+            worker_context(place, settings),
+            with_val=bool(settings["with_val"]),
+            searched=place.folder / _SEARCHED,
+            cache=None if cache is None else Path(cache),
+        )
+
+
+def worker_place(settings: Mapping[str, Any]) -> AbstractContextManager[Place]:
+    """Where this worker keeps its files: the first one all of them, the others what they must begin with."""
+    only = None if ray.train.get_context().get_world_rank() == 0 else (LAST, FOLDS_DONE, HELD_OUT)
+    return workplace(settings["home"], settings["name"], only=only)
 
 
 def launch_final(
     config: TrialConfig,
-    folder: Path,
+    home: Home,
     *,
     with_val: bool,
     num_workers: int,
@@ -85,30 +100,34 @@ def launch_final(
         PareTuneError: whatever a worker raised, if it was ours.
         StudyFailed: anything else ended it.
     """
-    scratch = folder / ".ray"
+    scratch = home.folder / ".ray"
     trainer = torch_trainer(
         final_loop_per_worker,
         config,
-        folder,
+        home,
+        "",
         cache,
         num_workers=num_workers,
         resources={"CPU": cpus_per_worker, "GPU": gpus_per_worker},
         run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
         with_val=with_val,
-        searched=None if searched is None else str(searched),
     )
+    if searched is not None and searched.is_file():
+        shutil.copyfile(searched, home.folder / _SEARCHED)  # the run may be out of the workers' sight
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise _ours(error) from error
     finally:
+        (home.folder / _SEARCHED).unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def torch_trainer(
     loop: Callable[[dict[str, Any]], None],
     config: TrialConfig,
-    folder: Path,
+    home: Home,
+    name: str,
     cache: Path | None,
     *,
     num_workers: int,
@@ -116,8 +135,8 @@ def torch_trainer(
     run_config: ray.train.RunConfig,
     **settings: Any,
 ) -> TorchTrainer:
-    """Workers of `resources` each that run `loop` with {"trial", "folder", "cache"} and `settings`."""
-    about = {"folder": str(folder), "cache": None if cache is None else str(cache)}
+    """Workers of `resources` each that run `loop` with {"trial", "home", "name", "cache"} and `settings`."""
+    about = {"home": home, "name": name, "cache": None if cache is None else str(cache)}
     return TorchTrainer(
         loop,
         train_loop_config={"trial": config.to_dict(), **about, **settings},
@@ -142,18 +161,19 @@ def _ours(error: Exception) -> PareTuneError:
     return StudyFailed(f"the final training failed: {error}")
 
 
-def worker_context(settings: Mapping[str, Any]) -> Context:
-    """The `Context` of this Ray Train worker, with the "folder" and "folds" of `settings`."""
+def worker_context(place: Place, settings: Mapping[str, Any]) -> Context:
+    """The `Context` of this Ray Train worker, with the "folds" of `settings`."""
     train = ray.train.get_context()
     resources = ray.get_runtime_context().get_assigned_resources()
     torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
 
     def report(epoch: EpochReport) -> None:
+        place.publish()
         ray.train.report(epoch.to_dict())
 
     return Context(
         report=report,
-        folder=Path(settings["folder"]),
+        folder=place.folder,
         folds=None if settings.get("folds") is None else Folds(**settings["folds"]),
         device=ray.train.torch.get_device(),
         rank=train.get_world_rank(),

@@ -61,6 +61,7 @@ class Desk:
         room: called before a trial is asked for; raises StorageError where there is no room for one.
         confirm: fresh seeds of the confirmation at the end of the budget.
         concurrency: trials at a time.
+        workers: of each trial.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class Desk:
         room: Callable[[], None] | None = None,
         confirm: int = 0,
         concurrency: int = 1,
+        workers: int = 1,
     ) -> None:
         self.study, self.folder, self.budget = study, folder, budget
-        self.confirm, self.concurrency = confirm, concurrency
+        self.confirm, self.concurrency, self._workers = confirm, concurrency, workers
         self.tick = tick
         self.error: BaseException | None = None
         self.interrupted = False
@@ -190,7 +192,7 @@ class Desk:
     def config_of(self, number: int) -> TrialConfig:
         """The configuration that a trial really ran with."""
         config = self.study.space.config(self.study.settings(number))
-        return (halve(config) or config) if self.study.halved(number) else config
+        return (halve(config, self._workers) or config) if self.study.halved(number) else config
 
     def _close(self, number: int, outcome: _Outcome) -> None:
         match outcome.kind:

@@ -63,6 +63,11 @@ class Cluster:
         """GPUs of all nodes."""
         return int(ray.cluster_resources().get("GPU", 0))
 
+    @property
+    def node(self) -> str:
+        """Ray's name of the node that this process is on."""
+        return str(ray.get_runtime_context().get_node_id())
+
     def capacity(self, search: SearchConfig) -> int:
         """How many trials fit at a time, at most `search.max_concurrent`.
 

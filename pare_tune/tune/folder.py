@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pare_tune.data.files import LOCK, OWNER, PARTIAL, owned, refused, replacing_folder, write_text
+from pare_tune.data.remote import URL, UrlStore, join_url, url_of
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.train.checkpoint import BEST, FOLDS_DONE, LAST
 from pare_tune.train.export import ModelFolder, link
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
+from pare_tune.tune.mirror import Mirror, copies_of
 
 _FREE_BYTES = 32 * 2**20
 """Below this, nothing is begun: a journal that cannot grow ends a search in the middle of a line."""
@@ -50,15 +52,17 @@ class RunFolder:
         self.trials = self.path / "trials"
         self.tensorboard = self.path / "tensorboard"
         self.ray = self.path / ".ray"
+        self.mirror: Mirror | None = None
 
     @classmethod
-    def create(cls, runs: Path, task: str) -> RunFolder:
-        """A new, empty folder runs/<task>-<date>-<time>.
+    def create(cls, runs: Path | str, task: str) -> RunFolder:
+        """A new, empty folder runs/<task>-<date>-<time>; where `runs` is a URL, the copy of one on this disk.
 
         Raises:
             StorageError: it cannot be made, or the disk is nearly full.
         """
-        check_writable(runs)
+        url = runs if isinstance(runs, str) else None
+        runs = check_runs(runs)
         stem = f"{task}-{datetime.now():%Y%m%d-%H%M%S}"
         for attempt in range(1000):
             folder = cls(runs / (stem if attempt == 0 else f"{stem}-{attempt + 1}"))
@@ -69,6 +73,8 @@ class RunFolder:
             except OSError as error:
                 raise refused(folder.path, error) from error
             folder.trials.mkdir()
+            if url is not None:
+                write_text(folder.path / URL, join_url(url, folder.path.name))
             return folder
         raise StorageError(f"cannot find a free name for a run in {runs}")
 
@@ -89,11 +95,37 @@ class RunFolder:
         check_writable(self.path)
         return owned(self.path, otherwise="wait for it or stop it first")
 
+    @contextmanager
+    def mirrored(self, refused: Callable[[str], None]) -> Iterator[None]:
+        """Keep the store that this folder is a copy of like it, and be its only driver; nothing for other folders.
+
+        Raises:
+            RunBusy: another driver has the run.
+            StorageError: the store cannot be read or written, in the end included.
+        """
+        url = url_of(self.path)
+        if url is None:
+            yield
+            return
+        mirror = Mirror(self.path, url, refused)
+        mirror.open()
+        self.mirror = mirror
+        try:
+            yield
+        finally:
+            mirror.close()
+
+    def bring(self, number: int) -> None:
+        """Have what a trial left here, but for its weights, if it was left in a store."""
+        if self.mirror is not None:
+            self.mirror.fetch_trial(f"{self.trials.name}/{number:04d}")
+
     def keep_weights(
         self, finished: Iterable[int], keep: AbstractSet[int], complete: AbstractSet[int]
     ) -> None:
         """Delete the checkpoints of finished trials; of those not in `keep` also best weights and recorded patches, of
         those not `complete` also outputs of held-out samples."""
+        unwanted: dict[str, tuple[str, ...]] = {}
         for number in finished:
             trial = self.trial(number)
             for unneeded in (
@@ -109,6 +141,11 @@ class RunFolder:
                 shutil.rmtree(trial / PATCHES, ignore_errors=True)
             if number not in complete:
                 (trial / HELD_OUT).unlink(missing_ok=True)
+            weights = () if number in keep else (BEST, f"{PATCHES}/*")
+            outputs = () if number in complete else (HELD_OUT,)
+            unwanted[f"{self.trials.name}/{trial.name}"] = (LAST, FOLDS_DONE, *weights, *outputs)
+        if self.mirror is not None and unwanted:
+            self.mirror.drop(unwanted)
 
     def publish_best(self, number: int, config: str, metrics: dict[str, object]) -> None:
         """Make trial `number` the run's best: replace `best/` and `best.yaml`, whose text is `config`.
@@ -120,6 +157,8 @@ class RunFolder:
             StorageError: the disk is full, or the trial's weights are gone and `best/` would lose its own.
         """
         weights = self.trial(number) / BEST
+        if self.mirror is not None and not weights.is_file():
+            self.mirror.fetch(f"trials/{number:04d}/{BEST}")
         if not weights.is_file() and ModelFolder(self.best).weights.is_file():
             raise StorageError(
                 f"trial {number} is the best, but its weights {weights} are missing; put them back, or delete "
@@ -148,6 +187,19 @@ class RunFolder:
             return best.metrics() if self.best_yaml.read_text("utf-8") == best.config_text() else {}
         except (OSError, ValueError):
             return {}
+
+
+def check_runs(runs: Path | str) -> Path:
+    """Where new runs are made on this disk, also those that live below a URL.
+
+    Raises:
+        ConfigError, StorageError: nothing can be written there.
+    """
+    if isinstance(runs, str):
+        UrlStore(runs).check_writable()
+        runs = copies_of(runs)
+    check_writable(runs)
+    return runs
 
 
 def check_writable(folder: Path) -> None:

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pare_tune.config import Budget, RunConfig, TrialConfig, load_run, task_of
-from pare_tune.data.files import is_owned, write_text
+from pare_tune.data.files import write_text
+from pare_tune.data.remote import url_of
 from pare_tune.errors import StudyFailed
 from pare_tune.shell import command
 from pare_tune.tasks import Task
@@ -15,9 +16,12 @@ from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import provenance_of
 from pare_tune.train.build import open_data
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
+from pare_tune.train.keeper import home_of
+from pare_tune.train.place import Home
 from pare_tune.tune.cluster import Cluster, connect
-from pare_tune.tune.folder import RunFolder, check_writable
+from pare_tune.tune.folder import RunFolder, check_runs
 from pare_tune.tune.journal import load_study
+from pare_tune.tune.mirror import is_searched, local
 from pare_tune.tune.recorded import recorded_start
 from pare_tune.tune.result import Result
 from pare_tune.tune.session import SearchInterrupted, Session, SessionOptions
@@ -50,25 +54,24 @@ def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
     task = task_of(config.trial, options.cache)
     space = open_space(config, task)
     start = _start(config, space, task)
-    check_writable(config.runs)
+    check_runs(config.runs)
+    config.trial.train.per_worker(config.search.workers_per_trial)
     fingerprint = Fingerprint.of(config.trial, task, options.cache)
     _check_folds(config, options)
     with _cluster(config, options) as cluster:
         cluster.capacity(config.search)
         folder = RunFolder.create(config.runs, config.trial.task)
-        with folder.owned():
+        with folder.owned(), folder.mirrored(options.notify):
             write_text(folder.space_yaml, space.to_yaml())
             write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            facts = _facts(task, config.trial)
-            session = Session(folder, config, space, cluster, facts, fingerprint, options)
-            return session.run(_job(config, cluster, folder, options))
+            return _sit(folder, config, space, cluster, task, fingerprint, options)
 
 
 def resume(
-    run: Path,
+    run: Path | str,
     budget: Budget | None = None,
     *,
     max_disk: int | None = None,
@@ -80,6 +83,7 @@ def resume(
     Trials that were running go on from their own checkpoints, under their own numbers.
 
     Args:
+        run: a run folder, or the URL of one.
         budget: over the whole search, replaces the one it had; None keeps that.
         max_disk: bytes that the run folder may take; None keeps what it had.
         accept_changed_data: go on although data, split or backbone are not those that it was begun with.
@@ -89,7 +93,7 @@ def resume(
         RunBusy: another process is searching there.
         StorageError, ClusterError, StudyFailed, SearchInterrupted: as `search`.
     """
-    folder = RunFolder.existing(run)
+    folder = RunFolder.existing(local(run))
     config = load_run(folder.run_yaml)
     task = task_of(config.trial, options.cache)
     space = Space.load(folder.space_yaml).bind(config.trial)
@@ -102,29 +106,27 @@ def resume(
         accepted_means=_MIXED,
         notify=options.notify,
     )
-    with folder.owned():
+    with folder.owned(), folder.mirrored(options.notify):
         write_text(folder.fingerprint_yaml, fingerprint.to_yaml())
         given = {k: v for k, v in {"budget": budget, "max_disk": max_disk}.items() if v is not None}
         if given:
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, options) as cluster:
-            facts = _facts(task, config.trial)
-            session = Session(folder, config, space, cluster, facts, fingerprint, options)
-            return session.run(_job(config, cluster, folder, options))
+            return _sit(folder, config, space, cluster, task, fingerprint, options)
 
 
-def snapshot(run: Path) -> Snapshot:
+def snapshot(run: Path | str) -> Snapshot:
     """The state of a search, from its journal alone; also while another process runs it.
 
     Raises:
         ConfigError: `run` is no run folder.
         StudyFailed: it has no study yet.
     """
-    folder = RunFolder.existing(run)
+    folder = RunFolder.existing(local(run))
     config = load_run(folder.run_yaml)
     study = load_study(folder.journal)
-    about, alive = study.user_attrs.get("about"), is_owned(folder.path)
+    about, alive = study.user_attrs.get("about"), is_searched(folder.path)
     if about is None:
         what = "look again in a moment" if alive else f"go on with: {command('resume', run)}"
         raise StudyFailed(f"{run} is only being begun; {what}")
@@ -166,17 +168,32 @@ def _cluster(config: RunConfig, options: SessionOptions) -> AbstractContextManag
     )
 
 
-def _job(config: RunConfig, cluster: Cluster, folder: RunFolder, options: SessionOptions) -> Job:
+def _sit(
+    folder: RunFolder,
+    config: RunConfig,
+    space: BoundSpace,
+    cluster: Cluster,
+    task: Task,
+    fingerprint: Fingerprint,
+    options: SessionOptions,
+) -> Result:
+    """One session in a folder that the caller owns and has filled."""
+    facts = _facts(task, config.trial)
+    with home_of(folder.path, cluster.node, url_of(folder.path)) as home:
+        session = Session(folder, config, space, cluster, facts, fingerprint, options)
+        return session.run(_job(config, cluster, home, options))
+
+
+def _job(config: RunConfig, cluster: Cluster, home: Home, options: SessionOptions) -> Job:
     search_config = config.search
     return Job(
-        trials=folder.trials,
+        home=home,
         runner=options.runner,
         cache=None if options.cache is None else options.cache.resolve(),
         num_workers=search_config.workers_per_trial,
         cpus_per_worker=search_config.cpus_per_worker,
         gpus_per_worker=cluster.gpus_for(search_config.gpus_per_worker),
         folds=search_config.num_folds,
-        scratch=folder.ray,
     )
 
 

@@ -17,6 +17,7 @@ from pare_tune.errors import StorageError
 from pare_tune.shell import command
 from pare_tune.signals import interrupt, on_ending_signals
 from pare_tune.train.fingerprint import Fingerprint
+from pare_tune.train.keeper import blind_nodes, told_of_blind
 from pare_tune.tune.bridge import (
     METRIC,
     Desk,
@@ -123,10 +124,13 @@ class Session:
             room=None if self._cap is None else self._make_room,
             confirm=search.confirm,
             concurrency=self._concurrency,
+            workers=search.workers_per_trial,
         )
 
     def run(self, job: Job) -> Result:
         """Search until the budget is spent. Raises as `search`."""
+        if not self._cluster.local and (blind := blind_nodes(job.home)):
+            self._notify(told_of_blind(blind))
         self._tidy()
         self._show(self._snapshot())
         try:
@@ -177,6 +181,8 @@ class Session:
                 raise
 
     def _tick(self) -> None:
+        if self._folder.mirror is not None and self._folder.mirror.lost is not None:
+            self._desk.error = self._folder.mirror.lost
         if self._observe is not None and self._view_due.due():
             self._show(self._snapshot())
         if self._metrics_due.due():
@@ -202,6 +208,10 @@ class Session:
         return [t.number for t in reversed(ended)]
 
     def _ended(self, number: int) -> None:
+        try:
+            self._folder.bring(number)
+        except StorageError as error:  # they stay where they are
+            self._notify(f"trial {number}'s log and pictures could not be fetched: {error}")
         if self._cap is not None:
             self._cap.note(number)
         best = self._study.best
@@ -213,6 +223,8 @@ class Session:
         # Those that were candidates until now keep nothing either.
         self._folder.keep_weights({number} | (self._kept - keep), keep, self._complete())
         self._last_best, self._kept = best, keep
+        if self._folder.mirror is not None:
+            self._folder.mirror.soon()
 
     def _to_keep(self, best: int | None) -> set[int]:
         """Trials whose weights may still be wanted."""
@@ -251,11 +263,16 @@ class Session:
             self._publish(best)
         self._last_best = best
         self._kept = self._to_keep(best)
+        self._drop_weights()
+
+    def _drop_weights(self) -> None:
         finished = (n for n in self._study.numbers() if self._study.is_finished(n))
         self._folder.keep_weights(finished, self._kept, self._complete())
 
     def _leave(self) -> None:
         shutil.rmtree(self._folder.ray, ignore_errors=True)
+        if not self._cluster.local or self._folder.mirror is not None:
+            self._drop_weights()  # what was on its way from another node when its trial was stopped
         try:
             self._study.close()
             self._write_tables()

@@ -10,6 +10,7 @@ import errno
 import gc
 import json
 import os
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ from pare_tune.data.files import owned
 from pare_tune.errors import PareTuneError, RunBusy, StorageError, TrialFailed
 from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.own.survey import looked_at_once
+from pare_tune.train.place import Home, Place, workplace
+from pare_tune.tune.folder import RunFolder
 
 if TYPE_CHECKING:
     from pare_tune.train.loop import Context, EpochReport, FitResult
@@ -43,22 +46,25 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 class Job:
     """What all trials of a search share; travels to the workers once."""
 
-    trials: Path
-    """Folder of the trial folders, absolute, on storage that all nodes share."""
+    home: Home
+    """The run folder, on this disk or on another one."""
     runner: TrialRunner | None
     """None trains for real."""
     cache: Path | None
     num_workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
-    scratch: Path
-    """For Ray Train's own files."""
     folds: int = 1
     """That a trial is judged over; 1 is the validation split."""
 
     def folds_of(self, assignment: Mapping[str, Any]) -> Folds | None:
         """Those of one trial."""
         return None if self.folds == 1 else Folds(self.folds, assignment["draw"])
+
+
+def trial_name(number: int) -> str:
+    """Where a trial's files are, below the run folder."""
+    return f"trials/{number:04d}"
 
 
 @looked_at_once()
@@ -70,11 +76,17 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
     """
     from ray import tune
 
-    folder = job.trials / f"{assignment['number']:04d}"
+    # Of several workers this is only the driver, which writes the log; checkpoints are theirs.
+    only = (LOG,) if job.num_workers > 1 else None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        failure = _attempt(job, assignment, folder, tune.report)
-    except OSError as error:
+        with workplace(job.home, trial_name(assignment["number"]), only=only) as place:
+
+            def report(told: dict[str, Any]) -> None:
+                place.publish()
+                tune.report(told)
+
+            failure = _attempt(job, assignment, place, report)
+    except (OSError, StorageError) as error:
         # On a full disk the log, too, takes nothing more.
         failure = _told(error)
         if failure["cause"] != "fatal":
@@ -84,16 +96,18 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
 
 
 def _attempt(
-    job: Job, assignment: Mapping[str, Any], folder: Path, report: Callable[[dict[str, Any]], None]
+    job: Job, assignment: Mapping[str, Any], place: Place, report: Callable[[dict[str, Any]], None]
 ) -> dict[str, str] | None:
     """Run one trial, with a log; how it failed, None if it did not."""
     config = TrialConfig.model_validate_json(assignment["config"])
-    with _log(folder / LOG):
+    with _log(place.folder / LOG):
         try:
             # After a driver was killed its workers live on for a moment, and must not write checkpoints under these.
-            with owned(folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
-                run = partial(_run, job, job.folds_of(assignment), folder, report)
-                _run_with_retry(run, config, halved=bool(assignment["halved"]), report=report)
+            with owned(place.folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
+                run = partial(_run, job, job.folds_of(assignment), place, report)
+                _run_with_retry(
+                    run, config, job.num_workers, halved=bool(assignment["halved"]), report=report
+                )
             return None
         except Exception as error:
             failure = _told(error)
@@ -120,24 +134,28 @@ def _told(error: Exception) -> dict[str, str]:
             return {"cause": "crashed", "message": _one_line(error)}
 
 
-def halve(config: TrialConfig) -> TrialConfig | None:
-    """Half the batch and twice the accumulation: the same optimiser step in half the memory. None at batch 1."""
-    size = config.train.batch_size
-    if size < 2:
+def halve(config: TrialConfig, workers: int = 1) -> TrialConfig | None:
+    """Half of what a worker takes in a forward pass and more of them: the same optimiser step in half the memory. None
+    where a worker takes one sample."""
+    taken, _ = config.train.per_worker(workers)
+    if taken < 2:
         return None
-    return config.with_values(
-        {"train.batch_size": size // 2, "train.accumulation": config.train.accumulation * 2}
-    )
+    # With several workers, a pass may be smaller already than `batch_size` allows.
+    while config.train.per_worker(workers)[0] >= taken:
+        size, passes = config.train.batch_size // 2, config.train.accumulation * 2
+        config = config.with_values({"train.batch_size": size, "train.accumulation": passes})
+    return config
 
 
 def _run_with_retry(
     run: Callable[[TrialConfig], None],
     config: TrialConfig,
+    workers: int,
     *,
     halved: bool,
     report: Callable[[dict[str, Any]], None],
 ) -> None:
-    smaller = halve(config)
+    smaller = halve(config, workers)
     if halved and smaller is not None:
         run(smaller)
         return
@@ -161,14 +179,14 @@ def _run_with_retry(
 def _run(
     job: Job,
     folds: Folds | None,
-    folder: Path,
+    place: Place,
     report: Callable[[dict[str, Any]], None],
     config: TrialConfig,
 ) -> None:
     if job.num_workers > 1:
-        _run_on_several(job, config, folder, folds)
+        _run_on_several(job, config, place, folds)
     else:
-        _run_here(job, config, folder, folds, report)
+        _run_here(job, config, place.folder, folds, report)
 
 
 def _run_here(
@@ -198,7 +216,7 @@ def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitR
     return run_trial(config, context, cache=cache)
 
 
-def _run_on_several(job: Job, config: TrialConfig, folder: Path, folds: Folds | None) -> None:
+def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | None) -> None:
     """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
     import ray.train
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -211,19 +229,20 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path, folds: Folds | 
     # where the trainer is made, which is here, also on a cluster that the caller had joined without them.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    (folder / FAILURE).unlink(missing_ok=True)
+    (place.folder / FAILURE).unlink(missing_ok=True)
     free_lost_groups()  # of trials before this one, which waits for its workers' CPUs
     trainer = torch_trainer(
         _loop(job.runner),
         config,
-        folder,
+        job.home,
+        place.name,
         job.cache,
         num_workers=job.num_workers,
         resources={"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker},
         # The epochs are ours to resume (last.pt), so Ray Train must not find an older run of its own: a fresh name.
         run_config=ray.train.RunConfig(
-            name=f"{job.trials.parent.name}-trial-{folder.name}-{time.time_ns()}",
-            storage_path=str(job.scratch),
+            name=f"{job.home.folder.name}-trial-{place.folder.name}-{time.time_ns()}",
+            storage_path=str(RunFolder(job.home.folder).ray),
             callbacks=[TuneReportCallback()],
         ),
         folds=None if folds is None else asdict(folds),
@@ -231,17 +250,19 @@ def _run_on_several(job: Job, config: TrialConfig, folder: Path, folds: Folds | 
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _told_failure(error, folder) or TrialFailed(_one_line(error), cause="crashed") from error
+        place.fetch(FAILURE)
+        raise _told_failure(error, place.folder) or TrialFailed(_one_line(error), cause="crashed") from error
 
 
 def _loop(runner: TrialRunner | None) -> Callable[[dict[str, Any]], None]:
-    from pare_tune.train.worker import train_loop_per_worker, worker_context
+    from pare_tune.train.worker import train_loop_per_worker, worker_context, worker_place
 
     if runner is None:
         return train_loop_per_worker
 
     def loop(settings: dict[str, Any]) -> None:
-        runner(TrialConfig.model_validate(settings["trial"]), worker_context(settings))
+        with worker_place(settings) as place:
+            runner(TrialConfig.model_validate(settings["trial"]), worker_context(place, settings))
 
     return loop
 
@@ -263,7 +284,7 @@ def _told_failure(error: Exception, folder: Path) -> PareTuneError | None:
 def _log(path: Path) -> Iterator[None]:
     """Everything printed goes to the trial's log, appended: a resumed trial goes on in the same file."""
     with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}")
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()} on {socket.gethostname()}")
         yield
 
 

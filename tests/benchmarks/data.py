@@ -260,7 +260,7 @@ def trainer_of(opened: OpenedTrial) -> Callable[[], int]:
     config, data, source = opened.config, opened.data, opened.source
     assert source is not None  # the default method mixes
     plan = plan_epoch(len(data.train), len(source.dataset), config.train.batch_size, seed=0, epoch=0)
-    batch = next(iter(StepBatches(plan[:1], data.train, source.dataset, seed=0, epoch=0)))
+    batch = next(StepBatches(data.train, source.dataset, seed=0).epoch(plan[:1], 0))
     target, source_batch = dict(batch.target), batch.source
     assert source_batch is not None
     x, model = target.pop("x"), opened.build().train()

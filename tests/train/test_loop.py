@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,11 @@ def quiet(toy: Toy) -> Toy:
     return toy.changed(**{"gate.noise": 0.0, "train.batch_size": 6, "train.accumulation": 2})
 
 
+def small(toy: Toy) -> Toy:
+    """Steps of 9 samples in passes of 3: two workers make two each, of 3 and of 1 or 2."""
+    return toy.changed(**{"gate.noise": 0.0, "train.batch_size": 3, "train.accumulation": 3})
+
+
 def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
     """Leaves {out}/{rank}.pt: curves without noise, with it, and of a training that was cut short and went on."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -200,7 +206,7 @@ def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
         return numbers(toy.run(rank=rank, world_size=2, **options)[0].curve)
 
     try:
-        curves = {"quiet": curve(quiet(toy)), "whole": curve(toy)}
+        curves = {"quiet": curve(quiet(toy)), "small": curve(small(toy)), "whole": curve(toy)}
         with pytest.raises(Killed):
             curve(toy, folder=out, report=die)
         dist.barrier()
@@ -223,10 +229,13 @@ def two_workers(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> list[dict
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-def test_two_workers_follow_the_curve_of_one(toy: Toy, two_workers: list[dict[str, Curve]]) -> None:
-    """Same global batch, no noise: equal up to the order of float32 sums (1e-4 of the loss)."""
-    one, _ = quiet(toy).run()
-    first, second = (curves["quiet"] for curves in two_workers)
+@pytest.mark.parametrize("batches", [quiet, small])
+def test_two_workers_follow_the_curve_of_one(
+    toy: Toy, two_workers: list[dict[str, Curve]], batches: Callable[[Toy], Toy]
+) -> None:
+    """Same samples a step, no noise: equal up to the order of float32 sums (1e-4 of the loss)."""
+    one, _ = batches(toy).run()
+    first, second = (curves[batches.__name__] for curves in two_workers)
     for name in ("train_loss", "loss_target", "loss_mixed_target", "loss_mixed_source", "score", "grad_norm"):
         expected = [getattr(r, name) for r in one.curve]
         assert [e[name] for e in first] == pytest.approx(expected, rel=1e-4), name

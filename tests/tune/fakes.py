@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pare_tune.config import (
 )
 from pare_tune.errors import DataError, TrialFailed
 from pare_tune.train.loop import Context, EpochReport, FitResult
+from pare_tune.train.place import Home
 
 SPACE = """
 optimizer.lr:           # two decades around trial 0
@@ -138,6 +140,29 @@ def misbehave(config: TrialConfig, context: Context) -> FitResult:
             context.report(report_of(config, 1, 1.0, []))
             return FitResult((), 0, math.nan)
     return train(config, context)
+
+
+@dataclass(frozen=True, slots=True)
+class Blind(Home):
+    """A run folder that no worker sees."""
+
+    @property
+    def is_here(self) -> bool:
+        return False
+
+
+def die_once(mark: Path | None, config: TrialConfig, context: Context) -> FitResult:
+    """As `train`, but trial 1's process is killed after its second epoch, the first time."""
+    assert context.folder is not None
+    doomed = mark is not None and context.folder.name == "0001" and not mark.exists()
+
+    def report(epoch: EpochReport) -> None:
+        context.report(epoch)
+        if doomed and epoch.epoch == 2:
+            mark.touch()
+            os.kill(os.getpid(), 9)
+
+    return train(config, replace(context, report=report))
 
 
 def always_crash(config: TrialConfig, context: Context) -> FitResult:

@@ -62,7 +62,7 @@ class LoneSession(Session):
                 raise _Stopped
 
         config = TrialConfig.model_validate_json(assignment["config"])
-        folder = job.trials / f"{assignment['number']:04d}"
+        folder = job.home.folder / "trials" / f"{assignment['number']:04d}"
         try:
             assert job.runner is not None
             folds = job.folds_of(assignment)
@@ -77,7 +77,7 @@ class LoneSession(Session):
 @contextmanager
 def _no_cluster(*_: object, **__: object) -> Iterator[Any]:
     yield SimpleNamespace(
-        capacity=lambda search: 1, gpus_for=lambda asked: 0.0, dashboard_url=None, local=True
+        capacity=lambda search: 1, gpus_for=lambda asked: 0.0, dashboard_url=None, local=True, node=""
     )
 
 

@@ -257,7 +257,7 @@ def two_at_a_time(base: type[Any]) -> type[Any]:
 
 def reports_of(job: Job, assignment: dict[str, Any]) -> list[Any]:
     reports: list[Any] = []
-    folder = job.trials / f"{assignment['number']:04d}"
+    folder = job.home.folder / "trials" / f"{assignment['number']:04d}"
     folds = job.folds_of(assignment)
     context = Context(report=reports.append, folder=folder, device=torch.device("cpu"), folds=folds)
     assert job.runner is not None
