@@ -6,7 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pare_tune.config import Budget, RunConfig, TrialConfig, load_run, task_of
+from pare_tune.config import Budget, RunConfig, load_run, task_of
 from pare_tune.data.files import is_owned, write_text
 from pare_tune.errors import StudyFailed
 from pare_tune.shell import command
@@ -62,7 +62,7 @@ def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
             if start is not None:
                 start.save(folder.warm_start_yaml)
             write_text(folder.run_yaml, config.to_yaml())
-            facts = _facts(task, config.trial)
+            facts = _facts(task, config, fingerprint)
             session = Session(folder, config, space, cluster, facts, fingerprint, options)
             return session.run(_job(config, cluster, folder, options))
 
@@ -109,7 +109,7 @@ def resume(
             config = config.model_copy(update={"search": config.search.model_copy(update=given)})
             write_text(folder.run_yaml, config.to_yaml())
         with _cluster(config, options) as cluster:
-            facts = _facts(task, config.trial)
+            facts = _facts(task, config, fingerprint)
             session = Session(folder, config, space, cluster, facts, fingerprint, options)
             return session.run(_job(config, cluster, folder, options))
 
@@ -180,7 +180,9 @@ def _job(config: RunConfig, cluster: Cluster, folder: RunFolder, options: Sessio
     )
 
 
-def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
+def _facts(task: Task, config: RunConfig, fingerprint: Fingerprint) -> TaskFacts:
+    trial = config.trial
+    judged_by = ("train", "val") if config.search.validation == "folds" else ("val",)
     return TaskFacts(
         task=task.name,
         direction=task.metric.direction,
@@ -192,4 +194,5 @@ def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
         preset=trial.preset,
         backbone=trial.backbone,
         method=trial.method,
+        samples=sum(int(fingerprint.splits.get(split, {}).get("samples", 0)) for split in judged_by),
     )
