@@ -308,7 +308,7 @@ def _how_many(s: Snapshot, interval: Interval) -> str:
 
 def _rounded(count: float) -> int:
     """To two figures, upwards."""
-    step = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
     return math.ceil(count / step) * step
 
 

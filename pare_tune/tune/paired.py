@@ -52,9 +52,7 @@ def interval(
     spare = sum(len(scores) - 1 for scores in seeds)
     if spare < 1 or len(gain_G) < 2:
         return None
-    variance = (
-        sum((len(scores) - 1) * float(np.var(scores, ddof=1)) for scores in seeds if len(scores) > 1) / spare
-    )
+    variance = sum((len(s) - 1) * statistics.variance(s) for s in seeds if len(s) > 1) / spare
     by_seeds = _quantile(_OUTSIDE, spare) * math.sqrt(variance * sum(1 / len(scores) for scores in seeds[:2]))
     by_samples = _quantile(_OUTSIDE / looks, len(gain_G) - 1) * standard_error(gain_G)
     half = math.hypot(by_seeds, by_samples)
