@@ -10,7 +10,7 @@ import pytest
 
 from pare_tune.config import RunConfig
 from pare_tune.errors import ConfigError
-from pare_tune.plan import Wish, plan_run, setting_keys
+from pare_tune.plan import Wish, describe_plan, plan_run, setting_keys
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,34 @@ def test_every_setting_has_a_key() -> None:
     keys = setting_keys()
     assert {"train.epochs", "k.start", "gate.kind", "source.samples", "search.confirm"} <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+def test_what_trials_are_judged_by_is_chosen_told_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARE_TUNE_CACHE", str(tmp_path / "cache"))
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 1, 20)))
+    np.save(tmp_path / "y.npy", np.arange(60) % 2)
+    own = {"data": tmp_path / "x.npy", "target": str(tmp_path / "y.npy"), "kind": "point"}
+
+    def told(**settings: Any) -> tuple[str, int, str]:
+        plan = plan_run(Wish(**own, settings={f"search.{k}": v for k, v in settings.items()}))
+        [line] = [line for line in describe_plan(plan).splitlines() if line.startswith("validation: ")]
+        return plan.search.validation, plan.search.folds, line
+
+    method, folds, line = told()
+    assert (method, folds) == ("folds", 3)
+    assert "3 folds of train and val, each held out once" in line
+    assert "the validation split has 9 samples, fewer than 300" in line
+    assert told(validation="split")[2] == "validation: the validation split (as you ask)"
+    assert told(folds=4)[:2] == ("folds", 4)
+    plan = plan_run(Wish(**own))
+    assert plan.epochs_of_a_trial == 3 * plan.trial.train.epochs
+    config = tmp_path / "run.yaml"
+    config.write_text(plan.to_yaml())
+    assert plan_run(Wish(config=config)).search == plan.search
+    config.write_text("".join(line for line in plan.to_yaml().splitlines(True) if "folds" not in line))
+    assert plan_run(Wish(config=config)).search.num_folds == 1, "files of earlier versions mean the split"
+    benchmark = plan_run(Wish(task="wdbc"))
+    assert benchmark.search.num_folds == 1
+    assert "the benchmark's protocol" in describe_plan(benchmark)

@@ -10,11 +10,14 @@ from itertools import pairwise
 from typing import Any
 
 from pare_tune.tasks.base import Direction, loss_sign
+from pare_tune.tune.paired import Interval
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
 NONE = "–"
 """Stands where there is no number."""
 
+_MOST_TIMES = 100
+"""Beyond so many times as many samples, nobody would get them."""
 _UNITLESS = frozenset({"", "1", "unit of y"})
 
 PROVENANCE = {
@@ -145,7 +148,7 @@ class Comparison:
     difference: float
     """Positive: the best is better."""
     relative: float | None
-    """`difference` over the default's score; None when that is 0."""
+    """`difference` over the default's score; None where it says nothing: of percentages, and of a score of 0."""
     wobble: float | None
     """Spread over fresh seeds where both were confirmed; else the median change of the score from one epoch to the
     next, late in training, None when the curves are too short."""
@@ -157,6 +160,8 @@ class Comparison:
     """`0.012 Å`; empty without a `wobble`."""
     seeds: int
     """Fresh seeds that both were trained with again; 0 where single scores of the search are compared."""
+    interval: Interval | None = None
+    """Of the difference, by samples and fresh seeds; None where it is not known."""
 
     @property
     def text(self) -> str:
@@ -165,7 +170,9 @@ class Comparison:
 
     @property
     def may_be_noise(self) -> bool:
-        """Whether the difference is no larger than the scores change by themselves."""
+        """Whether the difference may be 0, or is no larger than the scores change by themselves."""
+        if self.interval is not None:
+            return not self.interval.is_sure
         return self.wobble is not None and self.difference <= self.wobble
 
 
@@ -192,7 +199,8 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
         late = (late_wobble(trial), late_wobble(default))
         wobble = max((w for w in late if w is not None), default=None)
     difference = loss_sign(s.direction) * (like - reached)
-    relative = difference / abs(like) if like else None
+    relative = difference / abs(like) if like and reached and s.unit != "%" else None
+    gain = s.gain(trial.number)
     return Comparison(
         difference=difference,
         relative=relative,
@@ -201,6 +209,7 @@ def _comparison(s: Snapshot, trial: TrialView, default: TrialView) -> Comparison
         percent="" if relative is None else f"{100 * relative:.3g} %",
         wobble_text="" if wobble is None else _difference(wobble, like, s.unit),
         seeds=s.choice.seeds if a is not None and b is not None else 0,
+        interval=None if gain is None else gain.interval,
     )
 
 
@@ -240,12 +249,15 @@ def verdict(snapshot: Snapshot) -> str:
             return "The paper's default is the only trial that finished."
         runner_up = next((c for c in snapshot.choice.confirmed if c.number != 0), None)
         if runner_up is not None:
+            # The default is exported, whatever the samples say of a gain within the seeds' spread.
             return _no_better(snapshot, snapshot.trials[runner_up.number], best) + cut_off(snapshot)
         return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
     comparison = compare(snapshot)
     if comparison is None:
         why = "has no score" if default is None else _without_score(default)
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
+    if comparison.interval is not None:
+        return _by_interval(snapshot, comparison, comparison.interval, best) + cut_off(snapshot)
     text = f"Better than the paper's default by {comparison.text}"
     if comparison.seeds > 1:
         means = (
@@ -259,6 +271,49 @@ def verdict(snapshot: Snapshot) -> str:
         moves = comparison.wobble_text
         text += f" Late in training the score moves as much from epoch to epoch ({moves}): it may be noise."
     return text
+
+
+def _by_interval(s: Snapshot, comparison: Comparison, interval: Interval, best: TrialView) -> str:
+    low, high = (_difference(value, best.best_score or value, "1") for value in _ends(interval))
+    on = "" if not s.samples else f"{plural(s.samples, 'sample')}, "
+    how = f"{on}{plural(comparison.seeds, 'fresh seed')}, the best of {plural(_looks(s), 'trial')}"
+    if interval.is_sure:
+        return f"Better than the paper's default by {comparison.text}, 95 % interval {low} to {high}: {how}."
+    gained = f"better by {comparison.absolute}" if comparison.difference > 0 else "no better"
+    return (
+        f"No better than the paper's default as far as can be told: trial {best.number}, which is exported, is "
+        f"{gained}, 95 % interval {low} to {high}: {how}.{_how_many(s, interval)}"
+    )
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+def _how_many(s: Snapshot, interval: Interval) -> str:
+    """A sentence on how many samples would tell; empty where they are not what is lacking."""
+    if not 1 < interval.times < math.inf:
+        return ""
+    if interval.times > _MOST_TIMES:
+        return (
+            f" More than {_MOST_TIMES} times as many samples would be needed to tell so small a difference."
+        )
+    many = (
+        f"{interval.times:.2g} times as many"
+        if not s.samples
+        else f"About {_rounded(interval.times * s.samples):,}"
+    )
+    return f" {many} samples would tell such a difference."
+
+
+def _rounded(count: float) -> int:
+    """To two figures, upwards."""
+    step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    return math.ceil(count / step) * step
+
+
+def _looks(s: Snapshot) -> int:
+    return sum(t.epoch > 0 for t in s.searched)
 
 
 def cut_off(snapshot: Snapshot) -> str:
@@ -280,6 +335,9 @@ def _no_better(s: Snapshot, trial: TrialView, default: TrialView) -> str:
     comparison = _comparison(s, trial, default)
     how = f"better by {comparison.absolute}" if comparison.difference > 0 else "no better"
     spread = f", and the seeds' spread is {comparison.wobble_text}" if seeds > 1 else ""
+    if comparison.interval is not None:
+        low, high = (_difference(v, default.best_score or v, "1") for v in _ends(comparison.interval))
+        spread = f", 95 % interval {low} to {high}"
     return (
         f"No better than the paper's default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
         f"trial {trial.number} is {how}{spread}."

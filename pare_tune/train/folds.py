@@ -40,7 +40,7 @@ def fit_folds(config: TrialConfig, folds: Folds, context: Context, *, cache: Pat
             earlier.append(_outputs(kept))
             continue
         opened = open_trial(config, cache=cache, fold=Fold(folds, number))
-        judge = Judge(opened.data, context, earlier, number)
+        judge = Judge(opened.data, context, earlier)
         result = fit(opened, opened.build(), replace(context, report=tell), judge=judge)
         earlier.append(_keep(context, number, result, judge))
     return FitResult(tuple(told), told[-1].best_epoch, told[-1].best_score)

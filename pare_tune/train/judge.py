@@ -1,8 +1,9 @@
 """What held-out samples say of a trial: the score of each epoch, which epoch is kept, and how much they tell.
 
 With a validation split the epoch of the best score is kept. With folds, which are chosen where samples are few, the
-best of many epochs would be chosen by luck: the latest epoch is kept that is not worse than the best by more than one
-standard error of their difference over the samples. It is found epoch by epoch, so that weights are saved as they come.
+best of many epochs would be chosen by luck: in the last fold, when all samples are heard, the latest epoch is kept that
+is not worse than the best by more than one standard error of their difference over the samples. It is found epoch by
+epoch, so that weights are saved as they come.
 
 `influences` splits a score into what blocks of samples contribute: their mean is the score, their spread its
 uncertainty, and for two trials, block by block, that of the difference (jackknife of unequal blocks, Busing et al.
@@ -55,14 +56,14 @@ class Judge:
 
     Args:
         earlier: of the folds before this one; None where there is a validation split.
-        fold: number of this fold.
     """
 
     def __init__(
-        self, data: TaskData, context: Context, earlier: Sequence[FoldOutputs] | None = None, fold: int = 0
+        self, data: TaskData, context: Context, earlier: Sequence[FoldOutputs] | None = None
     ) -> None:
         self._metric, self._data, self._context = data.task.metric, data, context
-        self._earlier, self.fold = earlier, fold
+        self._earlier, self.fold = earlier, len(earlier or ())
+        self._is_last = context.folds is not None and self.fold == context.folds.count - 1
         self.best_epoch, self.best_score = 0, math.nan
         """Of the epoch that is kept; counted from 1."""
         self.outputs: list[Tensor] = []
@@ -78,18 +79,12 @@ class Judge:
         Raises:
             DataError: the metric is not defined on these samples.
         """
-        if self._earlier is None:
-            score = score_of(predicted, self._metric, context=self._context, split="validation")
-            keep = not math.isnan(score) and (
-                self.best_epoch == 0 or self._metric.better(score, self.best_score)
-            )
-        else:
-            if predicted is not None:
-                self.outputs.append(predicted[0])
-                self._batch = predicted[1]
-                predicted = self._with_earlier(len(self.outputs) - 1)
-            score = score_of(predicted, self._metric, context=self._context, split="validation")
-            keep = not math.isnan(score) and self._is_as_good_as_the_best(score, predicted)
+        if self._earlier is not None and predicted is not None:
+            self.outputs.append(predicted[0])
+            self._batch = predicted[1]
+            predicted = self._with_earlier(len(self.outputs) - 1)
+        score = score_of(predicted, self._metric, context=self._context, split="validation")
+        keep = not math.isnan(score) and (self.best_epoch == 0 or self._is_to_keep(score, predicted))
         self._scores.append(score)
         if keep:
             self.best_epoch, self.best_score, self._kept = len(self._scores), score, predicted
@@ -149,17 +144,23 @@ class Judge:
             [*(f.batch for f in self._earlier), self._batch]
         )
 
-    def _is_as_good_as_the_best(self, score: float, predicted: Predicted | None) -> bool:
+    def _is_to_keep(self, score: float, predicted: Predicted | None) -> bool:
+        if not self._is_last:
+            return self._metric.better(score, self.best_score)
         verdict = [False]
         if predicted is not None:
-            block_n = blocks(self._units(self._index), _BLOCKS_AN_EPOCH)
-            self._values.append(influences(self._metric.score, *predicted, block_n))
-            verdict = [
-                is_kept(np.stack(self._values), [*self._scores, score], loss_sign(self._metric.direction))
-            ]
+            if not self._values:
+                self._values.append(self._influences_of(self._kept))
+            self._values.append(self._influences_of(predicted))
+            scores = [*self._scores, score]
+            verdict = [is_kept(np.stack(self._values), scores, loss_sign(self._metric.direction))]
         if self._context.world_size > 1:
             dist.broadcast_object_list(verdict, src=0)
         return verdict[0]
+
+    def _influences_of(self, predicted: Predicted | None) -> Float64:
+        assert predicted is not None
+        return influences(self._metric.score, *predicted, blocks(self._units(self._index), _BLOCKS_AN_EPOCH))
 
 
 def is_kept(values_EG: Float64, scores_E: Sequence[float], sign: float) -> bool:

@@ -6,6 +6,10 @@ the stopping variant that Ray's ASHA and Optuna's SuccessiveHalvingPruner use: n
 Optuna's own pruner marks a rung as decided in the study BEFORE its verdict is known, so a process killed in between
 lets the trial live on after a resume. This one writes nothing: asked again, it gives the same answer.
 
+A trial over folds passes the rungs within its first fold. After each fold it is stopped where a paired test over blocks
+of held-out samples says that it is worse than the best complete trial was on the same folds, as Optuna's WilcoxonPruner
+does with single samples.
+
 Trials are compared at a rung by their best score so far: from a third of the epochs on no other way is better
 (tests/benchmarks/RESULTS.md). The k of all trials falls with progress, so trials compared at the same epoch have come
 equally far in their curricula.
@@ -44,8 +48,7 @@ class RungPruner(BasePruner):
 
     def __init__(self, *, epochs: int, first_rung: float, reduction: int) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
-        self._epochs = epochs
-        self._reduction = reduction
+        self._epochs, self._reduction = epochs, reduction
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
@@ -78,8 +81,10 @@ class RungPruner(BasePruner):
             return False
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         best = min(complete, key=lambda t: sign * (t.value or 0.0))
-        mine, others = (np.array(t.user_attrs[f"epoch {step}"].get("influences", ())) for t in (trial, best))
-        return len(mine) == len(others) > 1 and is_more(sign * mine, sign * others)
+        mine, others = (t.user_attrs[f"epoch {step}"].get("influences", ()) for t in (trial, best))
+        if not len(mine) == len(others) > 1:
+            return False
+        return is_more([sign * value for value in mine], [sign * value for value in others])
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:

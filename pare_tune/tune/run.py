@@ -6,7 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pare_tune.config import Budget, RunConfig, TrialConfig, load_run, task_of
+from pare_tune.config import Budget, RunConfig, load_run, task_of
 from pare_tune.data.files import write_text
 from pare_tune.data.remote import url_of
 from pare_tune.errors import StudyFailed
@@ -178,7 +178,7 @@ def _sit(
     options: SessionOptions,
 ) -> Result:
     """One session in a folder that the caller owns and has filled."""
-    facts = _facts(task, config.trial)
+    facts = _facts(task, config, fingerprint)
     with home_of(folder.path, cluster.node, url_of(folder.path)) as home:
         session = Session(folder, config, space, cluster, facts, fingerprint, options)
         return session.run(_job(config, cluster, home, options))
@@ -197,7 +197,9 @@ def _job(config: RunConfig, cluster: Cluster, home: Home, options: SessionOption
     )
 
 
-def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
+def _facts(task: Task, config: RunConfig, fingerprint: Fingerprint) -> TaskFacts:
+    trial = config.trial
+    judged_by = ("train", "val") if config.search.validation == "folds" else ("val",)
     return TaskFacts(
         task=task.name,
         direction=task.metric.direction,
@@ -209,4 +211,5 @@ def _facts(task: Task, trial: TrialConfig) -> TaskFacts:
         preset=trial.preset,
         backbone=trial.backbone,
         method=trial.method,
+        samples=sum(int(fingerprint.splits.get(split, {}).get("samples", 0)) for split in judged_by),
     )

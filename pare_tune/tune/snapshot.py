@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pare_tune.tasks.base import Direction, is_better, loss_sign
+from pare_tune.tune.paired import Interval, interval
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 
@@ -31,6 +32,8 @@ class TaskFacts:
     preset: str = ""
     backbone: str = ""
     method: str = ""
+    samples: int = 0
+    """That trials are judged by: of validation or, with folds, of train and val. 0 where a study does not say."""
 
     @classmethod
     def read(cls, about: Mapping[str, Any]) -> Self:
@@ -185,6 +188,47 @@ def _score(trial: TrialView) -> float:
     return trial.best_score
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a confirmed trial gained over trial 0."""
+
+    value: float
+    """Difference of means; positive is better."""
+    interval: Interval | None
+    """None where held-out outputs or the seeds' spread are not known."""
+
+
+def _gain(s: Snapshot, winner: Confirmed, default: Confirmed) -> Gain:
+    sign = loss_sign(s.direction)
+    value = sign * (default.mean - winner.mean)
+    a_G, b_G = (_influences(s, c) for c in (winner, default))
+    if len(a_G) != len(b_G):
+        return Gain(value, None)
+    own = {t.number: t.best_score for t in s.searched}
+    others = [c for c in s.choice.confirmed if c not in (winner, default)]
+    seeds = [list(c.scores) for c in (winner, default, *others)]
+    if max(map(len, seeds)) < 2:
+        # One fresh seed: the scores that the search chose by make the spread larger than it is, never smaller.
+        for scores, trial in zip(seeds, (winner, default, *others), strict=True):
+            scores += [] if trial.own is not None else [own[trial.number] or 0.0]
+    looks = sum(t.number != 0 and t.epoch > 0 for t in s.searched)
+    return Gain(
+        value, interval(value, [sign * (b - a) for a, b in zip(a_G, b_G, strict=True)], seeds, max(looks, 1))
+    )
+
+
+def _influences(s: Snapshot, trial: Confirmed) -> list[float]:
+    """Mean over the seeds that count; empty where one of them has none."""
+    own = [] if trial.own is None else [trial.number]
+    fresh = [t.number for t in s.trials if t.repeats == trial.number and t.state == "complete"]
+    told = [t.influences for t in s.trials if t.number in (*own, *fresh)]
+    return (
+        [statistics.fmean(block) for block in zip(*told, strict=True)]
+        if len(set(map(len, told))) == 1
+        else []
+    )
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: `choice` is kept once it is known
 class Snapshot:
     """A whole search."""
@@ -213,6 +257,8 @@ class Snapshot:
     is_running: bool = True
     """Whether a process searches; False where it ended, was interrupted or killed."""
     dashboard_url: str | None = None
+    samples: int = 0
+    """That trials are judged by; 0 where that is not known."""
 
     def better(self, a: float, b: float) -> bool:
         """Whether score `a` beats `b`."""
@@ -237,6 +283,11 @@ class Snapshot:
     def confirmed(self, number: int) -> Confirmed | None:
         """How trial `number` did with fresh seeds; None if it was not confirmed."""
         return next((c for c in self.choice.confirmed if c.number == number), None)
+
+    def gain(self, number: int) -> Gain | None:
+        """How much trial `number` beats trial 0 with fresh seeds; None where one of them was not confirmed."""
+        a, b = self.confirmed(number), self.confirmed(0)
+        return None if a is None or b is None or not a.fresh else _gain(self, a, b)
 
     @property
     def default(self) -> TrialView | None:

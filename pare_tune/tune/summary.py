@@ -55,6 +55,7 @@ def make_snapshot(
         finished=finished,
         is_running=is_running,
         dashboard_url=dashboard_url,
+        samples=facts.samples,
     )
 
 

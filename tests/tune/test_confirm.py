@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -161,6 +162,48 @@ def test_a_single_fresh_seed_has_no_spread() -> None:
     assert words.verdict(worse) == (
         "No better than the paper's default, which is exported: trained again with 1 fresh seed, trial 1 is no better."
     )
+
+
+def told_by_blocks(number: int, score: float, repeats: int | None = None, *, wave: float = 0.0) -> TrialView:
+    """A trial whose blocks of samples say `score`, half of them `wave` more and half of them less."""
+    blocks = [score + wave * (-1) ** block for block in range(10)]
+    curve = ({"epoch": 4, "epochs": 4, "score": score, "best_score": score, "influences": blocks},)
+    return dataclasses.replace(trial(number, score, repeats=repeats), curve=curve)
+
+
+ON = ": 50 samples, 2 fresh seeds, the best of 3 trials."
+SMALL = "More than 100 times as many samples would be needed to tell so small a difference."
+LIKELY = "No better than the paper's default as far as can be told: trial 1, which is exported, is better by"
+
+
+@pytest.mark.parametrize(
+    ("default", "best", "wave", "said"),
+    [
+        (8.0, 2.0, 0.3, f"Better than the paper's default by 6.000 points, 95 % interval 5.731 to 6.269{ON}"),
+        (7.1, 0.0, 0.3, f"Better than the paper's default by 7.100 points, 95 % interval 6.831 to 7.369{ON}"),
+        (
+            8.0, 6.0, 4.0,
+            f"{LIKELY} 2.000 points, 95 % interval -1.580 to 5.580{ON} About 170 samples would tell such a difference.",
+        ),
+        (
+            8.0, 7.9, 4.0,
+            f"{LIKELY} 0.100 points, 95 % interval -3.480 to 3.680{ON} {SMALL}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_gain_is_told_with_its_interval_and_called_one_only_where_that_excludes_0(
+    default: float, best: float, wave: float, said: str
+) -> None:
+    trials = [told_by_blocks(0, default), told_by_blocks(1, best), told_by_blocks(2, 9.0)]
+    for number, score in ((1, best), (1, best), (0, default), (0, default), (2, 9.0), (2, 9.0)):
+        moved = wave if number == 1 else 0.0
+        trials.append(told_by_blocks(len(trials), score, number, wave=moved))
+    s = dataclasses.replace(snapshot_of(*trials, unit="%"), samples=50)
+    assert words.verdict(s) == said
+    assert "100 %" not in words.verdict(s)
+    comparison = words.compare(s)
+    assert comparison is not None
+    assert comparison.may_be_noise is said.startswith("No better")
 
 
 def noisy(fakes: ModuleType, size: float) -> Callable[[TrialConfig, Context], FitResult]:

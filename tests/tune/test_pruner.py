@@ -78,3 +78,30 @@ def test_asking_again_gives_the_same_verdict() -> None:
             trial.report(score, epoch)
         answers = {trial.should_prune() for _ in range(3)}
         assert answers == {score == 2.0}
+
+
+def ended_fold(study: optuna.Study, influences: list[float], *, complete: bool) -> bool:
+    """A trial at the end of its first fold, of 3 epochs; whether it is stopped there."""
+    trial = study.ask()
+    for epoch in (1, 2, 3):
+        trial.set_user_attr(f"epoch {epoch}", {"influences": influences if epoch == 3 else []})
+        trial.report(sum(influences) / len(influences), epoch)
+    stopped = trial.should_prune()
+    if complete:
+        study.tell(trial, sum(influences) / len(influences))
+    return stopped
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_after_a_fold_a_trial_stops_where_its_samples_say_that_it_cannot_win(direction: str) -> None:
+    study = optuna.create_study(direction=direction, pruner=RungPruner(epochs=3, first_rung=1.0, reduction=2))
+    sign = 1 if direction == "minimize" else -1
+    best = [sign * value for value in (20.0, 30.0, 10.0, 20.0)]
+    assert not ended_fold(study, [sign * 90.0] * 4, complete=True), "trial 0 never stops"
+    assert not ended_fold(study, best, complete=True)
+    worse, near = (
+        [b + sign * d for b, d in zip(best, by, strict=True)] for by in ([9, 11, 10, 10], [9, -9, 3, -2])
+    )
+    assert ended_fold(study, worse, complete=False)
+    assert not ended_fold(study, near, complete=False), "may still be the best"
+    assert not ended_fold(study, [sign * 90.0] * 5, complete=False), "other blocks do not compare"

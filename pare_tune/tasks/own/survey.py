@@ -64,6 +64,8 @@ class Survey:
     samples: int
     columns: tuple[str, ...] = ()
     """Of a table that serve as inputs."""
+    says_val: bool = False
+    """Whether files or a column say which samples are val; else they are cut."""
     counts: dict[Split, int] = field(default_factory=dict)
     """Samples of each split; empty where the data cannot be split as they are."""
     class_counts: dict[str, dict[Split, int]] = field(default_factory=dict)
@@ -260,6 +262,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
         lengths=inputs.lengths,
         constant=inputs.constant,
         same=len(inputs.same) - len(np.unique(inputs.same)),
+        says_val=opened.split is not None and "val" in opened.split,
         groups=None if opened.groups is None else len(set(opened.groups)),
         zero_targets=targets.zero,
         values=_moments_of(target, codes, problems),

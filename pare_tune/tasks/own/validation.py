@@ -57,7 +57,7 @@ def usual_validation(spec: OwnData, cache: Path, epochs: int) -> Validation:
         return Validation("split", _FOLDS, f"{num:,} samples")
     output = own_task(spec, cache).output
     size = 4 * epochs * samples * (math.prod(output.shape) if isinstance(output, Dense) else 1)
-    if spec.val is not None or spec.split.column is not None:
+    if seen.survey.says_val:
         return Validation("split", _FOLDS, f"as you cut it; {few}")
     if samples > _MANY:
         return Validation("split", _FOLDS, f"{few}, but train and val have more than {_MANY:,}")
