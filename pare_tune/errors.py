@@ -65,9 +65,9 @@ class ClusterError(PareTuneError):
 
 
 class TrialFailed(PareTuneError):
-    """One trial cannot go on: it diverged, ran out of memory, or crashed. The study continues.
+    """One trial cannot go on: it diverged, learned nothing, ran out of memory, or crashed. The study continues.
 
-    `cause` is one of "diverged", "out_of_memory", "crashed"; the study keeps it beside the trial.
+    `cause` is one of "diverged", "collapsed", "out_of_memory", "crashed"; the study keeps it beside the trial.
     """
 
     exit_code = 1

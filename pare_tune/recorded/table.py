@@ -41,7 +41,7 @@ class Configuration:
     seconds: tuple[float, ...]
     """Processor time of every epoch, on one core."""
     cause: str | None = None
-    """Why it failed: diverged, out_of_memory, crashed or invalid."""
+    """Why it failed: diverged, collapsed, out_of_memory, crashed or invalid."""
     message: str | None = None
 
     @property

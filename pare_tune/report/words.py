@@ -36,7 +36,12 @@ STATES: dict[TrialState, str] = {
 }
 """Trial states, for people."""
 
-CAUSES = {"diverged": "diverged", "out_of_memory": "out of memory", "crashed": "crashed"}
+CAUSES = {
+    "diverged": "diverged",
+    "collapsed": "learned nothing",
+    "out_of_memory": "out of memory",
+    "crashed": "crashed",
+}
 
 
 def number(value: float | None) -> str:

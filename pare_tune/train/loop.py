@@ -20,9 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pare_tune.errors import TrialFailed
 from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_loss, source_loss
+from pare_tune.tasks.base import best_of
 from pare_tune.train.align import align_embedder
 from pare_tune.train.batches import Step, StepBatch, StepBatches, TargetDataset, plan_epoch
 from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
+from pare_tune.train.collapse import constant_score, judged_after
 from pare_tune.train.evaluation import (
     Context,
     autocast,
@@ -70,7 +72,8 @@ def fit(
         judge: says which weights are the best; None goes by the score on the validation split.
 
     Raises:
-        TrialFailed: the loss is not finite any more, or memory ran out.
+        TrialFailed: the loss is not finite any more, memory ran out, or two thirds of the epochs brought nothing
+            better than a constant.
         DataError: the metric is not defined on the validation split.
         StorageError: the checkpoint could not be written.
     """
@@ -144,6 +147,8 @@ class _Fit:
         for index in range(len(self.curve), self.config.train.epochs):
             self._save(self._run_epoch(index))
             self.context.report(self.curve[-1])
+            if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
+                self._require_learning()
         return FitResult(tuple(self.curve), self.judge.best_epoch, self.judge.best_score)
 
     def _align(self) -> None:
@@ -336,6 +341,21 @@ class _Fit:
         self.judge.restore(state)
         self.alignment_s = state.get("alignment_s", 0.0)
         return True
+
+    def _require_learning(self) -> None:
+        if self.judge.fold > 0:
+            return  # scores of later folds are of earlier ones, too, whose training was judged
+        constant, metric = constant_score(self.data), self.data.task.metric
+        best = best_of((report.score for report in self.curve), metric.direction)
+        # NaN is the constant's where the metric has no score of constants: no verdict then.
+        if math.isnan(constant) or metric.better(best, constant):
+            return
+        raise TrialFailed(
+            f"collapsed: after {len(self.curve)} of {self.config.train.epochs} epochs the best validation "
+            f"{metric.name} is {best:.4g}, no better than the {constant:.4g} of a constant guess; a smaller "
+            f"optimizer.lr or a longer optimizer.warmup usually helps",
+            cause="collapsed",
+        )
 
     def _require_finite(self, name: str, value: float, epoch: _Epoch) -> None:
         if not math.isfinite(value):

@@ -14,7 +14,7 @@ def run_trial(config: TrialConfig, context: Context, *, cache: Path | None = Non
     """Train one configuration on the training split, scored on validation, or once a fold where `context` says so.
 
     Raises:
-        TrialFailed: it diverged or ran out of memory; `cause` says which.
+        TrialFailed: it diverged, learned nothing or ran out of memory; `cause` says which.
     """
     if context.folds is not None:
         return fit_folds(config, context.folds, context, cache=cache)

@@ -22,7 +22,7 @@ _STATES: Mapping[TrialState, str] = {
     "running": "Trials that run now.",
     "complete": "Trials that were trained in full.",
     "pruned": "Trials that were stopped early.",
-    "failed": "Trials that diverged, ran out of memory or crashed.",
+    "failed": "Trials that diverged, collapsed, ran out of memory or crashed.",
 }
 
 GAUGES: Mapping[str, str] = {

@@ -32,8 +32,10 @@ class Result:
         """The best complete trial. Raises StudyFailed if none is."""
         best = self.snapshot.best
         if best is None:
+            causes = ", ".join(sorted({t.cause for t in self.snapshot.trials if t.cause}))
+            failed = f" ({causes})" if causes else ""
             raise StudyFailed(
-                f"no trial of {self.path} is complete; give it more: "
+                f"no trial of {self.path} is complete{failed}; give it more: "
                 f"{command('resume', self.path, '--budget', 'N')}"
             )
         return best

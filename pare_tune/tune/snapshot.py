@@ -60,7 +60,8 @@ class TrialView:
     stopped: str | None = None
     """Why it was stopped early: "rung" (others were better) or "budget" (nothing was left)."""
     cause: str | None = None
-    """Why it failed: "diverged", "out_of_memory", "crashed", "invalid" (settings that do not go together)."""
+    """Why it failed: "diverged", "collapsed", "out_of_memory", "crashed", or "invalid" (settings that do not go
+    together)."""
     message: str | None = None
     retries: int = 0
     repeats: int | None = None

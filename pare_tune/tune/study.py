@@ -11,7 +11,7 @@ What is kept beside Optuna's own fields, all of it readable by any Optuna tool:
                     repeats, seed, draw  of a trial that confirms another: its number, a fresh seed, other folds
     study user attrs   about         task, metric, unit, direction, ...
                        elapsed       seconds used by finished sessions; session: when the running one began
-    constraint failed  1 for trials that diverged, ran out of memory or crashed
+    constraint failed  1 for trials that diverged, collapsed, ran out of memory or crashed
 
 A failed trial is told to Optuna as PRUNED and infeasible. TPE ignores FAIL trials altogether, and it ranks pruned
 ones by how far they got, so a trial that diverged late would look better than one stopped early; an infeasible trial
