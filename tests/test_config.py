@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from pare_tune.config import (
     Budget,
@@ -210,3 +211,25 @@ def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
 def test_other_budgets_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="budget"):
         Budget.parse(text)
+
+
+@pytest.mark.parametrize(("task", "lr", "decay"), [("cifar100", 1e-4, 1e-3), ("ecg", 1e-6, 0.1)])
+def test_presets_of_sgd_step_as_far_as_sums_of_gradients_at_the_published_rate(
+    task: str, lr: float, decay: float
+) -> None:
+    config = default_trial(get_task(task), preset="paper")
+    count = config.train.accumulation
+    steps = torch.randn(3, count, 5, generator=torch.Generator().manual_seed(0))
+    ends = []
+    for rate, shrink, combine in (
+        (lr, decay, torch.sum),
+        (config.optimizer.lr, config.optimizer.weight_decay, torch.mean),
+    ):
+        weight = torch.nn.Parameter(torch.ones(5))
+        optimizer = torch.optim.SGD([weight], rate, momentum=config.optimizer.momentum, weight_decay=shrink)
+        for gradients in steps:
+            weight.grad = combine(gradients, dim=0)
+            optimizer.step()
+        ends.append(weight.detach() - 1)
+    assert ends[0].abs().max() > 0
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-2, atol=0)
