@@ -31,10 +31,12 @@ from pydantic import (
 
 from pare_tune.data.remote import is_url
 from pare_tune.errors import ConfigError
+from pare_tune.method.embed import stack_size
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
 from pare_tune.method.methods import METHODS
 from pare_tune.method.schedule import KSchedule
+from pare_tune.sources import SOURCES
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
 from pare_tune.tasks.own.spec import OwnData, from_options
@@ -541,7 +543,8 @@ class _Embedded:
     """What the embedded preset changes for one modality: the paper's values were chosen for 87 M parameters."""
 
     backbone: str
-    source: str
+    sources: tuple[str, ...]
+    """The first one whose windows of so few tokens can be learned."""
     epochs: int
     batch_size: int
     lr: float
@@ -549,16 +552,17 @@ class _Embedded:
     new_parts: float = 1.0
 
 
+_TEXT = ("docs", "waves")
 EMBEDDED: Mapping[Modality, _Embedded] = {
-    Modality.GRID_2D: _Embedded("micro-swin", "photographs", epochs=9, batch_size=8, lr=1e-3, max_tokens=64),
+    Modality.GRID_2D: _Embedded("micro-swin", ("photographs",), epochs=9, batch_size=8, lr=1e-3, max_tokens=64),
     Modality.DENSE_2D: _Embedded(
-        "micro-swin", "shapes", epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
+        "micro-swin", ("shapes",), epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
     ),
-    Modality.SEQUENCE_1D: _Embedded("micro-roberta", "docs", epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
+    Modality.SEQUENCE_1D: _Embedded("micro-roberta", _TEXT, epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
     Modality.DENSE_1D: _Embedded(
-        "micro-roberta", "docs", epochs=20, batch_size=8, lr=1e-3, max_tokens=32, new_parts=3.0
+        "micro-roberta", _TEXT, epochs=20, batch_size=8, lr=1e-3, max_tokens=32, new_parts=3.0
     ),
-    Modality.TABLE: _Embedded("micro-roberta", "docs", epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
+    Modality.TABLE: _Embedded("micro-roberta", _TEXT, epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
 
@@ -580,7 +584,8 @@ def default_trial(
     paper = task.paper
     # Measured (tests/benchmarks/RESULTS.md): maps need all stages, series a way across that is linear in amplitudes.
     is_series = task.modality is Modality.DENSE_1D
-    head = HeadConfig(kind="stages" if task.modality.is_grid else "across" if is_series else "last")
+    is_map = task.modality is Modality.DENSE_2D
+    head = HeadConfig(kind="stages" if is_map else "across" if is_series else "last")
     norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
@@ -592,7 +597,7 @@ def default_trial(
         trial = TrialConfig(
             **common,
             backbone=backbone or small.backbone,
-            source=SourceConfig(name=small.source),
+            source=SourceConfig(name=_learnable(small, task)),
             align=AlignConfig(epochs=paper.align_epochs, samples=256),
             optimizer=OptimizerConfig(
                 lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
@@ -622,6 +627,20 @@ def default_trial(
             canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
         ),
     )
+
+
+def _learnable(small: _Embedded, task: Task) -> str:
+    num_tokens = tokens_of(task, int(task.embedded.get("input.max_tokens", small.max_tokens)))
+    fits = (s for s in small.sources if num_tokens is None or num_tokens >= SOURCES[s].fewest_tokens)
+    return next(fits, small.sources[0])
+
+
+def tokens_of(task: Task, most: int) -> int | None:
+    """How many tokens a sample of `task` becomes, at most `most` for a series; None for grids."""
+    if task.modality.is_grid:
+        return None
+    length = task.input_shape[-1]
+    return length if task.modality is Modality.TABLE else length // stack_size(length, most)
 
 
 def task_of(config: TrialConfig, cache: Path | None = None) -> Task:

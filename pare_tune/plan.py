@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from pare_tune.config import RunConfig, SearchConfig, TrialConfig, default_trial, load_run, own_of, task_of
 from pare_tune.errors import ConfigError
+from pare_tune.fitting import require_fitting
 from pare_tune.inspect.check import data_lines, paper_line
 from pare_tune.method import METHODS
 from pare_tune.tasks import get_task
@@ -80,7 +81,7 @@ def plan_run(wish: Wish) -> RunConfig:
         search=validate(SearchConfig, search, where="options"),
         runs=wish.runs or base.runs,
     )
-    task_of(plan.trial)
+    require_fitting(given, plan.trial, task_of(plan.trial))
     return plan
 
 

@@ -87,6 +87,8 @@ class Source:
     releases: tuple[str, ...] = ()
     """Where the release may lie below the folder that is given, as `Path.glob` takes it; the first that is there is
     read. Empty: what is given is itself read."""
+    fewest_tokens: int = 1
+    """Of 1D windows; shorter ones hold no label that a probe could read (tests/benchmarks/sources.py)."""
     holds: tuple[str, ...] = ()
     """Tasks whose validation split is cut from the same samples."""
     uses: tuple[ModuleType, ...] = ()

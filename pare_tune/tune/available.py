@@ -13,8 +13,8 @@ from pare_tune.method import METHODS, Method
 from pare_tune.sources import SOURCES, SourceKind
 from pare_tune.tune.parameter import ChoiceParameter, Parameter
 
-Usable = Callable[[str], str | None]
-"""Source name → why it cannot be used here, None if it can."""
+Usable = Callable[[str, Any], str | None]
+"""(setting, value) → why it cannot be used here, None if it can."""
 
 # A setting that the method ignores would only add noise to the search.
 _ONLY: tuple[tuple[tuple[str, ...], Callable[[Method], bool], str], ...] = (
@@ -46,13 +46,18 @@ def searchable(
         p: Parameter | None = _of_methods(parameter, methods, base, notes)
         if p is not None and not isinstance(p, ChoiceParameter):
             p = p.around(base.value_of(p.key))
-        elif p is not None and p.key == "source.name" and usable is not None:
-            p = _of_sources(p, usable, notes)
+        if p is not None and usable is not None:
+            p = _of_usable(p, usable, notes)
         if p is not None:
             p = _still_asked(p, declared, kept, base, notes)
         if p is not None:
             kept[p.key] = p
     return kept, notes
+
+
+def sources_at_hand(key: str, value: Any, base: TrialConfig) -> str | None:
+    """A `Usable` of trials of `base`: sources must be at hand, everything else can be used."""
+    return source_problem(str(value), base) if key == "source.name" else None
 
 
 def source_problem(name: str, base: TrialConfig) -> str | None:
@@ -104,19 +109,22 @@ def _of_methods(
     return p
 
 
-def _of_sources(p: ChoiceParameter, usable: Usable, notes: list[str]) -> ChoiceParameter | None:
-    """`p` with the sources that can be used; None where there is none."""
-    lacking: dict[str, list[str]] = {}
-    for name in p.choices:
-        problem = usable(str(name))
+def _of_usable(p: Parameter, usable: Usable, notes: list[str]) -> Parameter | None:
+    """`p` with the choices that can be used; None where there is none, or no number can be."""
+    if not isinstance(p, ChoiceParameter):
+        problem = usable(p.key, p.low)
+        notes += [] if problem is None else [f"{p.key} is not searched: {problem}"]
+        return p if problem is None else None
+    lacking: dict[str, list[Any]] = {}
+    for value in p.choices:
+        problem = usable(p.key, value)
         if problem is not None:
-            lacking.setdefault(problem, []).append(str(name))
-    notes += [
-        f"source{'s' * (len(names) > 1)} not tried: {', '.join(names)}: {problem}"
-        for problem, names in lacking.items()
-    ]
-    out = {name for names in lacking.values() for name in names}
-    choices = tuple(name for name in p.choices if name not in out)
+            lacking.setdefault(problem, []).append(value)
+    for problem, values in lacking.items():
+        what = f"source{'s' * (len(values) > 1)}" if p.key == "source.name" else p.key
+        notes.append(f"{what} not tried: {', '.join(map(str, values))}: {problem}")
+    out = [value for values in lacking.values() for value in values]
+    choices = tuple(value for value in p.choices if value not in out)
     return p.model_copy(update={"choices": choices}) if choices else None
 
 

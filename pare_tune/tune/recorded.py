@@ -14,7 +14,7 @@ from pathlib import Path
 from pare_tune.errors import DataError
 from pare_tune.recorded.table import Configuration, Table, read_table, recorded_tables
 from pare_tune.tasks import get_task
-from pare_tune.tune.available import source_problem
+from pare_tune.tune.available import sources_at_hand
 from pare_tune.tune.portfolio import cover
 from pare_tune.tune.space import BoundSpace, Space
 from pare_tune.tune.warm import Point, Start, Tried, in_turn
@@ -72,4 +72,4 @@ def tried_of_table(table: Table) -> list[Tried]:
 def space_of(table: Table) -> BoundSpace:
     """The shipped space as it was recorded: around the table's trial 0, with the sources that need no files."""
     space = Space.shipped(get_task(table.task))
-    return space.bind(table.base, usable=lambda name: source_problem(name, table.base))
+    return space.bind(table.base, usable=lambda key, value: sources_at_hand(key, value, table.base))

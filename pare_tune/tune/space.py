@@ -40,7 +40,8 @@ from ruamel.yaml.comments import CommentedMap
 from pare_tune.config import OptimizerConfig, RunConfig, SourceConfig, TrainConfig, TrialConfig
 from pare_tune.errors import ConfigError
 from pare_tune.tasks.base import Task
-from pare_tune.tune.available import Usable, searchable, source_problem
+from pare_tune.fitting import misfit
+from pare_tune.tune.available import Usable, searchable, sources_at_hand
 from pare_tune.tune.parameter import ChoiceParameter, Parameter, parse_parameter
 from pare_tune.tune.prior import Prior
 from pare_tune.yaml import as_builtins, dotted, line_of, load_yaml, no_setting
@@ -251,7 +252,11 @@ def open_space(config: RunConfig, task: Task, *, usable: Usable | None = None) -
     """
     own = config.search.space
     space = Space.shipped(task) if own is None else Space.load(own)
-    return space.bind(config.trial, usable=usable or (lambda name: source_problem(name, config.trial)))
+
+    def at_hand(key: str, value: Any) -> str | None:
+        return misfit(key, value, config.trial, task) or sources_at_hand(key, value, config.trial)
+
+    return space.bind(config.trial, usable=usable or at_hand)
 
 
 def spaces_folder() -> Path:

@@ -20,7 +20,7 @@ from pare_tune.errors import ConfigError
 from pare_tune.method.schedule import KSchedule
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import TASKS, get_task
-from pare_tune.tune.available import source_problem
+from pare_tune.tune.available import source_problem, sources_at_hand
 from pare_tune.tune.sampler import RepeatableTPE
 from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 
@@ -232,7 +232,7 @@ def test_what_the_method_ignores_is_not_searched(tmp_path: Path) -> None:
 def test_sources_that_cannot_be_used_are_dropped_with_a_note(tmp_path: Path) -> None:
     path = write(tmp_path, "# why\nsource.name:   # because\n  choice: [docs, waves, conll2003, photographs]")
     start = base(backbone="micro-roberta")
-    space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
+    space = Space.load(path).bind(start, usable=lambda key, name: sources_at_hand(key, name, start))
     [names] = space.parameters
     assert names.choices == ("docs", "waves")
     assert space.notes == (
@@ -265,7 +265,7 @@ loss.beta2:
 """,
     )
     start = base(backbone="micro-roberta")
-    space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
+    space = Space.load(path).bind(start, usable=lambda key, name: sources_at_hand(key, name, start))
     assert [p.key for p in space.parameters] == ["source.name", "k.start"]
     assert "loss.beta2 is not searched: nothing is left of its condition on source.name" in space.notes
     again = Space.load(write(tmp_path, space.to_yaml(), "again.yaml")).bind(start)
@@ -275,7 +275,7 @@ loss.beta2:
     ]
 
     # Without any source at all, the default's own decides.
-    nothing = Space.load(path).bind(start, usable=lambda name: "not here")
+    nothing = Space.load(path).bind(start, usable=lambda key, name: "not here" if key == "source.name" else None)
     assert [(p.key, dict(p.when)) for p in nothing.parameters] == [("k.start", {})]
     alone = Space.load(write(tmp_path, nothing.to_yaml(), "alone.yaml")).bind(start)
     assert [p.key for p in alone.parameters] == ["k.start"]
@@ -286,7 +286,7 @@ def test_sources_that_lack_the_same_are_one_note_and_those_with_the_tasks_labels
 ) -> None:
     path = write(tmp_path, "source.name:\n  choice: [digits, cifar10, voc, cifar100]")
     start = base(task="spherical", backbone="micro-swin", source=SourceConfig(name="digits"))
-    space = Space.load(path).bind(start, usable=lambda name: source_problem(name, start))
+    space = Space.load(path).bind(start, usable=lambda key, name: sources_at_hand(key, name, start))
     assert space.notes == (
         "sources not tried: cifar10, voc: no folder of files is given (--source-data)",
         "source not tried: cifar100: it holds validation samples of spherical, with their labels",
