@@ -66,7 +66,7 @@ def plan_run(wish: Wish) -> RunConfig:
         base = load_run(wish.config)
         _check_repeats(base, wish, own)
     elif wish.task is not None or own is not None:
-        base = RunConfig(trial=_default(wish, own))
+        base = RunConfig(trial=_default(wish, own), search=SearchConfig(methods=wish.method is None))
     else:
         raise ConfigError(
             "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "

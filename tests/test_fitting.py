@@ -52,6 +52,9 @@ def test_no_default_is_one_that_its_task_cannot_use(name: str) -> None:
 
 
 def test_a_source_is_found_by_the_length_of_the_tokens() -> None:
-    chosen = {name: default_trial(get_task(name), preset="embedded").source.name for name in ("wdbc", "balance-scale")}
+    chosen = {
+        name: default_trial(get_task(name), preset="embedded").source.name
+        for name in ("wdbc", "balance-scale")
+    }
     assert chosen == {"wdbc": "docs", "balance-scale": "waves"}
     assert SOURCES["docs"].fewest_tokens == 24

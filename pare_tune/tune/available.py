@@ -26,7 +26,7 @@ _ONLY: tuple[tuple[tuple[str, ...], Callable[[Method], bool], str], ...] = (
     (("input.embedder",), lambda m: m.pretrained, "starts at random"),
 )
 """(settings, whether a method has them, why others do not)."""
-_METHOD = "method"
+METHOD = "method"
 
 
 def searchable(
@@ -40,9 +40,9 @@ def searchable(
     notes: list[str] = []
     kept: dict[str, Parameter] = {}
     declared = {p.key for p in parameters}
-    methods = next((p.extremes for p in parameters if p.key == _METHOD), (base.method,))
+    methods = next((p.extremes for p in parameters if p.key == METHOD), (base.method,))
     # Asked first, for conditions look back; sorting is stable.
-    for parameter in sorted(parameters, key=lambda p: p.key != _METHOD):
+    for parameter in sorted(parameters, key=lambda p: p.key != METHOD):
         p: Parameter | None = _of_methods(parameter, methods, base, notes)
         if p is not None and not isinstance(p, ChoiceParameter):
             p = p.around(base.value_of(p.key))
@@ -98,14 +98,14 @@ def _of_methods(
             notes.append(f"{p.key} is not searched: method {' or '.join(methods)} {why}")
             return None
         possible = tuple(dict.fromkeys((*methods, base.method)))
-        if set(possible) <= having and _METHOD not in p.when:
+        if set(possible) <= having and METHOD not in p.when:
             continue
-        allowed = tuple(m for m in p.when.get(_METHOD, possible) if m in having)
+        allowed = tuple(m for m in p.when.get(METHOD, possible) if m in having)
         if not allowed:
             notes.append(f"{p.key} is not searched: its `when` leaves only methods that have none")
             return None
-        others = {parent: values for parent, values in p.when.items() if parent != _METHOD}
-        p = p.model_copy(update={"when": {_METHOD: allowed, **others}})
+        others = {parent: values for parent, values in p.when.items() if parent != METHOD}
+        p = p.model_copy(update={"when": {METHOD: allowed, **others}})
     return p
 
 

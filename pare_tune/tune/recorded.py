@@ -8,7 +8,7 @@ searched is left out: the result of a search is its own, and a simulated search 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pare_tune.errors import DataError
@@ -70,6 +70,6 @@ def tried_of_table(table: Table) -> list[Tried]:
 
 
 def space_of(table: Table) -> BoundSpace:
-    """The shipped space as it was recorded: around the table's trial 0, with the sources that need no files."""
-    space = Space.shipped(get_task(table.task))
-    return space.bind(table.base, usable=lambda key, value: sources_at_hand(key, value, table.base))
+    """The space that a table was recorded in: around the table's trial 0, with the sources that need no files."""
+    space = Space.recorded(get_task(table.task))
+    return space.bind(table.base, usable=partial(sources_at_hand, base=table.base))

@@ -78,6 +78,12 @@ class SearchInterrupted(KeyboardInterrupt):
         self.run, self.why = run, why
 
 
+def _first(space: BoundSpace, start: Start | None) -> list[dict[str, Any]]:
+    """What the trials after trial 0 are: plain fine-tuning, so that nobody loses to it unseen, and earlier points."""
+    plain, tested = space.plain(), [] if start is None else start.tested(space)
+    return tested if plain is None else [plain, *(params for params in tested if params != plain)]
+
+
 class Session:
     """A session in a folder that the caller owns."""
 
@@ -110,7 +116,7 @@ class Session:
             search,
             epochs=config.epochs_of_a_trial,
             facts=facts,
-            first=[] if start is None else start.tested(space),
+            first=_first(space, start),
             earlier=[] if start is None else start.ranked(space, search.seed),
         )
         self._study.optuna.set_user_attr("dashboard", cluster.dashboard_url)

@@ -39,9 +39,9 @@ from ruamel.yaml.comments import CommentedMap
 
 from pare_tune.config import OptimizerConfig, RunConfig, SourceConfig, TrainConfig, TrialConfig
 from pare_tune.errors import ConfigError
-from pare_tune.tasks.base import Task
 from pare_tune.fitting import misfit
-from pare_tune.tune.available import Usable, searchable, sources_at_hand
+from pare_tune.tasks.base import Task
+from pare_tune.tune.available import METHOD, Usable, searchable, sources_at_hand
 from pare_tune.tune.parameter import ChoiceParameter, Parameter, parse_parameter
 from pare_tune.tune.prior import Prior
 from pare_tune.yaml import as_builtins, dotted, line_of, load_yaml, no_setting
@@ -76,10 +76,23 @@ class Space:
         return cls._parse(tree, origin)
 
     @classmethod
-    def shipped(cls, task: Task) -> Space:
-        """The space of the task's modality, with the task's own changes."""
-        folder = spaces_folder()
-        own = folder / "tasks" / f"{task.name}.yaml"
+    def shipped(cls, task: Task, *, methods: bool = True) -> Space:
+        """The space of the task's modality, with the task's own changes; `methods` False keeps to one method."""
+        space = cls._of(task, spaces_folder())
+        if methods:
+            return space
+        tree = copy.deepcopy(space.tree)
+        tree.pop(METHOD, None)
+        return cls(tuple(p for p in space.parameters if p.key != METHOD), space.warnings, tree)
+
+    @classmethod
+    def recorded(cls, task: Task) -> Space:
+        """The wide space that learning curves of the task are recorded in."""
+        return cls._of(task, spaces_folder() / "recorded")
+
+    @classmethod
+    def _of(cls, task: Task, folder: Path) -> Space:
+        own = spaces_folder() / "tasks" / f"{task.name}.yaml"
         return cls.load(folder / f"{task.modality.value}.yaml", *([own] if own.is_file() else []))
 
     @classmethod
@@ -171,6 +184,12 @@ class BoundSpace:
         self._walk(take)
         return params
 
+    def plain(self) -> dict[str, Any] | None:
+        """What the study records of trial 0 without its mixing; None where that is no other trial, or not searched."""
+        fine = {METHOD: "finetune"}
+        able = any(p.key == METHOD and p.contains(fine[METHOD]) for p in self.parameters)
+        return self.place(fine) if able and self.base.method != fine[METHOD] else None
+
     def suggest_base(self, trial: BaseTrial) -> dict[str, Any]:
         """Enter trial 0, enqueued with `base_params`, into the study; its settings are `base`'s to the last bit."""
         params = self.base_params()
@@ -251,7 +270,7 @@ def open_space(config: RunConfig, task: Task, *, usable: Usable | None = None) -
         ConfigError: see `Space.load`.
     """
     own = config.search.space
-    space = Space.shipped(task) if own is None else Space.load(own)
+    space = Space.shipped(task, methods=config.search.methods) if own is None else Space.load(own)
 
     def at_hand(key: str, value: Any) -> str | None:
         return misfit(key, value, config.trial, task) or sources_at_hand(key, value, config.trial)

@@ -23,7 +23,9 @@ EPOCHS = 6
 
 def make_space() -> BoundSpace:
     base = default_trial(get_task("wdbc"), preset="embedded").with_values({"train.epochs": EPOCHS})
-    return Space.shipped(get_task("wdbc")).bind(base, usable=lambda name: None if name == "docs" else "no")
+    return Space.recorded(get_task("wdbc")).bind(
+        base, usable=lambda key, name: "no" if key == "source.name" and name != "docs" else None
+    )
 
 
 def true_scores(space: BoundSpace, settings: Mapping[str, Any]) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from pare_tune.config import (
     default_trial,
 )
 from pare_tune.errors import ConfigError
+from pare_tune.plan import Wish, plan_run
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import get_task
 from pare_tune.tune.available import source_problem
@@ -214,3 +215,23 @@ def test_the_example_space_is_one_for_every_modality(name: str) -> None:
 def test_the_sources_at_hand_are_those_that_the_backbone_reads(task: str, usable: set[str]) -> None:
     start = default_trial(get_task(task), preset="embedded")
     assert {name for name in SOURCES if source_problem(name, start) is None} == usable
+
+
+def test_a_search_that_is_given_no_method_tries_others_and_plain_fine_tuning_first() -> None:
+    plan = plan_run(Wish(task="wdbc"))
+    bound = open_space(plan, get_task("wdbc"))
+    assert len(bound.parameters) <= 10
+    assert bound.config(bound.base_settings()) == plan.trial
+    plain = bound.plain()
+    assert plain is not None
+    assert plain["method"] == "finetune"
+    assert plain["optimizer.lr"] == plan.trial.optimizer.lr
+    assert not any(key.startswith(("k.", "loss.", "gate.", "source.", "align.")) for key in plain)
+
+
+def test_a_search_keeps_to_the_method_that_it_is_given() -> None:
+    plan = plan_run(Wish(task="wdbc", method="pare"))
+    bound = open_space(plan, get_task("wdbc"))
+    assert bound.plain() is None
+    assert "method" not in {p.key for p in bound.parameters}
+    assert "method:" not in bound.to_yaml()

@@ -1,4 +1,4 @@
-"""Recording learning curves: random configurations of the shipped space, each trained whole and written to one file.
+"""Recording learning curves: random configurations of the wide space, each trained whole and written to one file.
 
 Configuration n of a task is the same whenever and wherever it is drawn, so recordings can be interrupted, go on in any
 order, and be made on several machines. Configuration 0 is trial 0, the paper's default under the embedded preset.
@@ -11,17 +11,19 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from pare_tune import __version__
-from pare_tune.config import RunConfig, TrialConfig, default_trial
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.data.files import plain_json, write_text
 from pare_tune.errors import ConfigError, PareTuneError, TrialFailed
 from pare_tune.tasks import get_task
-from pare_tune.tune.space import BoundSpace, open_space
+from pare_tune.tune.available import sources_at_hand
+from pare_tune.tune.space import BoundSpace, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,11 @@ class Recording:
 
     @classmethod
     def open(cls, task: str) -> Recording:
-        """The shipped space of `task` around the embedded preset. Raises UnknownName where there is no such task."""
+        """The wide space of `task` around the embedded preset. Raises UnknownName where there is no such task."""
         value = get_task(task)
-        return cls(value.name, open_space(RunConfig(trial=default_trial(value, preset="embedded")), value))
+        base = default_trial(value, preset="embedded")
+        space = Space.recorded(value).bind(base, usable=partial(sources_at_hand, base=base))
+        return cls(value.name, space)
 
     def settings(self, number: int) -> dict[str, Any]:
         """Settings of configuration `number`, by dotted name: trial 0's, then uniform draws from the space."""
