@@ -440,8 +440,8 @@ class SearchConfig(_Model):
     space: Place | None = None
     """A space of your own; None takes the shipped one of the modality."""
     methods: bool = False
-    """Try other methods than trial 0's, too, where the shipped space has them; plain fine-tuning is then the trial after
-    trial 0. A search that nobody gives a `--method` does."""
+    """Try other methods than trial 0's, too, where the shipped space has them; plain fine-tuning is then the trial
+    after trial 0. A search that nobody gives a `--method` does."""
     startup_trials: int = Field(default=5, ge=1)
     """Random trials before the model-based sampler starts."""
     warm_start: tuple[Place, ...] = ()
