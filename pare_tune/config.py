@@ -35,6 +35,7 @@ from pare_tune.method.embed import stack_size
 from pare_tune.method.gate import GateConfig
 from pare_tune.method.heads import HeadConfig
 from pare_tune.method.methods import METHODS
+from pare_tune.method.model import Precision
 from pare_tune.method.schedule import KSchedule
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import get_task
@@ -189,6 +190,9 @@ class TrainConfig(_Model):
     """Of the training split, a fixed choice: how the score would be with less data (paper, Table 17)."""
     freeze: Literal["none", "layernorm", "query_key", "all"] = "none"
     """Which encoder parameters stay as pretrained; always layernorm with `method: layernorm`."""
+    precision: Precision = "bf16"
+    """On CUDA: bfloat16 autocast, or float32 throughout. bfloat16 doubles the error of smooth fields, so new trials
+    take it for classes and labels alone."""
     loader_workers: int = Field(default=0, ge=0, le=64)
     """Processes a worker that prepare batches; 0 prepares them in the training process."""
 
@@ -592,6 +596,7 @@ def default_trial(
     is_map = task.modality is Modality.DENSE_2D
     head = HeadConfig(kind="stages" if is_map else "across" if is_series else "last")
     norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
+    precision: Precision = "bf16" if task.loss in ("cross_entropy", "bce_with_logits") else "fp32"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
         "task": task.name, "data": data, "own": own, "preset": preset, "method": method, "k": k, "seed": seed,
@@ -609,7 +614,7 @@ def default_trial(
             optimizer=OptimizerConfig(
                 lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
             ),
-            train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size),
+            train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size, precision=precision),
             input=InputConfig(
                 canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable", norm=norm
             ),
@@ -629,7 +634,12 @@ def default_trial(
             warmup=min(paper.warmup_epochs / paper.epochs, 0.99),
             decay=max(paper.decay_epochs / paper.epochs, 1.0),
         ),
-        train=TrainConfig(epochs=paper.epochs, batch_size=paper.batch_size, accumulation=paper.accumulation),
+        train=TrainConfig(
+            epochs=paper.epochs,
+            batch_size=paper.batch_size,
+            accumulation=paper.accumulation,
+            precision=precision,
+        ),
         input=InputConfig(
             canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
         ),

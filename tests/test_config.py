@@ -232,3 +232,18 @@ def test_presets_of_sgd_step_as_far_as_sums_of_gradients_at_the_published_rate(
         ends.append(weight.detach() - 1)
     assert ends[0].abs().max() > 0
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "precision"),
+    [("wdbc", "bf16"), ("cosmic", "bf16"), ("psicov", "fp32"), ("advection", "fp32"), ("darcy", "fp32")],
+)
+@pytest.mark.parametrize("preset", ["embedded", "paper"])
+def test_values_are_trained_in_full_precision_unless_a_file_is_older(
+    task: str, precision: str, preset: str
+) -> None:
+    config = default_trial(get_task(task), preset=preset)  # type: ignore[arg-type]
+    assert config.train.precision == precision
+    before = config.to_dict()
+    del before["train"]["precision"]
+    assert TrialConfig.model_validate(before).train.precision == "bf16"

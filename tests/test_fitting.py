@@ -20,7 +20,7 @@ from pare_tune.tasks import TASKS, get_task
         ("ninapro", "input.canvas", 64, "samples differ in size; ninapro"),
         ("ecg", "input.image_size", 64, "vision backbone reads; ecg"),
         ("wdbc", "input.max_tokens", 8, "series, which are cut into tokens; wdbc"),
-        ("balance-scale", "source.name", "docs", "4 tokens long.*fewer than 24 hold no label.*choose waves"),
+        ("balance-scale", "source.name", "docs", "4 tokens long.*fewer than 16 hold no label.*choose waves"),
     ],
 )  # fmt: skip
 def test_what_means_nothing_to_a_task_is_refused_where_it_is_asked_for(
@@ -57,4 +57,4 @@ def test_a_source_is_found_by_the_length_of_the_tokens() -> None:
         for name in ("wdbc", "balance-scale")
     }
     assert chosen == {"wdbc": "docs", "balance-scale": "waves"}
-    assert SOURCES["docs"].fewest_tokens == 24
+    assert SOURCES["docs"].fewest_tokens == 16

@@ -22,7 +22,6 @@ from pare_tune.figures.sheet import BLUE, VERMILION, Drawing, new_figure
 from pare_tune.figures.subject import Subject
 from pare_tune.steps import Count, step
 from pare_tune.train.batches import stack
-from pare_tune.train.loop import autocast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,8 +120,7 @@ def validation_loss(subject: Subject, samples: int, seed: int) -> Callable[[], f
         total = 0.0
         for batch in held:
             target = {name: t for name, t in batch.items() if name != "x"}
-            with autocast(subject.device):
-                prediction = subject.model(batch["x"]).target
+            prediction = subject.model(batch["x"]).target
             total += float(subject.data.loss(prediction, target)) * len(batch["x"])
         return total / len(order)
 

@@ -7,14 +7,16 @@ PaRe (Cai et al., ICML 2024), section 3, https://arxiv.org/abs/2406.09003
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pare_tune.method.mixers import Mixed, Mixer
 
+Precision = Literal["bf16", "fp32"]
 EmbedSource = Callable[[Tensor, str], Tensor]
 """(source samples, source kind) → (B, N, D), without gradient."""
 
@@ -53,9 +55,10 @@ class PareModel(nn.Module):
         mixer: Mixer | None = None,
         source_head: nn.Module | None = None,
         embed_source: EmbedSource | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         """`mixer` None never mixes (naive fine-tuning); `source_head` None mixes without a source loss;
-        `embed_source` replaces the encoder's own source embedder."""
+        `embed_source` replaces the encoder's own source embedder; `precision` bf16 autocasts on CUDA alone."""
         super().__init__()
         self.encoder = encoder
         self.target_embedder = target_embedder
@@ -63,6 +66,7 @@ class PareModel(nn.Module):
         self.mixer = mixer
         self.source_head = source_head
         self.embed_source = encoder.embed_source if embed_source is None else embed_source
+        self.precision = precision
 
     def forward(
         self, x: Tensor, source_x: Tensor | None = None, source_kind: str | None = None, k: int = 0
@@ -73,6 +77,11 @@ class PareModel(nn.Module):
             ValueError: source and target batches differ in size, their tokens in shape, K is not in 0 … N, or
                 the source comes without its kind.
         """
+        is_half = self.precision == "bf16" and x.device.type == "cuda"
+        with torch.autocast("cuda", torch.bfloat16) if is_half else nullcontext():
+            return self._forward(x, source_x, source_kind, k)
+
+    def _forward(self, x: Tensor, source_x: Tensor | None, source_kind: str | None, k: int) -> PareOutput:
         target_BND: Tensor = self.target_embedder(x)
         if self.mixer is None or k == 0 or (self.mixer.needs_source and source_x is None):
             return PareOutput(target=_predict(self.target_head, self.encoder.stages(target_BND)))

@@ -127,6 +127,6 @@ DOCS = Source(
     embedded=True,
     open=_open_docs,
     homepage="https://docs.python.org/3/library/",
-    fewest_tokens=24,
+    fewest_tokens=16,
     uses=(windows,),
 )

@@ -258,6 +258,7 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
             method, width=spec.width, token_grid=spec.token_grid or (1, num_tokens), gate=config.gate
         ),
         source_head=_source_head(config.head, shape, backbone) if method.source_loss else None,
+        precision=config.train.precision,
     )
 
 

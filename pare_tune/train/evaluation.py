@@ -6,7 +6,6 @@ import math
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -60,8 +59,7 @@ def predict_split(
     for start in range(0, len(indices), batch_size):
         batch = stack([dataset.item(i) for i in indices[start : start + batch_size]])
         x = batch.pop("x").to(context.device, non_blocking=True)
-        with autocast(context.device):
-            output = cast("PareOutput", model(x))
+        output = cast("PareOutput", model(x))
         predictions.append(output.target.float().cpu())
         targets.append(batch)
     if context.world_size == 1:
@@ -136,13 +134,6 @@ def peak_memory_mb(device: torch.device) -> float:
     return (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
     )
-
-
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 on CUDA; elsewhere full precision."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def join(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

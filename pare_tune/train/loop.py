@@ -27,7 +27,6 @@ from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_
 from pare_tune.train.collapse import constant_score, judged_after
 from pare_tune.train.evaluation import (
     Context,
-    autocast,
     peak_memory_mb,
     predict_split,
 )
@@ -250,10 +249,7 @@ class _Fit:
         if batch.source is not None:
             source_x = batch.source["x"].to(device, non_blocking=True)
             source_y = batch.source["y"].to(device, non_blocking=True)
-        with autocast(device):
-            output = cast(
-                "PareOutput", self.parallel(x, source_x, source_kind=self.shape.source_kind, k=epoch.k)
-            )
+        output = cast("PareOutput", self.parallel(x, source_x, source_kind=self.shape.source_kind, k=epoch.k))
         loss, parts = self._loss(output, target, source_y)
         epoch.sums.add_batch(parts, batch.count, output.mixed)
         return loss

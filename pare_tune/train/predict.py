@@ -20,7 +20,6 @@ from pare_tune.tasks.own.predict import NewSamples, Piece, prepare
 from pare_tune.tasks.own.samples import MappedRows
 from pare_tune.train.build import ModelShape, empty_model, pick_device
 from pare_tune.train.checkpoint import load_weights
-from pare_tune.train.evaluation import autocast
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
 from pare_tune.train.outputs import Predictions
 
@@ -173,8 +172,7 @@ class Predictor:
         for start in range(0, len(x), self._batch_size):
             # A copy: maps are read-only.
             batch = torch.from_numpy(np.array(x[start : start + self._batch_size])).to(self.device)
-            with autocast(self.device):
-                yield self.model(batch).target.float().cpu().numpy()
+            yield self.model(batch).target.float().cpu().numpy()
 
 
 class _Ready(NewSamples):
