@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.recorded.table import Table, load_table
+from pare_tune.recorded.table import Table, recorded_tables
 from pare_tune.train.build import open_data
 from pare_tune.train.collapse import constant_score
+from simulate.tables import load_table
 
 SHARES = {"1/3": 1 / 3, "1/2": 1 / 2, "2/3": 2 / 3}
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", help="folders of tables; default: the package's")
     options = parser.parse_args()
     tables = [
-        load_table(name, folder) for folder in options.tables or [None] for name in recorded_tasks(folder)
+        load_table(name, folder) for folder in options.tables or [None] for name in recorded_tables(folder)
     ]
     print(
         f"| task (curves) | constant | median | {' | '.join(SHARES)} |\n|---|---:|---:|{'---:|' * len(SHARES)}"

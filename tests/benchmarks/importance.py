@@ -22,8 +22,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from pare_tune.errors import PareTuneError
-from pare_tune.recorded.names import recorded_tasks
-from pare_tune.recorded.table import Table, load_table
+from pare_tune.recorded.table import Table, recorded_tables
+from simulate.tables import load_table
 
 SHUFFLES = 20
 Array = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", help="folders of tables; default: the package's")
     options = parser.parse_args()
     tables = [
-        load_table(name, folder) for folder in options.tables or [None] for name in recorded_tasks(folder)
+        load_table(name, folder) for folder in options.tables or [None] for name in recorded_tables(folder)
     ]
     measured = {table.task: importances(table) for table in tables}
     keys = {key for row in measured.values() for key in row} - {"all"}
