@@ -21,9 +21,11 @@ from pare_tune.plan import Wish, plan_run
 from pare_tune.sources import SOURCES
 from pare_tune.tasks import get_task
 from pare_tune.tune.available import source_problem
+from pare_tune.tune.session import _first
 from pare_tune.tune.snapshot import TaskFacts
 from pare_tune.tune.space import BoundSpace, Space, open_space, spaces_folder
 from pare_tune.tune.study import Study
+from pare_tune.tune.warm import Point, Start
 
 TEXT = """
 k.start:
@@ -235,3 +237,15 @@ def test_a_search_keeps_to_the_method_that_it_is_given() -> None:
     assert bound.plain() is None
     assert "method" not in {p.key for p in bound.parameters}
     assert "method:" not in bound.to_yaml()
+
+
+@pytest.mark.parametrize(("method", "first"), [("pare", ["finetune", "pare"]), ("finetune", ["finetune"])])
+def test_plain_fine_tuning_comes_before_what_earlier_searches_found(method: str, first: list[str]) -> None:
+    task = get_task("wdbc")
+    start = default_trial(task, preset="embedded", method=method)
+    bound = open_space(RunConfig(trial=start, search=SearchConfig(methods=True)), task)
+    point = Point(settings={"optimizer.warmup": 0.2}, task="car", modality="table")
+    params = _first(bound, Start((point,), 1))
+    assert [p["method"] for p in params] == first
+    assert params[-1]["optimizer.warmup"] == 0.2
+    assert len(_first(bound, None)) == len(first) - 1
