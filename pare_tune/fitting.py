@@ -10,6 +10,7 @@ from typing import Any
 
 from pare_tune.config import TrialConfig, tokens_of
 from pare_tune.errors import ConfigError
+from pare_tune.method import METHODS
 from pare_tune.sources import SOURCES
 from pare_tune.tasks.base import Dense, Modality, Task
 
@@ -46,6 +47,8 @@ def misfit(key: str, value: Any, trial: TrialConfig, task: Task) -> str | None:
     """Why `task` has no use for a setting of this value; None where it has."""
     if key == "source.name":
         return _too_short(str(value), trial, task)
+    if key == "method":
+        return _one_token(str(value), trial, task)
     if key not in _FITS or value is None or value == _EVERYWHERE.get(key):
         return None
     fits, purpose = _FITS[key]
@@ -53,6 +56,12 @@ def misfit(key: str, value: Any, trial: TrialConfig, task: Task) -> str | None:
         return None
     instead = f"leave it at {_EVERYWHERE[key]}" if key in _EVERYWHERE else "leave it out"
     return f"it {purpose}; {task.name} is of modality {task.modality.value}: {instead}"
+
+
+def _one_token(method: str, trial: TrialConfig, task: Task) -> str | None:
+    if method not in METHODS or METHODS[method].mixer is None or tokens_of(task, trial.input.max_tokens) != 1:
+        return None
+    return f"samples of {task.name} are one token, in which no part can be replaced"
 
 
 def _too_short(source: str, trial: TrialConfig, task: Task) -> str | None:

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "sources": {"sources", "data", "errors", "steps"},
     "yaml": {"errors"},
     "config": {"config", "yaml", "data", "errors", "method", "sources", "tasks"},
-    "fitting": {"config", "errors", "sources", "tasks"},
+    "fitting": {"config", "errors", "method", "sources", "tasks"},
     "train": {
         "train",
         "config",

@@ -239,6 +239,17 @@ def test_a_search_keeps_to_the_method_that_it_is_given() -> None:
     assert "method:" not in bound.to_yaml()
 
 
+def test_methods_that_mix_are_not_tried_where_a_sample_is_one_token() -> None:
+    task = get_task("wdbc@official")
+    start = default_trial(task, preset="embedded", method="finetune")
+    bound = open_space(RunConfig(trial=start, search=SearchConfig(methods=True)), task)
+    assert [p.extremes for p in bound.parameters if p.key == "method"] == [("finetune", "orca")]
+    assert (
+        "method not tried: pare, mixup: samples of wdbc@official are one token, in which no part can be replaced"
+        in (bound.notes)
+    )
+
+
 @pytest.mark.parametrize(("method", "first"), [("pare", ["finetune", "pare"]), ("finetune", ["finetune"])])
 def test_plain_fine_tuning_comes_before_what_earlier_searches_found(method: str, first: list[str]) -> None:
     task = get_task("wdbc")
