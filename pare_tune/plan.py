@@ -66,7 +66,8 @@ def plan_run(wish: Wish) -> RunConfig:
         base = load_run(wish.config)
         _check_repeats(base, wish, own)
     elif wish.task is not None or own is not None:
-        base = RunConfig(trial=_default(wish, own), search=SearchConfig(methods=wish.method is None))
+        chosen = wish.method is not None or "method" in given
+        base = RunConfig(trial=_default(wish, own), search=SearchConfig(methods=not chosen))
     else:
         raise ConfigError(
             "what shall be learned? Give --task TASK (see `pare-tune tasks`), --config run.yaml, or --data, --target "

@@ -151,3 +151,17 @@ def test_what_trials_are_judged_by_is_chosen_told_and_kept(
     benchmark = plan_run(Wish(task="wdbc"))
     assert benchmark.search.num_folds == 1
     assert "the benchmark's protocol" in describe_plan(benchmark)
+
+
+@pytest.mark.parametrize(
+    ("wish", "methods"),
+    [
+        (Wish(task="wdbc"), True),
+        (Wish(task="wdbc", method="pare"), False),
+        (Wish(task="wdbc", settings={"method": "orca"}), False),
+        (Wish(task="wdbc", settings={"search.methods": False}), False),
+        (Wish(task="wdbc", method="pare", settings={"search.methods": True}), True),
+    ],
+)
+def test_a_method_that_is_asked_for_is_the_only_one_tried(wish: Wish, methods: bool) -> None:
+    assert plan_run(wish).search.methods is methods
