@@ -52,6 +52,8 @@ def misfit(key: str, value: Any, trial: TrialConfig, task: Task) -> str | None:
     if key not in _FITS or value is None or value == _EVERYWHERE.get(key):
         return None
     fits, purpose = _FITS[key]
+    if key == "head.kind" and value == "across" and fits(task) and task.modality.is_grid:
+        return f"it is for series; {task.name} is of modality {task.modality.value}: choose stages or last"
     if fits(task):
         return None
     instead = f"leave it at {_EVERYWHERE[key]}" if key in _EVERYWHERE else "leave it out"

@@ -16,6 +16,7 @@ from pare_tune.tasks import TASKS, get_task
     ("task", "key", "value", "problem"),
     [
         ("ninapro", "head.kind", "stages", "value at every position; ninapro is of modality grid_2d: leave it at last"),
+        ("psicov", "head.kind", "across", "for series; psicov is of modality dense_2d: choose stages or last"),
         ("wdbc", "head.width", 64, "value at every position; wdbc is of modality table: leave it out"),
         ("ninapro", "input.canvas", 64, "samples differ in size; ninapro"),
         ("ecg", "input.image_size", 64, "vision backbone reads; ecg"),
