@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.apply import Asked, predict_to
-from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_trial, own_of, parse_size
+from pare_tune.config import (
+    Budget,
+    RunConfig,
+    TrialConfig,
+    absolute,
+    load_run,
+    load_trial,
+    own_of,
+    parse_size,
+)
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.final import Notify, ObserveEpoch, train_final
@@ -29,6 +38,8 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train.opened import open_trial
 from pare_tune.train.portable import export_model
 from pare_tune.train.predict import Predictor
+from pare_tune.train.simple.measure import measure_simple
+from pare_tune.train.simple.scores import SIMPLE_FILE
 from pare_tune.tune.mirror import local, sent_back
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import SessionOptions, snapshot
@@ -228,6 +239,7 @@ def run_search(plan: RunConfig, options: SessionOptions) -> Result:
         plan = plan.model_copy(update={"trial": trial})
     with _boards(options) as watched:
         result = _search(plan, watched)
+    _measure_simple(result.path)
     write_reports(result.path)
     return result
 
@@ -250,8 +262,17 @@ def resume_search(
         parsed = None if budget is None else Budget.parse(budget)
         size = None if max_disk is None else parse_size(max_disk)
         result = _resume(run, parsed, max_disk=size, accept_changed_data=accept_changed_data, options=watched)
+    _measure_simple(result.path, again=accept_changed_data)
     write_reports(result.path)
     return result
+
+
+def _measure_simple(run: Path, *, again: bool = False) -> None:
+    """After the search, so that its trials have all cores; seconds, once a run."""
+    if again or not (run / SIMPLE_FILE).is_file():
+        config = load_run(run / "run.yaml")
+        with sent_back(run), step("what simple models get on the same samples"):
+            measure_simple(config.trial, config.search.num_folds, run)
 
 
 def write_reports(run: Path | str) -> Path:
