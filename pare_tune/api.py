@@ -26,7 +26,7 @@ from pare_tune.config import (
 )
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.final import Notify, ObserveEpoch, train_final
+from pare_tune.final import Models, Notify, ObserveEpoch, train_final
 from pare_tune.plan import Wish, plan_run
 from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
@@ -126,7 +126,10 @@ def train(
     out: Path | str | None = None,
     num_workers: int = 1,
     gpus_per_worker: float | None = None,
-    with_val: bool = False,
+    with_val: bool | None = None,
+    bag: bool = False,
+    ensemble: bool = False,
+    peers: bool = False,
     epochs: int | None = None,
     accept_changed_data: bool = False,
     observe: ObserveEpoch | None = None,
@@ -137,9 +140,12 @@ def train(
     An interrupted training goes on from its last epoch when it is started again.
 
     Args:
-        config: a `TrialConfig`, or the path or URL of a best.yaml.
+        config: a `TrialConfig`, or the path or URL of a run or its best.yaml.
         out: folder of the model; by default final/ beside the config.
-        with_val: train on train + validation.
+        with_val: train on train + validation; None does so where the search judged its trials over folds.
+        bag: keep one model a fold, and average them.
+        ensemble: average several trials of the search, chosen by what they said of held-out samples.
+        peers: let simple models join the ensemble.
         accept_changed_data: train although data, split or backbone are not those that the config was found on.
         observe: called with every epoch's numbers.
         notify: called with one-line notes and warnings.
@@ -150,8 +156,11 @@ def train(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
+    if peers and not ensemble:
+        raise ConfigError("--peers lets simple models join an ensemble; add --ensemble")
     if not isinstance(config, TrialConfig):
         config = absolute(local(config))
+        config = config / "best.yaml" if config.is_dir() else config
     trial = config if isinstance(config, TrialConfig) else load_trial(config)
     if out is None:
         if isinstance(config, TrialConfig):
@@ -170,6 +179,7 @@ def train(
             num_workers=num_workers,
             gpus_per_worker=gpus_per_worker,
             with_val=with_val,
+            models=Models(bag=bag, ensemble=ensemble, peers=peers),
             accept_changed_data=accept_changed_data,
             observe=observe,
             notify=notify or (lambda line: None),

@@ -93,7 +93,7 @@ class _Summary:
             how = words.seeds_of_a_mean(seeds) if seeds else "one seed a trial"
             facts.append(("Score", f"on validation data, {how}; the test split was not read"))
         if (known := simple.told(s)) is not None:
-            facts.append(("Simple", f"{known}: simple models on the same validation data"))
+            facts.append(("Peers", f"{known}: simple models on the same validation data"))
         if self.best_yaml is not None and s.best is not None:
             facts.append(("File", str(self.best_yaml)))
         grid = Table.grid(padding=(0, 2, 0, 0))

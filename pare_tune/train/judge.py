@@ -30,6 +30,8 @@ from pare_tune.tasks.load import TaskData
 from pare_tune.train.evaluation import Context, Predicted, join, score_of
 from pare_tune.train.held_out import HELD_OUT, HeldOut
 
+ENOUGH: Final = 300
+"""Validation samples that tell epochs apart well enough for the best of them to be taken."""
 _BLOCKS: Final = 50
 """Most blocks that a score is split into; samples of one group are in one block."""
 _BLOCKS_AN_EPOCH: Final = 20
@@ -154,7 +156,9 @@ class Judge:
 
     def _influences_of(self, predicted: Predicted | None) -> Float64:
         assert predicted is not None
-        return influences(self._metric.score, *predicted, blocks(units_of(self._data.task, self._index), _BLOCKS_AN_EPOCH))
+        return influences(
+            self._metric.score, *predicted, blocks(units_of(self._data.task, self._index), _BLOCKS_AN_EPOCH)
+        )
 
 
 def is_kept(values_EG: Float64, scores_E: Sequence[float], sign: float) -> bool:
