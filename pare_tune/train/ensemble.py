@@ -180,5 +180,5 @@ def _limited(weights_M: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.fl
     """The heaviest alone."""
     kept_M = np.zeros_like(weights_M)
     heaviest = np.argsort(-weights_M, kind="stable")[:most]
-    kept_M[heaviest] = weights_M[heaviest]
-    return kept_M / kept_M.sum()
+    kept_M[heaviest] = weights_M[heaviest] / weights_M[heaviest].sum()
+    return kept_M

@@ -15,6 +15,7 @@ from torch import nn
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import plain_json, write_text
 from pare_tune.tasks.base import Dense
+from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.load import open_test
 from pare_tune.train.calibration import Calibration, calibration_error, covered
 from pare_tune.train.checkpoint import BEST, LAST, load_best
@@ -151,8 +152,11 @@ def _train(
         model, kept_epoch, seconds = fit_until(opened, context, samples, epoch)
         return _Trained(model, kept_epoch, None, seconds)
     model = opened.build()
-    few = len(opened.data.val) < ENOUGH
-    result = fit(opened, model, context, judge=Judge(opened.data, context, earlier=[] if few else None))
+    judge = Judge(opened.data, context)
+    if len(opened.data.val) < ENOUGH:
+        # The best of many epochs would be chosen by luck: taken as the only fold, the latest as good as it is kept.
+        judge = Judge(opened.data, replace(context, folds=Folds(1)), earlier=[])
+    result = fit(opened, model, context, judge=judge)
     kept_epoch = load_best(context.folder, model) if context.is_main else 0
     if context.world_size > 1:
         # The file is the first worker's; others may be on another disk.

@@ -92,6 +92,10 @@ class Judge:
             self.best_epoch, self.best_score, self._kept = len(self._scores), score, predicted
         return score, keep
 
+    def continues(self, state: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint is of this fold and holds what is needed (final trainings of before kept no outputs)."""
+        return state.get("fold", 0) == self.fold and (self._earlier is None or "outputs" in state)
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         if self._earlier is not None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pare_tune.tasks.base import Modality, MultiLabel, Output, Point, Task
+from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Output, Point, Task
 from pare_tune.train.simple.models import Constant, Convolutions, Linear, SimpleModel, Trees
 
 Float64 = npt.NDArray[np.float64]
@@ -159,10 +159,10 @@ class _Grown:
         most = max(map(len, self._nodes))
 
         def table(name: str, kind: type, leaf: float | None) -> Tensor:
-            rows = np.zeros((len(self._nodes), most), dtype=kind)
+            rows: npt.NDArray[Any] = np.zeros((len(self._nodes), most), dtype=kind)
             for row, nodes in zip(rows, self._nodes, strict=True):
                 is_leaf = nodes["is_leaf"].astype(bool)
-                values = nodes[name].astype(kind)
+                values: npt.NDArray[Any] = nodes[name].astype(kind)
                 row[: len(nodes)] = np.where(is_leaf, np.arange(len(nodes)) if leaf is None else leaf, values)
             return torch.from_numpy(rows)
 
@@ -281,7 +281,11 @@ def _flat(task: Task, input_shape: tuple[int, ...]) -> str | None:
 def _tables(task: Task, input_shape: tuple[int, ...]) -> str | None:
     if task.modality is not Modality.TABLE:
         return ""
-    outputs = getattr(task.output, "num_classes", None) or getattr(task.output, "num_labels", 1)
+    match task.output:
+        case Point(num_classes=outputs) | MultiLabel(num_labels=outputs) | Numbers(num=outputs):
+            pass
+        case _:
+            return ""
     return None if outputs <= _MOST_OUTPUTS else f"{outputs:,} classes or labels are too many for it"
 
 
