@@ -14,10 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pare_tune.apply import Asked, predict_to
-from pare_tune.config import Budget, RunConfig, TrialConfig, absolute, load_trial, own_of, parse_size
+from pare_tune.config import (
+    Budget,
+    RunConfig,
+    TrialConfig,
+    absolute,
+    load_run,
+    load_trial,
+    own_of,
+    parse_size,
+)
 from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
-from pare_tune.final import Notify, ObserveEpoch, train_final
+from pare_tune.final import Models, Notify, ObserveEpoch, train_final
 from pare_tune.plan import Wish, plan_run
 from pare_tune.report import TensorBoardWriter, write_comparison, write_report
 from pare_tune.steps import step
@@ -29,6 +38,8 @@ from pare_tune.tasks.own.task import own_task
 from pare_tune.train.opened import open_trial
 from pare_tune.train.portable import export_model
 from pare_tune.train.predict import Predictor
+from pare_tune.train.simple.measure import measure_simple
+from pare_tune.train.simple.scores import SIMPLE_FILE
 from pare_tune.tune.mirror import local, sent_back
 from pare_tune.tune.result import Result
 from pare_tune.tune.run import SessionOptions, snapshot
@@ -115,7 +126,10 @@ def train(
     out: Path | str | None = None,
     num_workers: int = 1,
     gpus_per_worker: float | None = None,
-    with_val: bool = False,
+    with_val: bool | None = None,
+    bag: bool = False,
+    ensemble: bool = False,
+    peers: bool = False,
     epochs: int | None = None,
     accept_changed_data: bool = False,
     observe: ObserveEpoch | None = None,
@@ -126,9 +140,12 @@ def train(
     An interrupted training goes on from its last epoch when it is started again.
 
     Args:
-        config: a `TrialConfig`, or the path or URL of a best.yaml.
+        config: a `TrialConfig`, or the path or URL of a run or its best.yaml.
         out: folder of the model; by default final/ beside the config.
-        with_val: train on train + validation.
+        with_val: train on train + validation; None does so where the search judged its trials over folds.
+        bag: keep one model a fold, and average them.
+        ensemble: average several trials of the search, chosen by what they said of held-out samples.
+        peers: let simple models join the ensemble.
         accept_changed_data: train although data, split or backbone are not those that the config was found on.
         observe: called with every epoch's numbers.
         notify: called with one-line notes and warnings.
@@ -139,8 +156,11 @@ def train(
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
     """
+    if peers and not ensemble:
+        raise ConfigError("--peers lets simple models join an ensemble; add --ensemble")
     if not isinstance(config, TrialConfig):
         config = absolute(local(config))
+        config = config / "best.yaml" if config.is_dir() else config
     trial = config if isinstance(config, TrialConfig) else load_trial(config)
     if out is None:
         if isinstance(config, TrialConfig):
@@ -159,6 +179,7 @@ def train(
             num_workers=num_workers,
             gpus_per_worker=gpus_per_worker,
             with_val=with_val,
+            models=Models(bag=bag, ensemble=ensemble, peers=peers),
             accept_changed_data=accept_changed_data,
             observe=observe,
             notify=notify or (lambda line: None),
@@ -228,6 +249,7 @@ def run_search(plan: RunConfig, options: SessionOptions) -> Result:
         plan = plan.model_copy(update={"trial": trial})
     with _boards(options) as watched:
         result = _search(plan, watched)
+    _measure_simple(result.path)
     write_reports(result.path)
     return result
 
@@ -250,8 +272,17 @@ def resume_search(
         parsed = None if budget is None else Budget.parse(budget)
         size = None if max_disk is None else parse_size(max_disk)
         result = _resume(run, parsed, max_disk=size, accept_changed_data=accept_changed_data, options=watched)
+    _measure_simple(result.path, again=accept_changed_data)
     write_reports(result.path)
     return result
+
+
+def _measure_simple(run: Path, *, again: bool = False) -> None:
+    """After the search, so that its trials have all cores; seconds, once a run."""
+    if again or not (run / SIMPLE_FILE).is_file():
+        config = load_run(run / "run.yaml")
+        with sent_back(run), step("what simple models get on the same samples"):
+            measure_simple(config.trial, config.search.num_folds, run)
 
 
 def write_reports(run: Path | str) -> Path:

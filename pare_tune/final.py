@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pare_tune.config import TrialConfig, load_trial, task_of
+from pare_tune.config import TrialConfig, load_run, load_trial, task_of
 from pare_tune.data.files import owned, write_text
 from pare_tune.errors import ConfigError, RunBusy
-from pare_tune.report import FinalWriter
+from pare_tune.report import FinalWriter, words
 from pare_tune.report.follow import follow_epochs
+from pare_tune.tasks.base import Task
+from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import load_task
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.held_out import HELD_OUT
+from pare_tune.train.members import Member
 from pare_tune.train.patches import PATCHES
 from pare_tune.tune.cluster import connect
+from pare_tune.tune.ensemble import Ensemble, choose_members
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.run import snapshot
 
 Notify = Callable[[str], None]
 """Takes one-line notes and warnings."""
 ObserveEpoch = Callable[[dict[str, Any]], None]
 """Takes one epoch's numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Which models are wanted of a search."""
+
+    bag: bool = False
+    """One a fold, averaged."""
+    ensemble: bool = False
+    """Several trials, averaged."""
+    peers: bool = False
+    """Simple models may join the ensemble."""
+
+
+ONE = Models()
 
 
 def train_final(
@@ -34,15 +56,18 @@ def train_final(
     found_in: Path | None,
     num_workers: int,
     gpus_per_worker: float | None,
-    with_val: bool,
+    with_val: bool | None,
     accept_changed_data: bool,
     observe: ObserveEpoch | None,
     notify: Notify,
+    models: Models = ONE,
 ) -> dict[str, Any]:
     """Train `trial` into `folder` through Ray Train; what metrics.json holds, and "folder".
 
     Args:
         found_in: the file that `trial` was read from, which may hold the fingerprint of what it was found on.
+        with_val: train on train + validation; None does so where the search judged its trials over folds.
+        models: one, or several.
 
     Raises:
         PareTuneError: what is wrong and what to do; RunBusy when the folder is in use or already holds a model.
@@ -55,6 +80,7 @@ def train_final(
         _check_found_on(found_in, fingerprint, accept=accept_changed_data, notify=notify)
     if ModelFolder(folder).is_complete:
         raise RunBusy(f"{folder} already holds a trained model; give another folder with --out, or delete it")
+    plan = _plan(trial, task, found_in, with_val, models, notify)
     with (
         connect(
             workers=num_workers,
@@ -65,7 +91,11 @@ def train_final(
         owned(folder, otherwise="wait for it, or give another --out"),
         FinalWriter(folder, task.metric.name) as board,
     ):
-        _check_continues(folder, trial, with_val, fingerprint, accept=accept_changed_data, notify=notify)
+        _check_continues(folder, trial, plan, fingerprint, accept=accept_changed_data, notify=notify)
+        searched = plan.searched
+        if plan.ensemble is not None:
+            searched = folder / HELD_OUT
+            plan.ensemble.held_out.write(searched)
         # Ray Train is slow to import, and predicting needs none of it.
         from pare_tune.train.keeper import home_of
         from pare_tune.train.worker import launch_final
@@ -77,11 +107,13 @@ def train_final(
             launch_final(
                 trial,
                 home,
-                with_val=with_val,
+                with_val=plan.with_val,
+                epoch=plan.epoch,
+                members=plan.members,
                 num_workers=num_workers,
                 cpus_per_worker=cluster.cpus_for(num_workers),
                 gpus_per_worker=cluster.gpus_for(gpus_per_worker),
-                searched=None if found_in is None else _held_out_of(found_in),
+                searched=searched,
             )
         metrics: dict[str, Any] = ModelFolder(folder).metrics()
         board.end(metrics)
@@ -89,10 +121,96 @@ def train_final(
     return {**metrics, "folder": str(folder)}
 
 
-def _held_out_of(config: Path) -> Path | None:
-    """What the search's model of these settings said of held-out samples; None unless `config` is its best.yaml."""
-    run = RunFolder(config.parent)
-    return run.best / HELD_OUT if config.resolve() == run.best_yaml else None
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is trained."""
+
+    with_val: bool
+    epoch: int | None = None
+    """That the one model is trained until; None where validation or the schedule's end says it."""
+    members: tuple[Member, ...] = ()
+    searched: Path | None = None
+    """What the search's model of these settings said of held-out samples."""
+    ensemble: Ensemble | None = None
+
+    @property
+    def text(self) -> str:
+        """Tells plans apart; of one model as earlier versions wrote it."""
+        told = f"# with_val: {self.with_val}\n"
+        if self.epoch is not None:
+            told += f"# epoch: {self.epoch}\n"
+        if self.members:
+            told += f"# members: {json.dumps([member.to_dict() for member in self.members], default=str)}\n"
+        return told
+
+
+def _plan(
+    trial: TrialConfig,
+    task: Task,
+    found_in: Path | None,
+    with_val: bool | None,
+    models: Models,
+    notify: Notify,
+) -> _Plan:
+    """What to train, by what the search of `found_in` left.
+
+    Raises:
+        ConfigError: several models are wanted, and `found_in` is no best.yaml of a search that has what they need.
+    """
+    run = None if found_in is None else RunFolder(found_in.parent)
+    if run is None or found_in is None or found_in.resolve() != run.best_yaml or not run.run_yaml.is_file():
+        if models != ONE:
+            raise ConfigError(
+                "--bag and --ensemble need what a search left: give a run folder or its best.yaml"
+            )
+        return _Plan(bool(with_val))
+    config, kept = load_run(run.run_yaml), run.best_metrics()
+    folds = Folds(config.search.num_folds) if config.search.num_folds > 1 else None
+    refits = folds is not None if with_val is None else with_val
+    # Another length of training has another best epoch.
+    same = run.best_yaml.is_file() and load_trial(run.best_yaml).train.epochs == trial.train.epochs
+    epoch = int(kept["epoch"]) if folds is not None and same and kept.get("epoch") else None
+    searched = run.best / HELD_OUT
+    if models.ensemble:
+        ensemble = choose_members(snapshot(run.path), task, config.trial, peers=models.peers)
+        notify(_told(ensemble, task))
+        members = _bagged(ensemble.members, folds) if models.bag else ensemble.members
+        return _Plan(refits, None, tuple(members), searched, ensemble)
+    if models.bag:
+        return _Plan(refits, None, _bagged([Member(config=trial, weight=1.0, epoch=epoch)], folds), searched)
+    if refits and epoch is not None:
+        notify(
+            f"trained on train + validation until epoch {epoch} of {trial.train.epochs}, which folds chose "
+            f"(--no-with-val keeps validation out)"
+        )
+    return _Plan(refits, epoch if refits else None, (), searched)
+
+
+def _bagged(members: Sequence[Member], folds: Folds | None) -> tuple[Member, ...]:
+    """Each member once a fold; simple models stay whole."""
+    if folds is None:
+        raise ConfigError(
+            "--bag keeps one model a fold, and this search judged its trials by the validation split; search with "
+            "--set search.validation=folds"
+        )
+    return tuple(
+        replace(member, weight=member.weight / (1 if fold is None else folds.count), fold=fold)
+        for member in members
+        for fold in ([None] if member.simple else [Fold(folds, n) for n in range(folds.count)])
+    )
+
+
+def _told(ensemble: Ensemble, task: Task) -> str:
+    chosen, unit = ensemble.selection, task.metric.unit
+    members = ", ".join(
+        f"{name} ({member.weight:.0%})" for name, member in zip(ensemble.names, ensemble.members, strict=True)
+    )
+    sure = "" if chosen.gain > 2 * chosen.error else ", which these samples do not tell from luck"
+    return (
+        f"ensemble of {words.plural(len(ensemble.members), 'model')} among {ensemble.candidates}: {members}. By nested "
+        f"validation {task.metric.name} {words.score(chosen.score, unit)}, the best single model "
+        f"{words.score(chosen.single, unit)}: better by {chosen.gain:.3g} ± {2 * chosen.error:.2g}{sure}"
+    )
 
 
 def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:
@@ -105,11 +223,11 @@ def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Not
 
 
 def _check_continues(
-    folder: Path, trial: TrialConfig, with_val: bool, now: Fingerprint, *, accept: bool, notify: Notify
+    folder: Path, trial: TrialConfig, plan: _Plan, now: Fingerprint, *, accept: bool, notify: Notify
 ) -> None:
     """A half-trained folder goes on only with the configuration and the data it was begun with."""
     begun = folder / ".begun.yaml"
-    on = f"# with_val: {with_val}\n"
+    on = plan.text
     if begun.is_file():
         # Read, not compared as text: an earlier version wrote fewer settings, and meant their defaults.
         if on not in begun.read_text(encoding="utf-8") or load_trial(begun) != trial:

@@ -165,9 +165,10 @@ def in_this_process() -> Iterator[None]:
     def no_cluster(**_: object) -> Iterator[Any]:
         yield SimpleNamespace(cpus_for=lambda workers: 1.0, gpus_for=lambda asked: 0.0, node="")
 
-    def launch_final(config: Any, home: Any, *, with_val: bool, **_: object) -> None:
+    def launch_final(config: Any, home: Any, **plan: Any) -> None:
         context = Context(report=lambda epoch: None, folder=home.folder, device=torch.device("cpu"))
-        run_final(config, context, with_val=with_val)
+        kept = ("with_val", "epoch", "members", "searched")
+        run_final(config, context, **{name: plan[name] for name in kept})
 
     def search(config: Any, options: Any) -> Any:
         return tune_run.search(config, replace(options, runner=run_trial))

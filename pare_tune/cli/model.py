@@ -17,7 +17,9 @@ from pare_tune.shell import command, shown
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="best.yaml of a run (path or URL), or one of your own.")],
+    config: Annotated[
+        str, typer.Argument(help="A run or its best.yaml (path or URL), or a configuration of your own.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of the model; default: final/ beside the config."),
@@ -27,9 +29,22 @@ def train(
         float | None, typer.Option(min=0, help="Default: 1 where the cluster has GPUs.")
     ] = None,
     with_val: Annotated[
+        bool | None,
+        typer.Option(
+            "--with-val/--no-with-val",
+            help="Train on train + validation, until the epoch that folds chose, or the last. Default: where the "
+            "search judged its trials over folds.",
+        ),
+    ] = None,
+    bag: Annotated[bool, typer.Option("--bag", help="Keep one model a fold and average them.")] = False,
+    ensemble: Annotated[
         bool,
-        typer.Option("--with-val", help="Train on train + validation; the last epoch's weights are kept."),
+        typer.Option(
+            "--ensemble",
+            help="Average at most five trials of the search, chosen by what they said of held-out samples.",
+        ),
     ] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Let simple models join the ensemble.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train longer than the trial did.")] = None,
     accept_changed_data: Annotated[bool, ACCEPT] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -50,6 +65,9 @@ def train(
                 num_workers=num_workers,
                 gpus_per_worker=gpus_per_worker,
                 with_val=with_val,
+                bag=bag,
+                ensemble=ensemble,
+                peers=peers,
                 epochs=epochs,
                 accept_changed_data=accept_changed_data,
                 observe=tell,
@@ -65,7 +83,7 @@ def train(
     console.print(
         f"\n[bold]test {metrics['metric']} {_score(metrics['test'], metrics['unit'])}[/bold] "
         f"on {metrics['test_samples']} samples (data: {metrics['data']}), "
-        f"weights of epoch {metrics['epoch']} of {metrics['epochs']}, trained on {metrics['trained_on']}",
+        f"{_weights(metrics)}, trained on {metrics['trained_on']}",
         highlight=False,
         soft_wrap=True,
     )
@@ -156,6 +174,15 @@ def export(
             f"{_score(scores['int8'], unit)}"
         )
     say(f"how raw samples are prepared, and what outputs mean: {shown(out.with_name(out.name + '.json'))}")
+
+
+def _weights(metrics: dict[str, Any]) -> str:
+    if "members" in metrics:
+        size = sum(
+            path.stat().st_size for path in Path(metrics["folder"]).glob("members/*/model.safetensors")
+        )
+        return f"average of {len(metrics['members'])} models ({size / 1e6:.0f} MB)"
+    return f"weights of epoch {metrics['epoch']} of {metrics['epochs']}"
 
 
 def _score(value: float | None, unit: str) -> str:

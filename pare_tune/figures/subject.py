@@ -20,7 +20,7 @@ from pare_tune.tasks.base import Modality
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.build import ModelShape, count_tokens, open_data, open_trial_source, pick_device
 from pare_tune.train.export import CONFIG, MODEL
-from pare_tune.train.predict import load_model
+from pare_tune.train.predict import load_one
 from pare_tune.tune.folder import RunFolder
 
 
@@ -102,7 +102,7 @@ def open_subject(path: Path, *, cache: Path | None = None) -> Subject:
     """
     folder = find_model(path)
     device = pick_device()
-    model, shape, config = load_model(folder, device)
+    model, shape, config = load_one(folder, device)
     return Subject(_run_of(folder), folder, model, shape, config, device, cache)
 
 

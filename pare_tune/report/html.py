@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pare_tune.data.files import write_text
-from pare_tune.report import charts, words
+from pare_tune.report import charts, simple, words
 from pare_tune.report.domains import MIN_TRIALS, domains, importances, is_number
 from pare_tune.report.facts import Facts, device_time, measured, uses
 from pare_tune.report.figure import Chart
@@ -56,6 +56,8 @@ def render(run: Path, snapshot: Snapshot) -> str:
         title=f"{snapshot.task} (data: {snapshot.provenance}): search report",
         tiles=tiles(snapshot, facts),
         verdict=words.verdict(snapshot),
+        not_beaten=simple.not_beaten(snapshot),
+        simple=simple.table(snapshot),
         meaning=words.PROVENANCE.get(snapshot.provenance, ""),
         how_scored=how_scored(snapshot),
         metric_line=words.metric_line(snapshot),

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pare_tune.report import words
+from pare_tune.report import simple, words
 from pare_tune.report.facts import Setting, settings_of
 from pare_tune.report.ink import GOOD, Ink
 from pare_tune.report.view import SearchView, counts_line, header, score_lines
@@ -71,6 +71,8 @@ class _Summary:
         yield Text("")
         yield score_lines(ink, s, compared=False)
         yield Text("")
+        if (first := simple.not_beaten(s)) is not None:
+            yield Padding(ink.wrapped(first, "bold"), (0, 1), expand=False)
         yield Padding(ink.wrapped(words.verdict(s)), (0, 1), expand=False)
         if s.best is not None:
             yield Text("")
@@ -90,6 +92,8 @@ class _Summary:
             seeds = s.choice.seeds
             how = words.seeds_of_a_mean(seeds) if seeds else "one seed a trial"
             facts.append(("Score", f"on validation data, {how}; the test split was not read"))
+        if (known := simple.told(s)) is not None:
+            facts.append(("Peers", f"{known}: simple models on the same validation data"))
         if self.best_yaml is not None and s.best is not None:
             facts.append(("File", str(self.best_yaml)))
         grid = Table.grid(padding=(0, 2, 0, 0))

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pare_tune.report import words
+from pare_tune.report import simple, words
 from pare_tune.report.ink import ACCENT, BAD, GOOD, REST, WARN, Ink
 from pare_tune.tune.snapshot import Snapshot, TrialState, TrialView
 
@@ -87,6 +87,8 @@ class SearchView:
 
     def _last_lines(self, ink: Ink) -> Iterable[RenderableType]:
         s = self._snapshot
+        if (known := simple.told(s)) is not None:
+            yield ink.wrapped(f" Simple models: {known}", "dim")
         if s.dashboard_url and not s.finished:
             yield ink.text(f" Ray dashboard {s.dashboard_url}", "dim")
         if self._keys and not s.finished:

@@ -82,6 +82,19 @@ class JoinedDataset:
         raise IndexError(index)
 
 
+class ChosenSamples:
+    """Some samples of a dataset (those that a fold trains on)."""
+
+    def __init__(self, dataset: TaskDataset | JoinedDataset, index_n: npt.NDArray[np.int64]) -> None:
+        self._dataset, self._index_n = dataset, index_n
+
+    def __len__(self) -> int:
+        return len(self._index_n)
+
+    def item(self, index: int, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        return self._dataset.item(int(self._index_n[index]), rng)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskData:
     """What the search may see of a task: its train and validation splits."""

@@ -27,6 +27,8 @@ CONFIG = "config.yaml"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.txt"
 CALIBRATION = "calibration.json"
+ENSEMBLE = "ensemble.json"
+"""In place of weights: {"average": how, "members": [{"folder", "weight"}, …]}, each a model folder below this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class ModelFolder:
     @property
     def holds_model(self) -> bool:
         """Whether a model can be loaded from here."""
-        return self.weights.is_file() and (self.path / CONFIG).is_file()
+        is_there = self.weights.is_file() or (self.path / ENSEMBLE).is_file()
+        return is_there and (self.path / CONFIG).is_file()
 
     @property
     def is_complete(self) -> bool:
@@ -102,6 +105,31 @@ class ModelFolder:
         if weights is not None:
             with replacing(self.weights) as partial:
                 link(weights, partial)
+
+    def write_ensemble(self, average: str, members: Mapping[Path, float]) -> None:
+        """Make this the average of the models in folders below it. Raises StorageError."""
+        rows = [{"folder": str(p.relative_to(self.path)), "weight": w} for p, w in members.items()]
+        write_json(self.path / ENSEMBLE, {"average": average, "members": rows})
+
+    def ensemble(self) -> Mapping[str, Any] | None:
+        """What `write_ensemble` wrote; None for a single model.
+
+        Raises:
+            DataError: its file is damaged.
+        """
+        path = self.path / ENSEMBLE
+        if not path.is_file():
+            return None
+        try:
+            tree: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {
+                "average": str(tree["average"]),
+                "members": [(str(m["folder"]), float(m["weight"])) for m in tree["members"]],
+            }
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(
+                f"{path} does not say which models are averaged, or is damaged: {error!r}"
+            ) from error
 
     def config(self) -> TrialConfig:
         """What the model was trained with. Raises ConfigError with file and line."""

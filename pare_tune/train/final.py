@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch import nn
 
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import plain_json, write_text
 from pare_tune.tasks.base import Dense
-from pare_tune.tasks.load import JoinedDataset, open_test
+from pare_tune.tasks.folds import Folds
+from pare_tune.tasks.load import open_test
 from pare_tune.train.calibration import Calibration, calibration_error, covered
-from pare_tune.train.checkpoint import BEST, LAST, load_best, save_weights
+from pare_tune.train.checkpoint import BEST, LAST, load_best
+from pare_tune.train.ensemble import Averaged, average_of
 from pare_tune.train.evaluation import Context, Predicted, predict_split, score_of
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.held_out import HELD_OUT, HeldOut
+from pare_tune.train.judge import ENOUGH, Judge
 from pare_tune.train.loop import fit
+from pare_tune.train.members import Member, fit_until, member_folder, train_members, training_samples
 from pare_tune.train.opened import OpenedTrial, open_trial
+from pare_tune.train.predict import load_model
 from pare_tune.train.report import EpochReport
 
 CURVE = "curve.jsonl"
@@ -34,19 +41,23 @@ def run_final(
     context: Context,
     *,
     with_val: bool,
+    epoch: int | None = None,
+    members: Sequence[Member] = (),
     searched: Path | None = None,
     cache: Path | None = None,
 ) -> dict[str, Any] | None:
     """Train `config` in full, score the test split once, and export to `context.folder`.
 
-    Without `with_val` the weights of the best validation epoch are scored and kept; with it the validation split is
-    trained on as well and the last epoch's weights are kept. The patches that were chosen (`patches.PATCHES`) are left
-    for the caller to draw.
+    Without `with_val` the weights of the best validation epoch are scored and kept (of few samples, the latest that is
+    as good as the best, see `judge`); with it the validation split is trained on as well and the weights of `epoch`
+    are kept. The patches that were chosen (`patches.PATCHES`) are left for the caller to draw.
 
     The model is calibrated on the validation split where it was not trained on; else on what the search's models of
     the same settings said of samples that were held out from them, if that is still there; else not at all.
 
     Args:
+        epoch: to end with where validation does not say it, None for the last.
+        members: trained instead of `config`, which stands for them; the model is their average.
         searched: held-out predictions of the search that found `config`.
 
     Returns:
@@ -62,33 +73,28 @@ def run_final(
     opened = open_trial(config, cache=cache)
     config, task = opened.config, opened.data.task
     fingerprint = Fingerprint.of(config, task, cache)
-    model = opened.build()
     told = _already_told(folder) if context.is_main else 0
 
-    def report(epoch: EpochReport) -> None:
-        if context.is_main and epoch.epoch > told:
+    def report(done: EpochReport) -> None:
+        if context.is_main and done.epoch > told:
             with (folder / CURVE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(plain_json(epoch.to_dict())) + "\n")
-        context.report(epoch)
+                file.write(json.dumps(plain_json(done.to_dict())) + "\n")
+        context.report(done)
 
-    result = fit(
-        opened,
-        model,
-        replace(context, report=report),
-        train=JoinedDataset([opened.data.train, opened.data.val]) if with_val else None,
-        validate=not with_val,
-    )
-    if with_val and context.is_main:
-        about = {**opened.shape.to_dict(), "epoch": config.train.epochs}
-        save_weights(folder / BEST, model, about)
-    kept_epoch = load_best(folder, model) if context.is_main else 0
-    if context.world_size > 1:
-        # The file is the first worker's; others may be on another disk.
-        for tensor in model.state_dict().values():
-            dist.broadcast(tensor, src=0)
+    telling = replace(context, report=report)
+    if members:
+        seconds = train_members(members, telling, with_val=with_val, cache=cache)
+        if not context.is_main:
+            return None
+        # The members' files are the first worker's, others may be on another disk: it predicts alone.
+        context = replace(context, world_size=1)
+        trained = _Trained(_averaged(opened, members, context), None, None, seconds)
+    else:
+        trained = _train(opened, telling, with_val=with_val, epoch=epoch, cache=cache)
+    model = trained.model
     test = open_test(task, data=config.data, canvas=config.input.canvas, cache=cache)
     predict = partial(predict_split, model, batch_size=config.train.batch_size, context=context)
-    held_out = predict(opened.data.val) if not with_val else None
+    held_out = None if with_val or any(m.fold for m in members) else predict(opened.data.val)
     predicted = predict(test)
     score = score_of(predicted, task.metric, context=context)
     if predicted is None:
@@ -105,21 +111,75 @@ def run_final(
         "direction": task.metric.direction,
         "test": score,
         "test_samples": len(test),
-        "validation": None if with_val else result.best_score,
-        "trained_on": "train+val" if with_val else "train",
-        "epoch": kept_epoch,
+        "validation": trained.validation,
+        "trained_on": "train+val" if with_val or any(m.fold for m in members) else "train",
+        "epoch": trained.epoch,
         "epochs": config.train.epochs,
         "workers": context.world_size,
-        "seconds": sum(r.seconds for r in result.curve),
+        "seconds": trained.seconds,
         "calibration": told_of_it,
     }
+    if members:
+        metrics["members"] = [_described(member) for member in members]
     if task.raw is not None and task.raw["target"]["names"]:
         metrics["outputs"] = list(task.raw["target"]["names"])
     text = config.to_yaml() + fingerprint.to_yaml()
-    ModelFolder(folder).write(folder / BEST, text, metrics, calibration)
+    ModelFolder(folder).write(None if members else folder / BEST, text, metrics, calibration)
+    if members:
+        how = average_of(opened.data.output, is_mask=task.loss == "bce_with_logits")
+        folders = {member_folder(folder, n): member.weight for n, member in enumerate(members)}
+        ModelFolder(folder).write_ensemble(how, folders)
     for leftover in (BEST, LAST, HELD_OUT):
         (folder / leftover).unlink(missing_ok=True)
     return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    model: nn.Module
+    epoch: int | None
+    """None of several models."""
+    validation: float | None
+    seconds: float
+
+
+def _train(
+    opened: OpenedTrial, context: Context, *, with_val: bool, epoch: int | None, cache: Path | None
+) -> _Trained:
+    assert context.folder is not None
+    if with_val:
+        samples = training_samples(opened.data, opened.config, with_val=True, cache=cache)
+        model, kept_epoch, seconds = fit_until(opened, context, samples, epoch)
+        return _Trained(model, kept_epoch, None, seconds)
+    model = opened.build()
+    judge = Judge(opened.data, context)
+    if len(opened.data.val) < ENOUGH:
+        # The best of many epochs would be chosen by luck: taken as the only fold, the latest as good as it is kept.
+        judge = Judge(opened.data, replace(context, folds=Folds(1)), earlier=[])
+    result = fit(opened, model, context, judge=judge)
+    kept_epoch = load_best(context.folder, model) if context.is_main else 0
+    if context.world_size > 1:
+        # The file is the first worker's; others may be on another disk.
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, src=0)
+    return _Trained(model, kept_epoch, result.best_score, sum(r.seconds for r in result.curve))
+
+
+def _averaged(opened: OpenedTrial, members: Sequence[Member], context: Context) -> Averaged:
+    assert context.folder is not None
+    how = average_of(opened.data.output, is_mask=opened.data.task.loss == "bce_with_logits")
+    parts = [load_model(member_folder(context.folder, n), context.device)[0] for n in range(len(members))]
+    return Averaged(parts, [m.weight for m in members], how)
+
+
+def _described(member: Member) -> dict[str, Any]:
+    """A member for metrics.json."""
+    return {
+        "model": member.simple or f"{member.config.backbone}, {member.config.method}",
+        "weight": member.weight,
+        "epoch": member.epochs,
+        "fold": None if member.fold is None else str(member.fold),
+    }
 
 
 def _calibrate(

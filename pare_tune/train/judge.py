@@ -25,11 +25,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pare_tune.tasks.base import Batch, loss_sign
+from pare_tune.tasks.base import Batch, Task, loss_sign
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.evaluation import Context, Predicted, join, score_of
 from pare_tune.train.held_out import HELD_OUT, HeldOut
 
+ENOUGH: Final = 300
+"""Validation samples that tell epochs apart well enough for the best of them to be taken."""
 _BLOCKS: Final = 50
 """Most blocks that a score is split into; samples of one group are in one block."""
 _BLOCKS_AN_EPOCH: Final = 20
@@ -90,6 +92,10 @@ class Judge:
             self.best_epoch, self.best_score, self._kept = len(self._scores), score, predicted
         return score, keep
 
+    def continues(self, state: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint is of this fold and holds what is needed (final trainings of before kept no outputs)."""
+        return state.get("fold", 0) == self.fold and (self._earlier is None or "outputs" in state)
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         if self._earlier is not None:
@@ -116,12 +122,10 @@ class Judge:
                 print(f"{path.name} is not kept: the outputs of {len(self._index):,} samples are too large")
 
     def influences(self, folder: Path) -> tuple[float, ...]:
-        """Of the score that is kept, with four digits more than people read; none where its outputs are not kept."""
+        """Of the score that is kept; none where its outputs are not kept."""
         if not (folder / HELD_OUT).is_file():
             return ()
-        kept = HeldOut.read(folder / HELD_OUT)
-        block_n = blocks(self._units(kept.index_N), _BLOCKS)
-        return tuple(float(f"{v:.8g}") for v in influences(self._metric.score, *kept.predictions, block_n))
+        return contributions(self._data.task, HeldOut.read(folder / HELD_OUT))
 
     @property
     def record(self) -> FoldOutputs:
@@ -131,10 +135,6 @@ class Judge:
     @property
     def _index(self) -> Int64:
         return np.concatenate([*(fold.index_n for fold in self._earlier or ()), self._data.val_index])
-
-    def _units(self, index_n: Int64) -> Int64:
-        units = self._data.task.units
-        return index_n if units is None else units()[index_n]
 
     def _with_earlier(self, epoch: int) -> Predicted:
         """Out-of-fold outputs of all folds so far, after one and the same epoch."""
@@ -160,7 +160,9 @@ class Judge:
 
     def _influences_of(self, predicted: Predicted | None) -> Float64:
         assert predicted is not None
-        return influences(self._metric.score, *predicted, blocks(self._units(self._index), _BLOCKS_AN_EPOCH))
+        return influences(
+            self._metric.score, *predicted, blocks(units_of(self._data.task, self._index), _BLOCKS_AN_EPOCH)
+        )
 
 
 def is_kept(values_EG: Float64, scores_E: Sequence[float], sign: float) -> bool:
@@ -168,6 +170,20 @@ def is_kept(values_EG: Float64, scores_E: Sequence[float], sign: float) -> bool:
     best = int(np.argmin(sign * np.asarray(scores_E)))
     worse_G = sign * (values_EG[-1] - values_EG[best])
     return bool(worse_G.mean() <= standard_error(worse_G))
+
+
+def contributions(task: Task, kept: HeldOut) -> tuple[float, ...]:
+    """What blocks of held-out samples contribute to the score of these outputs, with four digits more than people read.
+
+    The blocks are the same whoever predicted the samples, in whatever order.
+    """
+    block_n = blocks(units_of(task, kept.index_N), _BLOCKS)
+    return tuple(float(f"{v:.8g}") for v in influences(task.metric.score, *kept.predictions, block_n))
+
+
+def units_of(task: Task, index_n: Int64) -> Int64:
+    """What each development sample belongs to that must not be torn apart."""
+    return index_n if task.units is None else task.units()[index_n]
 
 
 def blocks(units_n: Int64, most: int) -> Int64:

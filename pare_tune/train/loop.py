@@ -58,6 +58,7 @@ def fit(
     train: TargetDataset | None = None,
     validate: bool = True,
     judge: Judge | None = None,
+    until: int | None = None,
 ) -> FitResult:
     """Train `model` for `config.train.epochs`, going on from the folder's checkpoint if there is one.
 
@@ -69,6 +70,7 @@ def fit(
         train: trained on instead of `opened.data.train` (train + val for the final model).
         validate: score the validation split after every epoch and keep the best weights.
         judge: says which weights are the best; None goes by the score on the validation split.
+        until: epoch to end with, before the schedule's end; None ends there.
 
     Raises:
         TrialFailed: the loss is not finite any more, memory ran out, or two thirds of the epochs brought nothing
@@ -78,7 +80,7 @@ def fit(
     """
     try:
         judge = judge or Judge(opened.data, context)
-        return _Fit(opened, model, context, train or opened.data.train, judge, validate).run()
+        return _Fit(opened, model, context, train or opened.data.train, judge, validate).run(until)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrialFailed(f"out of memory: {error}", cause="out_of_memory") from error
     except RuntimeError as error:
@@ -138,12 +140,12 @@ class _Fit:
         self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
 
-    def run(self) -> FitResult:
+    def run(self, until: int | None) -> FitResult:
         if not self._restore():
             self._align()
         for report in self.curve:
             self.context.report(report)
-        for index in range(len(self.curve), self.config.train.epochs):
+        for index in range(len(self.curve), min(until or self.config.train.epochs, self.config.train.epochs)):
             self._save(self._run_epoch(index))
             self.context.report(self.curve[-1])
             if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
@@ -328,7 +330,7 @@ class _Fit:
         """Whether there was a checkpoint to go on from."""
         folder = self.context.folder
         state = load_state(folder / LAST, self.context.device) if folder is not None else None
-        if state is None or state.get("fold", 0) != self.judge.fold:
+        if state is None or not self.judge.continues(state):
             return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from pare_tune.config import TrialConfig, task_of
 from pare_tune.data.files import replacing, write_json
 from pare_tune.errors import ConfigError, PareTuneError, StudyFailed
-from pare_tune.method import PareModel
 from pare_tune.steps import step
 from pare_tune.tasks.base import MultiLabel, Point
 from pare_tune.tasks.load import TaskData, load_task
@@ -46,7 +45,7 @@ Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 class Portable(nn.Module):
     """What a model predicts, without what it was trained with."""
 
-    def __init__(self, model: PareModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 

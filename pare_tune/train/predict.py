@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from pare_tune.config import TrialConfig, task_of
-from pare_tune.errors import DataError
+from pare_tune.errors import ConfigError, DataError
 from pare_tune.method import PareModel
 from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Point
 from pare_tune.tasks.load import TaskDataset, open_test
@@ -20,8 +21,10 @@ from pare_tune.tasks.own.predict import NewSamples, Piece, prepare
 from pare_tune.tasks.own.samples import MappedRows
 from pare_tune.train.build import ModelShape, empty_model, pick_device
 from pare_tune.train.checkpoint import load_weights
+from pare_tune.train.ensemble import Averaged
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
 from pare_tune.train.outputs import Predictions
+from pare_tune.train.simple.models import SIMPLE
 
 _PIECE_BYTES: Final = 16 << 20
 """Of model-ready samples, held at a time."""
@@ -29,13 +32,41 @@ _MOST_ROWS: Final = 8192
 """Of a piece: rows of a table take many times the memory of the numbers in them."""
 
 
-def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShape, TrialConfig]:
-    """The model of a `best/` or `final/` folder, in evaluation mode; needs neither data nor pretrained weights.
+def load_model(folder: Path, device: torch.device) -> tuple[nn.Module, ModelShape, TrialConfig]:
+    """The model of a `best/` or `final/` folder, or the average of its members, in evaluation mode; needs neither data
+    nor pretrained weights.
 
     Raises:
         DataError: the folder holds no exported model, or a damaged one, or one of a later version.
         ConfigError: its config.yaml was edited into something else.
     """
+    source = ModelFolder(folder)
+    together = source.ensemble()
+    if together is None or not source.holds_model:
+        return _load(folder, device)
+    with source.told_if_newer():
+        members = [load_model(folder / name, device) for name, _ in together["members"]]
+        weights = [weight for _, weight in together["members"]]
+        model = Averaged([member[0] for member in members], weights, together["average"])
+        return model.eval(), members[0][1], source.config()
+
+
+def load_one(folder: Path, device: torch.device) -> tuple[PareModel, ModelShape, TrialConfig]:
+    """`load_model` for those who look into a model.
+
+    Raises:
+        ConfigError: it is several, or has no encoder to look into.
+    """
+    model, shape, config = load_model(folder, device)
+    if not isinstance(model, PareModel):
+        raise ConfigError(
+            f"{folder} holds no single fine-tuned model to look into; give one of its members that is one, "
+            f"such as {folder / 'members' / '00'}"
+        )
+    return model, shape, config
+
+
+def _load(folder: Path, device: torch.device) -> tuple[nn.Module, ModelShape, TrialConfig]:
     source = ModelFolder(folder)
     if not source.holds_model:
         raise DataError(
@@ -45,7 +76,10 @@ def load_model(folder: Path, device: torch.device) -> tuple[PareModel, ModelShap
         config = source.config()
         tensors, about = load_weights(source.weights)
         about.pop("epoch", None)
+        simple = about.pop("simple", None)
         shape = ModelShape.from_dict(about)
+        if simple is not None:
+            return SIMPLE[simple](tensors).to(device).eval(), shape, config
         model = empty_model(config, shape)
         try:
             model.load_state_dict(tensors)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pare_tune.train.checkpoint import FOLDS_DONE, LAST
 from pare_tune.train.final import run_final
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.loop import Context, EpochReport
+from pare_tune.train.members import Member
 from pare_tune.train.place import Home, Place, workplace
 from pare_tune.train.trial import run_trial
 
@@ -64,7 +65,7 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
     """The final training on one worker or several.
 
     Args:
-        settings: {"trial", "home", "name", "cache", "with_val": bool}.
+        settings: {"trial", "home", "name", "cache", "with_val": bool, "epoch", "members"}.
     """
     cache = settings.get("cache")
     with worker_place(settings) as place:
@@ -72,6 +73,8 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
             _trial(settings),
             worker_context(place, settings),
             with_val=bool(settings["with_val"]),
+            epoch=settings["epoch"],
+            members=[Member.from_dict(member) for member in settings["members"]],
             searched=place.folder / _SEARCHED,
             cache=None if cache is None else Path(cache),
         )
@@ -79,7 +82,9 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
 
 def worker_place(settings: Mapping[str, Any]) -> AbstractContextManager[Place]:
     """Where this worker keeps its files: the first one all of them, the others what they must begin with."""
-    only = None if ray.train.get_context().get_world_rank() == 0 else (LAST, FOLDS_DONE, HELD_OUT)
+    only = (
+        None if ray.train.get_context().get_world_rank() == 0 else (LAST, f"*/{LAST}", FOLDS_DONE, HELD_OUT)
+    )
     return workplace(settings["home"], settings["name"], only=only)
 
 
@@ -88,6 +93,8 @@ def launch_final(
     home: Home,
     *,
     with_val: bool,
+    epoch: int | None = None,
+    members: Sequence[Member] = (),
     num_workers: int,
     cpus_per_worker: float,
     gpus_per_worker: float = 0.0,
@@ -111,6 +118,8 @@ def launch_final(
         resources={"CPU": cpus_per_worker, "GPU": gpus_per_worker},
         run_config=ray.train.RunConfig(name=f"{config.task}-final-{os.getpid()}", storage_path=str(scratch)),
         with_val=with_val,
+        epoch=epoch,
+        members=[member.to_dict() for member in members],
     )
     if searched is not None and searched.is_file():
         shutil.copyfile(searched, home.folder / _SEARCHED)  # the run may be out of the workers' sight

@@ -7,6 +7,7 @@ trials.parquet curves.parquet          one row a trial, one row an epoch
 best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
 trials/0007/                           config.yaml, log.txt, held_out.safetensors, last.pt while it runs,
                                        best.safetensors if it is best
+simple/                                what simple models get on the same splits, and said of held-out samples
 report.html tensorboard/               drawn from the rest
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from pare_tune.config import Budget, RunConfig, load_run, task_of
@@ -18,6 +19,7 @@ from pare_tune.train.build import open_data
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.keeper import home_of
 from pare_tune.train.place import Home
+from pare_tune.train.simple.scores import read_simple
 from pare_tune.tune.cluster import Cluster, connect
 from pare_tune.tune.folder import RunFolder, check_runs
 from pare_tune.tune.journal import load_study
@@ -135,7 +137,7 @@ def snapshot(run: Path | str) -> Snapshot:
     began = study.user_attrs.get("session")
     if alive and began is not None:
         elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
-    return make_snapshot(
+    state = make_snapshot(
         folder.path,
         TaskFacts.read(about),
         config.search,
@@ -144,6 +146,7 @@ def snapshot(run: Path | str) -> Snapshot:
         is_running=alive,
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
+    return replace(state, simple=read_simple(folder.path))
 
 
 def _check_folds(config: RunConfig, options: SessionOptions) -> None:

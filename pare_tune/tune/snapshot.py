@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pare_tune.tasks.base import Direction, is_better, loss_sign
+from pare_tune.train.simple.scores import SimpleScore
 from pare_tune.tune.paired import Interval, interval
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
@@ -260,6 +261,8 @@ class Snapshot:
     dashboard_url: str | None = None
     samples: int = 0
     """That trials are judged by; 0 where that is not known."""
+    simple: tuple[SimpleScore, ...] = ()
+    """What simple models get on the same held-out samples; empty until the search has ended."""
 
     def better(self, a: float, b: float) -> bool:
         """Whether score `a` beats `b`."""

@@ -1,0 +1,143 @@
+"""The simple models as torch modules: everything that was fitted is a buffer, so a file of tensors rebuilds them."""
+# Shape suffixes: B = batch, C = channels, L = steps, F = features, K = outputs, T = trees, M = nodes, D = dilations,
+# P = kernels, Q = thresholds.
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from pare_tune.method import PareOutput
+
+
+class SimpleModel(nn.Module):
+    """Predicts from tensors that a fit left; abstract."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, x: Tensor) -> PareOutput:
+        """(B, C, …) → outputs as a `PareModel` gives them."""
+        return PareOutput(target=self.outputs(x.float()).float())
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(B, C, …) → (B, …)."""
+        raise NotImplementedError
+
+
+class Constant(SimpleModel):
+    """The same for every sample."""
+
+    value: Tensor
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(B, C, …) → (B, *value)."""
+        return self.value.expand(len(x), *self.value.shape)
+
+
+class Linear(SimpleModel):
+    """A weighted sum of all features."""
+
+    weight_KF: Tensor
+    bias_K: Tensor
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(B, C, …) → (B, K)."""
+        return nnf.linear(x.flatten(1).double(), self.weight_KF, self.bias_K)
+
+
+class Trees(SimpleModel):
+    """Boosted trees: each adds a number to one output."""
+
+    feature_TM: Tensor
+    threshold_TM: Tensor
+    left_TM: Tensor
+    right_TM: Tensor
+    value_TM: Tensor
+    """0 in inner nodes."""
+    output_T: Tensor
+    start_K: Tensor
+    depth: Tensor
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(B, C, …) → (B, K)."""
+        x_BF = x.flatten(1).double()
+        trees = torch.arange(len(self.output_T), device=x.device)
+        node_BT = torch.zeros(len(x_BF), len(trees), dtype=torch.long, device=x.device)
+        for _ in range(int(self.depth)):
+            value_BT = x_BF.gather(1, self.feature_TM[trees, node_BT])
+            goes_left = value_BT <= self.threshold_TM[trees, node_BT]
+            node_BT = torch.where(goes_left, self.left_TM[trees, node_BT], self.right_TM[trees, node_BT])
+        start_BK = self.start_K.expand(len(x_BF), -1)
+        return start_BK.index_add(1, self.output_T, self.value_TM[trees, node_BT])
+
+
+_TAPS: Final = 9
+
+
+@cache
+def kernels() -> Tensor:
+    """MiniRocket's (P, 9): every way to have three weights of 2 among six of −1."""
+    rows = torch.full((84, _TAPS), -1.0)
+    for row, places in zip(rows, itertools.combinations(range(_TAPS), 3), strict=True):
+        row[list(places)] = 2.0
+    return rows
+
+
+class Convolutions(SimpleModel):
+    """MiniRocket (Dempster et al., KDD 2021, https://arxiv.org/abs/2012.08791): shares of steps above thresholds.
+
+    Fixed kernels at several dilations over random channels, their outputs compared with quantiles seen in training; a
+    linear model reads the shares.
+    """
+
+    dilation_D: Tensor
+    channels_DPC: Tensor
+    """0 or 1."""
+    threshold_DPQ: Tensor
+    weight_KF: Tensor
+    bias_K: Tensor
+
+    def convolved(self, x: Tensor, place: int) -> Tensor:
+        """(B, C, L) → (B, P, L) at one dilation."""
+        dilation = int(self.dilation_D[place])
+        weight = self.channels_DPC[place, :, :, None] * kernels().to(x)[:, None, :]
+        return nnf.conv1d(x, weight, padding=dilation * (_TAPS // 2), dilation=dilation)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, L) → (B, F)."""
+        parts = []
+        for place in range(len(self.dilation_D)):
+            convolved = self.convolved(x, place)
+            above = [
+                (convolved > threshold_P[:, None]).float().mean(2)
+                for threshold_P in self.threshold_DPQ[place].T
+            ]
+            parts.append(torch.cat(above, 1))
+        return torch.cat(parts, 1)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(B, C, L) → (B, K)."""
+        return nnf.linear(self.features(x).double(), self.weight_KF, self.bias_K)
+
+
+SIMPLE: Final[Mapping[str, type[SimpleModel]]] = {
+    "constant": Constant,
+    "linear": Linear,
+    "trees": Trees,
+    "convolutions": Convolutions,
+}
+"""Kind → what its tensors mean."""
+
+
+def kind_of(model: SimpleModel) -> str:
+    """Of `SIMPLE`."""
+    return next(kind for kind, module in SIMPLE.items() if type(model) is module)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pare_tune.config import TrialConfig, default_trial
+from pare_tune.tasks import get_task
+from pare_tune.tasks.base import MultiLabel, Numbers, Output, Point
+from pare_tune.train.build import open_data
+from pare_tune.train.checkpoint import load_weights, save_weights
+from pare_tune.train.held_out import HeldOut
+from pare_tune.train.simple import measure
+from pare_tune.train.simple.fits import FITS, Training
+from pare_tune.train.simple.measure import measure_simple, predict_whole, simple_file
+from pare_tune.train.simple.models import SIMPLE, SimpleModel, kind_of
+from pare_tune.train.simple.scores import SIMPLE_FILE, read_simple
+
+
+def samples(output: Output, n: int = 60) -> Training:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 2, 12)).astype("f")
+    signal = x[:, 0, :3].sum(1) - x[:, 1, 4]
+    match output:
+        case Point(num_classes=2):
+            y = torch.from_numpy((signal > 0).astype(np.int64))
+        case Point():
+            y = torch.from_numpy(np.digitize(signal, [-1.0, 1.0]))  # the fourth class is never seen
+        case MultiLabel():
+            y = torch.from_numpy(np.stack([signal > 0, signal > 1], 1).astype("f"))
+        case _:
+            y = torch.from_numpy(np.stack([signal, signal**2], 1).astype("f"))
+    return Training(torch.from_numpy(x), y, output, is_mask=False)
+
+
+@pytest.mark.parametrize("output", [Point(2), Point(4), MultiLabel(2), Numbers(2)])
+@pytest.mark.parametrize("kind", list(FITS))
+def test_a_file_of_tensors_rebuilds_what_was_fitted(kind: str, output: Output, tmp_path: Path) -> None:
+    training = samples(output)
+    model = FITS[kind].fit(training)
+    outputs = predict_whole(model, training.x)
+    assert outputs.dtype == torch.float32
+    save_weights(tmp_path / "m.safetensors", model, {})
+    again = SIMPLE[kind_of(model)](load_weights(tmp_path / "m.safetensors")[0])
+    torch.testing.assert_close(predict_whole(again, training.x), outputs, rtol=0, atol=0)
+    if kind != "constant" and isinstance(output, Point):
+        assert (outputs.argmax(1) != training.y).float().mean() < 0.25
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_trees_and_linear_models_give_what_scikit_learn_gives(classes: int) -> None:
+    training = samples(Point(classes))
+    x, y = training.x.flatten(1).numpy(), training.y.numpy()
+    trees = HistGradientBoostingClassifier(random_state=0, early_stopping=False, min_samples_leaf=3)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    for kind, theirs in (("trees", trees), ("linear", linear)):
+        ours = predict_whole(FITS[kind].fit(training), training.x).softmax(1).numpy()
+        expected = theirs.fit(x, y).predict_proba(x)
+        np.testing.assert_allclose(ours[:, : expected.shape[1]], expected, atol=1e-3)
+
+
+def test_numbers_are_those_of_scikit_learn() -> None:
+    training = samples(Numbers(2))
+    x, y = training.x.flatten(1).numpy(), training.y.numpy()
+    ours = predict_whole(FITS["trees"].fit(training), training.x)[:, 1].numpy()
+    trees = HistGradientBoostingRegressor(random_state=0, early_stopping=False, min_samples_leaf=3)
+    np.testing.assert_allclose(ours, trees.fit(x, y[:, 1]).predict(x), rtol=1e-4, atol=1e-4)
+    ours = predict_whole(FITS["linear"].fit(training), training.x).numpy()
+    ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=len(x) * np.logspace(-4, 4, 17)))
+    np.testing.assert_allclose(ours, ridge.fit(x, y).predict(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def config() -> TrialConfig:
+    return default_trial(get_task("balance-scale"), preset="embedded")
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_they_are_scored_on_what_trials_are_scored_on(
+    config: TrialConfig, tmp_path: Path, folds: int
+) -> None:
+    measure_simple(config, folds, tmp_path)
+    scores = {score.kind: score for score in read_simple(tmp_path)}
+    assert set(scores) == {"constant", "linear", "trees"}, "convolutions are for series"
+    data, metric = open_data(config), get_task("balance-scale").metric
+    development = np.arange(len(data.train) + len(data.val))
+    for kind, score in scores.items():
+        kept = HeldOut.read(simple_file(tmp_path, kind))
+        np.testing.assert_array_equal(np.sort(kept.index_N), data.val_index if folds == 1 else development)
+        assert score.score == pytest.approx(metric.score(*kept.predictions))
+        assert len(score.influences) == 50
+    assert (scores["linear"].score or 1) < (scores["constant"].score or 0)
+
+
+def test_what_takes_long_to_read_is_left_out(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "_MOST_NUMBERS", 10)
+    measure_simple(config, 1, tmp_path)
+    (only,) = read_simple(tmp_path)
+    assert only.score is None
+    assert "samples take longer than seconds to read" in (only.skipped or "")
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", '[{"kind": "x"}]'])
+def test_a_damaged_file_counts_as_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / SIMPLE_FILE).parent.mkdir()
+    (tmp_path / SIMPLE_FILE).write_text(content)
+    assert read_simple(tmp_path) == ()
+
+
+def test_a_kind_is_that_of_the_module() -> None:
+    one_class = Training(torch.zeros(3, 1, 4), torch.zeros(3, dtype=torch.long), Point(2), is_mask=False)
+    for kind in ("linear", "trees"):
+        model: SimpleModel = FITS[kind].fit(one_class)
+        assert kind_of(model) == "constant", "one class alone has no other model"
