@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -124,7 +123,7 @@ class Predictor:
 
     def predict(self, piece: Piece) -> Predictions:
         """The outputs of some samples, as they are asked for."""
-        outputs = np.concatenate([*self._outputs(piece.x)])
+        outputs = outputs_of(self.model, piece.x, self._batch_size)
         has_logits = isinstance(self.shape.output, Point | MultiLabel)
         values = self._to_probabilities(outputs) if self.probabilities else outputs
         restored = piece.restore(values)
@@ -167,14 +166,18 @@ class Predictor:
             logits = logits / self.calibration.temperature
         return (logits.softmax(dim=-1) if self.are_classes else logits.sigmoid()).numpy()
 
-    @torch.no_grad()
-    def _outputs(self, x: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        """Logits for point and multilabel tasks, for others values in the target's unit."""
-        for start in range(0, len(x), self._batch_size):
-            # A copy: maps are read-only.
-            batch = torch.from_numpy(np.array(x[start : start + self._batch_size])).to(self.device)
-            with autocast(self.device):
-                yield self.model(batch).target.float().cpu().numpy()
+
+@torch.no_grad()
+def outputs_of(model: PareModel, x: npt.NDArray[np.float32], batch_size: int) -> npt.NDArray[np.float32]:
+    """Logits (n, ...) for point and multilabel tasks, for others values in the target's unit."""
+    device = next(model.parameters()).device
+    outputs: list[npt.NDArray[np.float32]] = []
+    for start in range(0, len(x), batch_size):
+        # A copy: maps are read-only.
+        batch = torch.from_numpy(np.array(x[start : start + batch_size])).to(device)
+        with autocast(device):
+            outputs.append(model(batch).target.float().cpu().numpy())
+    return np.concatenate(outputs)
 
 
 class _Ready(NewSamples):
