@@ -156,7 +156,7 @@ class PareClassifier(ClassifierMixin, _PareEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"every sample is of class {self.classes_[0]!r}; PareClassifier needs 2 classes")
+            raise ValueError(f"y has 1 class, {self.classes_[0]}; PareClassifier needs at least 2")
         return self._fit(X, codes.astype(np.int64), Point, [str(name) for name in self.classes_])
 
     def predict_proba(self, X: Any) -> Float32:
@@ -165,7 +165,8 @@ class PareClassifier(ClassifierMixin, _PareEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """(n,): the likeliest class of each sample."""
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        likeliest = self._outputs(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
 
 class PareRegressor(RegressorMixin, _PareEstimator):  # type: ignore[misc]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.evaluation import autocast
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
 from pare_tune.train.outputs import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PIECE_BYTES: Final = 16 << 20
 """Of model-ready samples, held at a time."""
@@ -99,7 +103,7 @@ class Predictor:
         """Whether a sample is of one class."""
         return isinstance(self.shape.output, Point)
 
-    def open(self, inputs: Path | npt.NDArray[Any]) -> NewSamples:
+    def open(self, inputs: Path | npt.NDArray[Any] | pd.DataFrame) -> NewSamples:
         """Samples that are model-ready, or raw: those of a user's own task, or the test split of a public release.
 
         Raises:
@@ -112,6 +116,9 @@ class Predictor:
             return _Release(open_test(task, data=inputs, canvas=self.config.input.canvas), inputs, self.shape)
         if isinstance(inputs, Path):
             return _Ready(_open_npy(inputs), str(inputs), self.shape)
+        if not isinstance(inputs, np.ndarray):
+            shape = ", ".join(map(str, self.shape.input_shape))
+            raise DataError(f"inputs: the model takes no rows of a table but an array of shape (n, {shape})")
         return _Ready(inputs, "inputs", self.shape)
 
     def pieces(self, samples: NewSamples) -> list[range]:
@@ -123,7 +130,17 @@ class Predictor:
 
     def predict(self, piece: Piece) -> Predictions:
         """The outputs of some samples, as they are asked for."""
-        outputs = outputs_of(self.model, piece.x, self._batch_size)
+        return self.predict_each([piece])[0]
+
+    def predict_each(self, pieces: Sequence[Piece]) -> list[Predictions]:
+        """The outputs of each piece; the model sees all of them together."""
+        outputs = outputs_of(self.model, np.concatenate([piece.x for piece in pieces]), self._batch_size)
+        ends = np.cumsum([len(piece.x) for piece in pieces])[:-1]
+        return [
+            self._as_asked(piece, own) for piece, own in zip(pieces, np.split(outputs, ends), strict=True)
+        ]
+
+    def _as_asked(self, piece: Piece, outputs: npt.NDArray[np.float32]) -> Predictions:
         has_logits = isinstance(self.shape.output, Point | MultiLabel)
         values = self._to_probabilities(outputs) if self.probabilities else outputs
         restored = piece.restore(values)
@@ -148,16 +165,23 @@ class Predictor:
         """Of classes, labels or numbers; empty where the task gives them none."""
         return () if self.shape.raw is None else tuple(self.shape.raw["target"]["names"])
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether outputs are logits, of classes, labels or masks."""
+        if isinstance(self.shape.output, Point | MultiLabel):
+            return True
+        own_mask = self.shape.raw is not None and self.shape.raw["target"]["kind"] == "mask"
+        return own_mask or (self.calibration is not None and self.calibration.temperature is not None)
+
     def _require_probabilities(self) -> None:
         """Raise DataError where the task predicts values, which are no logits."""
+        if self.has_probabilities:
+            return
         if isinstance(self.shape.output, Numbers):
             raise DataError(
                 "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
             )
-        own_mask = self.shape.raw is not None and self.shape.raw["target"]["kind"] == "mask"
-        is_mask = own_mask or (self.calibration is not None and self.calibration.temperature is not None)
-        if isinstance(self.shape.output, Dense) and not is_mask:
-            raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
+        raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
 
     def _to_probabilities(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Softmax for classes, sigmoid for labels and masks; of logits as they are where none is calibrated."""
