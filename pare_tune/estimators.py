@@ -182,9 +182,9 @@ class PareRegressor(RegressorMixin, _PareEstimator):  # type: ignore[misc]
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         return self._fit(X, targets, Numbers, [f"y{i}" for i in range(targets.shape[1])])
 
-    def predict(self, X: Any) -> Float32:
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:
         """(n,) or (n, numbers), as y was."""
-        values = self._outputs(X)
+        values = self._outputs(X).astype(np.float64)
         return values[:, 0] if self._is_1d else values
 
     def __sklearn_tags__(self) -> Any:
