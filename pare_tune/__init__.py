@@ -15,11 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pare_tune.api import load_task, predict, train, tune
+    from pare_tune.api import load, load_task, predict, train, tune
     from pare_tune.estimators import PareClassifier, PareRegressor
 
 __version__ = "0.1.0"
-__all__ = ["PareClassifier", "PareRegressor", "load_task", "predict", "train", "tune"]
+__all__ = ["PareClassifier", "PareRegressor", "load", "load_task", "predict", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

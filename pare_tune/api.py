@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.session import Observe
 from pare_tune.tune.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TENSORBOARD_EVERY_S = 5.0
 
@@ -167,7 +170,7 @@ def train(
 
 def predict(
     model: Path | str,
-    inputs: npt.NDArray[Any] | Path | str,
+    inputs: npt.NDArray[Any] | pd.DataFrame | Path | str,
     *,
     probabilities: bool = False,
     batch_size: int = 64,
@@ -182,10 +185,16 @@ def predict(
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    predictor = Predictor(local(model), probabilities=probabilities, batch_size=batch_size)
-    samples = predictor.open(Path(inputs) if isinstance(inputs, str | Path) else np.asarray(inputs))
-    pieces = predictor.pieces(samples)
-    return np.concatenate([predictor.predict(samples.piece(rows)).values for rows in pieces])
+    return load(model, probabilities=probabilities, batch_size=batch_size)(inputs)
+
+
+def load(model: Path | str, *, probabilities: bool = False, batch_size: int = 64) -> Predictor:
+    """The model of a final/ or best/ folder, to be called with samples as often as you like: see `predict`.
+
+    Raises:
+        DataError: no model there.
+    """
+    return Predictor(local(model), probabilities=probabilities, batch_size=batch_size)
 
 
 def predict_file(

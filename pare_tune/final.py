@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pare_tune.config import TrialConfig, load_trial, task_of
-from pare_tune.data.files import owned, write_text
-from pare_tune.errors import ConfigError, RunBusy
+from pare_tune.data.files import owned, write_json, write_text
+from pare_tune.errors import ConfigError, PareTuneError, RunBusy
 from pare_tune.report import FinalWriter
+from pare_tune.report.card import write_card
 from pare_tune.report.follow import follow_epochs
+from pare_tune.report.outcome import cost
+from pare_tune.report.words import verdict
 from pare_tune.tasks.load import load_task
-from pare_tune.train.export import ModelFolder
+from pare_tune.train.export import METRICS, ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.patches import PATCHES
 from pare_tune.tune.cluster import connect
 from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.run import snapshot
 
 Notify = Callable[[str], None]
 """Takes one-line notes and warnings."""
@@ -86,7 +91,21 @@ def train_final(
         metrics: dict[str, Any] = ModelFolder(folder).metrics()
         board.end(metrics)
         shutil.rmtree(folder / PATCHES, ignore_errors=True)
+        metrics["search"] = None if found_in is None else _compared(found_in)
+        write_json(folder / METRICS, metrics)
+        write_card(folder)
     return {**metrics, "folder": str(folder)}
+
+
+def _compared(config: Path) -> str | None:
+    """What the search that `config` is the best.yaml of compared, for people."""
+    run = RunFolder(config.parent)
+    if config.resolve() != run.best_yaml:
+        return None
+    with suppress(PareTuneError):
+        seen = snapshot(run.path)
+        return f"{cost(seen)}. {verdict(seen)}"
+    return None
 
 
 def _held_out_of(config: Path) -> Path | None:

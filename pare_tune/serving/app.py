@@ -23,8 +23,8 @@ from pare_tune import __version__
 from pare_tune.data.arrays import npy_of
 from pare_tune.data.files import plain_json
 from pare_tune.errors import DataError
-from pare_tune.serving.describe import Description
 from pare_tune.tasks.own.predict import NewSamples, Piece
+from pare_tune.train.describe import Description
 from pare_tune.train.outputs import Predictions
 
 NPY: Final = "application/x-npy"
@@ -68,7 +68,7 @@ def make_app(open_samples: Open, answer: Answer, description: Description, limit
     @app.post(
         "/predict",
         summary="Predict samples",
-        description=description.text,
+        description=_explained(description),
         dependencies=guard,
         openapi_extra={"requestBody": description.body},
         responses={
@@ -95,6 +95,14 @@ def make_app(open_samples: Open, answer: Answer, description: Description, limit
         return await asyncio.to_thread(_npy_response if as_npy else _json_response, predictions)
 
     return app
+
+
+def _explained(description: Description) -> str:
+    body = '{"rows": [{column: cell, …}, …]}' if description.columns else '{"inputs": [sample, …]}'
+    return (
+        f"Takes {description.takes}, as `{body}` or (arrays) in NumPy's .npy format, and gives {description.gives}; as "
+        f".npy with `Accept: {NPY}`."
+    )
 
 
 def _guard(token: str | None) -> list[Any]:

@@ -85,7 +85,7 @@ def _deployment(asked: Serving, threads: int, gpus: float) -> Any:
         import torch
 
         from pare_tune.serving.app import Limits, make_app
-        from pare_tune.serving.describe import Description
+        from pare_tune.train.describe import Description
 
         torch.set_num_threads(threads)
         predictor = open_predictor(asked)
@@ -99,7 +99,9 @@ def _deployment(asked: Serving, threads: int, gpus: float) -> Any:
             return await asyncio.to_thread(predictor.predict_each, pieces)
 
         limits = Limits(max_bytes=asked.max_bytes, token=asked.token)
-        return make_app(predictor.open, answer, Description.of(predictor), limits)
+        return make_app(
+            predictor.open, answer, Description.of(predictor.config.task, predictor.shape), limits
+        )
 
     options: dict[str, Any] = {"num_cpus": threads, "num_gpus": gpus}
     deployment = serve.deployment(

@@ -93,6 +93,17 @@ class Predictor:
                 )
             self.radius = self.calibration.radius(coverage)
 
+    def __call__(self, inputs: npt.NDArray[Any] | pd.DataFrame | Path | str) -> npt.NDArray[np.float32]:
+        """Outputs (n, ...) of all samples, which are read, and predicted, piece by piece.
+
+        Raises:
+            DataError: they are missing, or do not fit the model.
+        """
+        if isinstance(inputs, str | list | tuple):
+            inputs = Path(inputs) if isinstance(inputs, str) else np.asarray(inputs)
+        samples = self.open(inputs)
+        return np.concatenate([self.predict(samples.piece(rows)).values for rows in self.pieces(samples)])
+
     @property
     def axes(self) -> int:
         """Of the outputs, that of the samples among them."""

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from pare_tune.config import TrialConfig, default_trial
-from pare_tune.serving.describe import Description
 from pare_tune.tasks.base import Point
 from pare_tune.tasks.load import load_task
 from pare_tune.tasks.own.memory import task_in_memory
 from pare_tune.tasks.own.predict import Piece
 from pare_tune.train.build import ModelShape, build_model
 from pare_tune.train.checkpoint import save_weights
+from pare_tune.train.describe import Description
 from pare_tune.train.opened import open_target
 from pare_tune.train.outputs import Predictions
 from pare_tune.train.predict import Predictor
@@ -53,7 +53,7 @@ def served(inputs: Any, folder: Path) -> tuple[Predictor, Any]:
         return predictor.predict(piece)
 
     limits = Limits(token="secret", max_bytes=50_000, max_samples=20)
-    return predictor, make_app(predictor.open, answer, Description.of(predictor), limits)
+    return predictor, make_app(predictor.open, answer, Description.of("mine", predictor.shape), limits)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pare_tune.tasks.base import MultiLabel, Point
 from pare_tune.tasks.own.layout import Layout
-from pare_tune.tasks.own.samples import Shape, said
-from pare_tune.train.predict import Predictor
+from pare_tune.tasks.own.samples import Shape
+from pare_tune.train.build import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,39 +20,43 @@ class Description:
     """Of one sample, None where any size will do."""
     columns: tuple[str, ...]
     """Of the table that a sample is a row of; empty where it is none."""
-    meaning: str
-    """Of the outputs: probability or value."""
+    has_classes: bool
+    """Whether outputs are of classes or labels."""
     names: tuple[str, ...]
     """Of the outputs, where they have some."""
 
     @classmethod
-    def of(cls, predictor: Predictor) -> Self:
-        """What `predictor` takes and gives."""
-        raw = predictor.shape.raw
+    def of(cls, task: str, model: ModelShape) -> Self:
+        """What a model of this shape takes and gives."""
         columns: tuple[str, ...] = ()
-        shape: Shape = predictor.shape.input_shape
-        if raw is not None:
-            layout = Layout.from_dict(raw["inputs"])
-            shape = layout.shape
+        names: tuple[str, ...] = ()
+        shape: Shape = model.input_shape
+        if model.raw is not None:
+            layout = Layout.from_dict(model.raw["inputs"])
+            shape, names = layout.shape, tuple(model.raw["target"]["names"])
             columns = tuple(dict.fromkeys(token.name for token in layout.tokens))
-        meaning = "probability" if predictor.probabilities else "value"
         return cls(
-            task=predictor.config.task, shape=shape, columns=columns, meaning=meaning, names=predictor.names
+            task=task,
+            shape=shape,
+            columns=columns,
+            has_classes=isinstance(model.output, Point | MultiLabel),
+            names=names,
         )
 
     @property
-    def text(self) -> str:
-        """Markdown."""
+    def takes(self) -> str:
+        """What samples are, for people."""
         if self.columns:
-            takes = f'`{{"rows": […]}}`, rows of a table with the columns {", ".join(self.columns)}'
-        else:
-            takes = (
-                f'`{{"inputs": […]}}`, or an array in NumPy\'s .npy format, of shape (n, {said(self.shape)})'
-            )
-        gives = (
-            f"one {self.meaning} each of {', '.join(self.names)}" if self.names else f"{self.meaning} arrays"
+            return f"rows of a table with the columns {', '.join(self.columns)}"
+        return (
+            f"arrays of shape (n, {', '.join('any' if size is None else str(size) for size in self.shape)})"
         )
-        return f"Takes {takes}. Gives {gives}; as .npy with `Accept: application/x-npy`."
+
+    @property
+    def gives(self) -> str:
+        """What comes out, for people."""
+        what = "a probability" if self.has_classes else "a value"
+        return f"{what} for each of {', '.join(self.names)}" if self.names else f"{what} for each output"
 
     @property
     def body(self) -> dict[str, Any]:
@@ -75,7 +80,7 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         takes = {"columns": self.columns} if self.columns else {"shape": ["n", *self.shape]}
-        return {"task": self.task, "takes": takes, "gives": self.meaning, "names": self.names}
+        return {"task": self.task, "takes": takes, "gives": self.gives, "names": self.names}
 
 
 def _one_key(key: str, item: dict[str, Any]) -> dict[str, Any]:
