@@ -96,6 +96,7 @@ def test_samples_of_every_kind_are_fitted_and_predicted(X: Any) -> None:
     assert set(model.predict(X)) <= {"down", "up"}
 
 
+@pytest.mark.filterwarnings("ignore:X has feature names")
 @pytest.mark.parametrize(
     ("X", "message"),
     [
