@@ -19,7 +19,7 @@ from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.final import Notify, ObserveEpoch, train_final
 from pare_tune.plan import Wish, plan_run
-from pare_tune.report import TensorBoardWriter, write_comparison, write_report
+from pare_tune.report import NotebookView, TensorBoardWriter, in_notebook, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
@@ -88,7 +88,8 @@ def tune(
         budget: trials (50), wall time ("2h") or epochs ("600ep").
         seed: of the search and its trials.
         settings: dotted settings of trial 0, {"train.epochs": 5}; of your own task, {"own.channels": "last"}.
-        observe: called with a `Snapshot` a few times a second.
+        observe: called with a `Snapshot` a few times a second; None shows the live view in a notebook, and nothing
+            elsewhere.
         search: fields of `SearchConfig` (max_concurrent, warm_start, max_disk, …).
 
     Raises:
@@ -108,7 +109,13 @@ def tune(
         settings={**(settings or {}), **seeded, **{f"search.{key}": value for key, value in given.items()}},
         runs=runs,
     )
-    return run_search(plan_run(wish), SessionOptions(observe=observe))
+    plan = plan_run(wish)
+    if observe is not None or not in_notebook():
+        return run_search(plan, SessionOptions(observe=observe))
+    with NotebookView() as view:
+        result = run_search(plan, SessionOptions(observe=view.update))
+        view.update(result.snapshot)
+    return result
 
 
 @looked_at_once()
