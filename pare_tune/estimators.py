@@ -50,7 +50,7 @@ _FRACTIONS: Final = (0.8, 0.15, 0.05)
 Float32 = npt.NDArray[np.float32]
 
 
-class _PareEstimator(BaseEstimator):  # type: ignore[misc]
+class _PareEstimator(BaseEstimator):
     """What both have in common. Abstract."""
 
     def __init__(
@@ -82,7 +82,7 @@ class _PareEstimator(BaseEstimator):  # type: ignore[misc]
                 model = opened.build()
                 context = Context(report=lambda epoch: None, device=pick_device())
                 fit(opened, model, context, validate=False)
-                self.config_, self._raw = opened.config, task.raw
+                self.config_, self._raw = opened.config, dict(task.raw or {})
         self.model_ = model.eval().requires_grad_(requires_grad=False).cpu()
         return self
 
@@ -123,7 +123,7 @@ class _PareEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-class PareClassifier(ClassifierMixin, _PareEstimator):  # type: ignore[misc]
+class PareClassifier(ClassifierMixin, _PareEstimator):
     """A pretrained transformer that is fine-tuned with PaRe to tell classes.
 
     X is a table (n, features): an array, or a data frame, whose columns may hold text, categories, dates and gaps; or
@@ -166,10 +166,10 @@ class PareClassifier(ClassifierMixin, _PareEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """(n,): the likeliest class of each sample."""
         likeliest = self._outputs(X).argmax(axis=1)
-        return self.classes_[likeliest]
+        return np.asarray(self.classes_[likeliest])
 
 
-class PareRegressor(RegressorMixin, _PareEstimator):  # type: ignore[misc]
+class PareRegressor(RegressorMixin, _PareEstimator):
     """A pretrained transformer that is fine-tuned with PaRe to predict a number a sample, or several.
 
     Args and attributes as `PareClassifier`, without classes; y is (n,) or (n, numbers).
@@ -205,7 +205,7 @@ def _checked(
             _, y = validate_data(estimator, np.zeros((_num_samples(X), 1)), y, **of_y)
             check_consistent_length(X, y)
         validate_data(estimator, X, skip_check_array=True, reset=reset)
-        frame = X.set_axis(map(str, X.columns), axis=1).reset_index(drop=True)
+        frame = X.set_axis([str(name) for name in X.columns], axis=1).reset_index(drop=True)
         if len(frame) == 0 or frame.shape[1] == 0:
             raise ValueError(f"X has shape {frame.shape}; at least one sample and one column are needed")
         return (frame, y) if has_y else frame
