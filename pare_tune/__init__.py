@@ -15,16 +15,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pare_tune.api import load_task, predict, train, tune
+    from pare_tune.api import load, load_task, predict, train, tune
+    from pare_tune.estimators import PareClassifier, PareRegressor
 
 __version__ = "0.1.0"
-__all__ = ["load_task", "predict", "train", "tune"]
+__all__ = ["PareClassifier", "PareRegressor", "load", "load_task", "predict", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:
     # On first use: `pare-tune --help` must not wait for torch and Ray.
     if name in __all__:
-        return getattr(import_module("pare_tune.api"), name)
+        home = "estimators" if name.startswith("Pare") else "api"
+        return getattr(import_module(f"pare_tune.{home}"), name)
     raise AttributeError(f"module 'pare_tune' has no attribute {name!r}")
 
 

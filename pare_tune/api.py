@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from pare_tune.data.files import refused
 from pare_tune.errors import ConfigError, StorageError
 from pare_tune.final import Models, Notify, ObserveEpoch, train_final
 from pare_tune.plan import Wish, plan_run
-from pare_tune.report import TensorBoardWriter, write_comparison, write_report
+from pare_tune.report import NotebookView, TensorBoardWriter, in_notebook, write_comparison, write_report
 from pare_tune.steps import step
 from pare_tune.tasks import Task, get_task
 from pare_tune.tasks import load as task_data
@@ -47,6 +47,9 @@ from pare_tune.tune.run import resume as _resume
 from pare_tune.tune.run import search as _search
 from pare_tune.tune.session import Observe
 from pare_tune.tune.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TENSORBOARD_EVERY_S = 5.0
 
@@ -96,7 +99,8 @@ def tune(
         budget: trials (50), wall time ("2h") or epochs ("600ep").
         seed: of the search and its trials.
         settings: dotted settings of trial 0, {"train.epochs": 5}; of your own task, {"own.channels": "last"}.
-        observe: called with a `Snapshot` a few times a second.
+        observe: called with a `Snapshot` a few times a second; None shows the live view in a notebook, and nothing
+            elsewhere.
         search: fields of `SearchConfig` (max_concurrent, warm_start, max_disk, …).
 
     Raises:
@@ -116,7 +120,13 @@ def tune(
         settings={**(settings or {}), **seeded, **{f"search.{key}": value for key, value in given.items()}},
         runs=runs,
     )
-    return run_search(plan_run(wish), SessionOptions(observe=observe))
+    plan = plan_run(wish)
+    if observe is not None or not in_notebook():
+        return run_search(plan, SessionOptions(observe=observe))
+    with NotebookView() as view:
+        result = run_search(plan, SessionOptions(observe=view.update))
+        view.update(result.snapshot)
+    return result
 
 
 @looked_at_once()
@@ -188,7 +198,7 @@ def train(
 
 def predict(
     model: Path | str,
-    inputs: npt.NDArray[Any] | Path | str,
+    inputs: npt.NDArray[Any] | pd.DataFrame | Path | str,
     *,
     probabilities: bool = False,
     batch_size: int = 64,
@@ -203,10 +213,16 @@ def predict(
     Raises:
         DataError: no model there, or inputs that do not fit it.
     """
-    predictor = Predictor(local(model), probabilities=probabilities, batch_size=batch_size)
-    samples = predictor.open(Path(inputs) if isinstance(inputs, str | Path) else np.asarray(inputs))
-    pieces = predictor.pieces(samples)
-    return np.concatenate([predictor.predict(samples.piece(rows)).values for rows in pieces])
+    return load(model, probabilities=probabilities, batch_size=batch_size)(inputs)
+
+
+def load(model: Path | str, *, probabilities: bool = False, batch_size: int = 64) -> Predictor:
+    """The model of a final/ or best/ folder, to be called with samples as often as you like: see `predict`.
+
+    Raises:
+        DataError: no model there.
+    """
+    return Predictor(local(model), probabilities=probabilities, batch_size=batch_size)
 
 
 def predict_file(

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pare_tune.config import TrialConfig, load_run, load_trial, task_of
-from pare_tune.data.files import owned, write_text
-from pare_tune.errors import ConfigError, RunBusy
+from pare_tune.data.files import owned, write_json, write_text
+from pare_tune.errors import ConfigError, PareTuneError, RunBusy
 from pare_tune.report import FinalWriter, words
+from pare_tune.report.card import write_card
 from pare_tune.report.follow import follow_epochs
+from pare_tune.report.outcome import cost
 from pare_tune.tasks.base import Task
 from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import load_task
-from pare_tune.train.export import ModelFolder
+from pare_tune.train.export import METRICS, ModelFolder
 from pare_tune.train.final import CURVE
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.held_out import HELD_OUT
@@ -118,6 +121,9 @@ def train_final(
         metrics: dict[str, Any] = ModelFolder(folder).metrics()
         board.end(metrics)
         shutil.rmtree(folder / PATCHES, ignore_errors=True)
+        metrics["search"] = None if found_in is None else _compared(found_in)
+        write_json(folder / METRICS, metrics)
+        write_card(folder)
     return {**metrics, "folder": str(folder)}
 
 
@@ -211,6 +217,17 @@ def _told(ensemble: Ensemble, task: Task) -> str:
         f"validation {task.metric.name} {words.score(chosen.score, unit)}, the best single model "
         f"{words.score(chosen.single, unit)}: better by {chosen.gain:.3g} ± {2 * chosen.error:.2g}{sure}"
     )
+
+
+def _compared(config: Path) -> str | None:
+    """What the search that `config` is the best.yaml of compared, for people."""
+    run = RunFolder(config.parent)
+    if config.resolve() != run.best_yaml:
+        return None
+    with suppress(PareTuneError):
+        seen = snapshot(run.path)
+        return f"{cost(seen)}. {words.verdict(seen)}"
+    return None
 
 
 def _check_found_on(config: Path, now: Fingerprint, *, accept: bool, notify: Notify) -> None:

@@ -63,6 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "apply": {"tune", "train", "errors", "steps"},
     "final": {"report", "tune", "train", "config", "data", "errors", "tasks"},
     "recorded": {"recorded", "config", "yaml", "errors", "tasks"},
+    "serving": {"serving", "__version__", "tune", "train", "data", "errors", "tasks", "steps"},
+    "estimators": {"api", "train", "config", "errors", "tasks"},
     "figures": {
         "figures",
         "shell",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 # isort: off
 # In the order of --help.
-from pare_tune.cli import search, model, look, compare, portfolio, figures, otdd, data
+from pare_tune.cli import search, model, serve, look, compare, portfolio, figures, otdd, data
 
 # isort: on
 from pare_tune.cli.app import Interrupted, app
@@ -30,6 +30,7 @@ __all__ = [
     "otdd",
     "portfolio",
     "search",
+    "serve",
 ]
 
 

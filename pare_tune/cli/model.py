@@ -185,6 +185,19 @@ def _weights(metrics: dict[str, Any]) -> str:
     return f"weights of epoch {metrics['epoch']} of {metrics['epochs']}"
 
 
+@app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="The final/ folder of a run.")],
+) -> None:
+    """Write the model card of a trained model again, as README.md in its folder, and print it.
+
+    pare-tune card runs/psicov-…/final
+    """
+    from pare_tune.report.card import write_card
+
+    say(write_card(model).read_text(encoding="utf-8"))
+
+
 def _score(value: float | None, unit: str) -> str:
     if value is None or math.isnan(value):
         return "undefined"

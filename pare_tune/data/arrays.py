@@ -6,6 +6,7 @@ header is checked against the size of its file before anything is allocated.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -133,6 +134,19 @@ class NpzRows:
     def _restart(self) -> None:
         self._slabs = stream_npz(self._path, self._key, kinds=self._kinds)
         self._first, self._held = 0, np.empty((0, *self.shape[1:]), self.dtype)
+
+
+def npy_of(content: bytes, where: str) -> Array:
+    """The array that the bytes of a `.npy` file hold, which is never one of objects.
+
+    Raises:
+        DataError: they are none, cut short, or hold objects or text.
+    """
+    stream = io.BytesIO(content)
+    header = _read_header(stream, len(content), where)
+    require_layout(header.dtype, header.shape, "array", where, shape=None, kinds=NUMBERS)
+    flat = np.frombuffer(content, header.dtype, count=math.prod(header.shape), offset=header.offset)
+    return flat.reshape(header.shape, order=header.order)
 
 
 def require_array(

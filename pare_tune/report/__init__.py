@@ -8,6 +8,7 @@ from pare_tune.report.bars import Bars, mode_of
 from pare_tune.report.events import snapshot_json
 from pare_tune.report.html import write_report
 from pare_tune.report.live import LiveView
+from pare_tune.report.notebook import NotebookView, in_notebook
 from pare_tune.report.outcome import resume_command, status_text, summary
 from pare_tune.report.several import write_comparison
 from pare_tune.report.tables import (
@@ -26,10 +27,12 @@ __all__ = [
     "DataRow",
     "FinalWriter",
     "LiveView",
+    "NotebookView",
     "SourceRow",
     "TaskRow",
     "TensorBoardWriter",
     "data_table",
+    "in_notebook",
     "mode_of",
     "resume_command",
     "snapshot_json",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.distributed as dist
 from torch import nn
 
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import plain_json, write_text
-from pare_tune.tasks.base import Dense
+from pare_tune.tasks.base import Dense, Metric
 from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.load import open_test
 from pare_tune.train.calibration import Calibration, calibration_error, covered
@@ -24,7 +26,7 @@ from pare_tune.train.evaluation import Context, Predicted, predict_split, score_
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.held_out import HELD_OUT, HeldOut
-from pare_tune.train.judge import ENOUGH, Judge
+from pare_tune.train.judge import ENOUGH, Judge, blocks, influences, standard_error
 from pare_tune.train.loop import fit
 from pare_tune.train.members import Member, fit_until, member_folder, train_members, training_samples
 from pare_tune.train.opened import OpenedTrial, open_trial
@@ -32,6 +34,9 @@ from pare_tune.train.predict import load_model
 from pare_tune.train.report import EpochReport
 
 CURVE = "curve.jsonl"
+_BLOCKS = 50
+"""Of test samples that the score's interval is taken from."""
+_Z95 = 1.96
 _TOLD_COVERAGE = 0.9
 """Of sets and intervals whose share of true answers on test metrics.json says."""
 
@@ -110,6 +115,7 @@ def run_final(
         "unit": task.metric.unit,
         "direction": task.metric.direction,
         "test": score,
+        "test_interval": _interval(task.metric, score, predicted),
         "test_samples": len(test),
         "validation": trained.validation,
         "trained_on": "train+val" if with_val or any(m.fold for m in members) else "train",
@@ -180,6 +186,15 @@ def _described(member: Member) -> dict[str, Any]:
         "epoch": member.epochs,
         "fold": None if member.fold is None else str(member.fold),
     }
+
+
+def _interval(metric: Metric, score: float, predicted: Predicted) -> tuple[float, float] | None:
+    """95 % of the test score, by the jackknife over blocks of samples; None where it is not defined."""
+    if not math.isfinite(score) or len(predicted[0]) < 2:
+        return None
+    values_G = influences(metric.score, *predicted, blocks(np.arange(len(predicted[0])), _BLOCKS))
+    half = _Z95 * standard_error(values_G)
+    return score - half, score + half
 
 
 def _calibrate(

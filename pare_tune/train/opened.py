@@ -49,27 +49,40 @@ class OpenedTrial:
         return build_model(self.config, self.shape, self.backbone, self.num_tokens)
 
 
-def open_trial(config: TrialConfig, *, cache: Path | None = None, fold: Fold | None = None) -> OpenedTrial:
+def open_trial(
+    config: TrialConfig,
+    *,
+    cache: Path | None = None,
+    fold: Fold | None = None,
+    data: TaskData | None = None,
+) -> OpenedTrial:
     """Open data, backbone and source; every mistake in them is found here, before anything trains.
 
     Args:
         fold: whose train and val; None for the task's own.
+        data: that are open already; None opens those that `config` names.
 
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    opened = open_target(config, cache=cache, fold=fold)
+    opened = open_target(config, cache=cache, fold=fold, data=data)
     source = open_trial_source(opened.config, opened.backbone, opened.num_tokens, cache)
     return replace(opened, source=source)
 
 
-def open_target(config: TrialConfig, *, cache: Path | None = None, fold: Fold | None = None) -> OpenedTrial:
+def open_target(
+    config: TrialConfig,
+    *,
+    cache: Path | None = None,
+    fold: Fold | None = None,
+    data: TaskData | None = None,
+) -> OpenedTrial:
     """`open_trial` without the source.
 
     Raises:
         PareTuneError: what is missing or wrong, and what to do.
     """
-    data = open_data(config, cache, fold)
+    data = data or open_data(config, cache, fold)
     modality = data.task.modality
     with step(f"loading the backbone {config.backbone}"):
         backbone = open_backbone(config, cache)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,18 @@ class Predictions:
             # A target may have the very name, which would be two columns of one name.
             frame.insert(0, "sample id" if "sample" in frame else "sample", list(self.samples))
         return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: an entry a sample under each key, of the same meaning as in `table`."""
+        tree: dict[str, Any] = {"names": list(self.names), self.meaning: self.values.tolist()}
+        if self.off is not None:
+            tree |= {"lower": (self.values - self.off).tolist(), "upper": (self.values + self.off).tolist()}
+        if self.are_classes:
+            names = np.asarray(self.names or range(self.values.shape[1]), dtype=object)
+            tree["class"] = names[self.values.argmax(axis=1)].tolist()
+            if self.members is not None:
+                tree["set"] = [names[inside].tolist() for inside in self.members]
+        return tree
 
     def arrow(self) -> pa.Table:
         """As `table`; maps and series are a column of arrays."""

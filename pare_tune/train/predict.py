@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from pare_tune.train.ensemble import Averaged
 from pare_tune.train.export import CONFIG, MODEL, ModelFolder
 from pare_tune.train.outputs import Predictions
 from pare_tune.train.simple.models import SIMPLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PIECE_BYTES: Final = 16 << 20
 """Of model-ready samples, held at a time."""
@@ -123,6 +126,17 @@ class Predictor:
                 )
             self.radius = self.calibration.radius(coverage)
 
+    def __call__(self, inputs: npt.NDArray[Any] | pd.DataFrame | Path | str) -> npt.NDArray[np.float32]:
+        """Outputs (n, ...) of all samples, which are read, and predicted, piece by piece.
+
+        Raises:
+            DataError: they are missing, or do not fit the model.
+        """
+        if isinstance(inputs, str | list | tuple):
+            inputs = Path(inputs) if isinstance(inputs, str) else np.asarray(inputs)
+        samples = self.open(inputs)
+        return np.concatenate([self.predict(samples.piece(rows)).values for rows in self.pieces(samples)])
+
     @property
     def axes(self) -> int:
         """Of the outputs, that of the samples among them."""
@@ -133,7 +147,7 @@ class Predictor:
         """Whether a sample is of one class."""
         return isinstance(self.shape.output, Point)
 
-    def open(self, inputs: Path | npt.NDArray[Any]) -> NewSamples:
+    def open(self, inputs: Path | npt.NDArray[Any] | pd.DataFrame) -> NewSamples:
         """Samples that are model-ready, or raw: those of a user's own task, or the test split of a public release.
 
         Raises:
@@ -146,6 +160,9 @@ class Predictor:
             return _Release(open_test(task, data=inputs, canvas=self.config.input.canvas), inputs, self.shape)
         if isinstance(inputs, Path):
             return _Ready(_open_npy(inputs), str(inputs), self.shape)
+        if not isinstance(inputs, np.ndarray):
+            shape = ", ".join(map(str, self.shape.input_shape))
+            raise DataError(f"inputs: the model takes no rows of a table but an array of shape (n, {shape})")
         return _Ready(inputs, "inputs", self.shape)
 
     def pieces(self, samples: NewSamples) -> list[range]:
@@ -157,7 +174,17 @@ class Predictor:
 
     def predict(self, piece: Piece) -> Predictions:
         """The outputs of some samples, as they are asked for."""
-        outputs = np.concatenate([*self._outputs(piece.x)])
+        return self.predict_each([piece])[0]
+
+    def predict_each(self, pieces: Sequence[Piece]) -> list[Predictions]:
+        """The outputs of each piece; the model sees all of them together."""
+        outputs = outputs_of(self.model, np.concatenate([piece.x for piece in pieces]), self._batch_size)
+        ends = np.cumsum([len(piece.x) for piece in pieces])[:-1]
+        return [
+            self._as_asked(piece, own) for piece, own in zip(pieces, np.split(outputs, ends), strict=True)
+        ]
+
+    def _as_asked(self, piece: Piece, outputs: npt.NDArray[np.float32]) -> Predictions:
         has_logits = isinstance(self.shape.output, Point | MultiLabel)
         values = self._to_probabilities(outputs) if self.probabilities else outputs
         restored = piece.restore(values)
@@ -182,16 +209,23 @@ class Predictor:
         """Of classes, labels or numbers; empty where the task gives them none."""
         return () if self.shape.raw is None else tuple(self.shape.raw["target"]["names"])
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether outputs are logits, of classes, labels or masks."""
+        if isinstance(self.shape.output, Point | MultiLabel):
+            return True
+        own_mask = self.shape.raw is not None and self.shape.raw["target"]["kind"] == "mask"
+        return own_mask or (self.calibration is not None and self.calibration.temperature is not None)
+
     def _require_probabilities(self) -> None:
         """Raise DataError where the task predicts values, which are no logits."""
+        if self.has_probabilities:
+            return
         if isinstance(self.shape.output, Numbers):
             raise DataError(
                 "a model of kind regression predicts numbers, not probabilities; leave out --probabilities"
             )
-        own_mask = self.shape.raw is not None and self.shape.raw["target"]["kind"] == "mask"
-        is_mask = own_mask or (self.calibration is not None and self.calibration.temperature is not None)
-        if isinstance(self.shape.output, Dense) and not is_mask:
-            raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
+        raise DataError("a dense task predicts values, not probabilities; leave out --probabilities")
 
     def _to_probabilities(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Softmax for classes, sigmoid for labels and masks; of logits as they are where none is calibrated."""
@@ -200,13 +234,18 @@ class Predictor:
             logits = logits / self.calibration.temperature
         return (logits.softmax(dim=-1) if self.are_classes else logits.sigmoid()).numpy()
 
-    @torch.no_grad()
-    def _outputs(self, x: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        """Logits for point and multilabel tasks, for others values in the target's unit."""
-        for start in range(0, len(x), self._batch_size):
-            # A copy: maps are read-only.
-            batch = torch.from_numpy(np.array(x[start : start + self._batch_size])).to(self.device)
-            yield self.model(batch).target.float().cpu().numpy()
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, x: npt.NDArray[np.float32], batch_size: int) -> npt.NDArray[np.float32]:
+    """Logits (n, ...) for point and multilabel tasks, for others values in the target's unit."""
+    # An average of simple models alone has no parameters.
+    device = next(model.parameters(), torch.empty(0)).device
+    outputs: list[npt.NDArray[np.float32]] = []
+    for start in range(0, len(x), batch_size):
+        # A copy: maps are read-only.
+        batch = torch.from_numpy(np.array(x[start : start + batch_size])).to(device)
+        outputs.append(model(batch).target.float().cpu().numpy())
+    return np.concatenate(outputs)
 
 
 class _Ready(NewSamples):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,15 @@ from pare_tune.tasks.own.tables import (
     Table,
     ids_of,
     new_cells,
+    numbers,
     numeric_samples,
     read_table,
     text_columns,
 )
 from pare_tune.tasks.own.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Places = Sequence[tuple[int, ...]]
 """Of some samples: their sizes without channels."""
@@ -73,11 +77,12 @@ class NewSamples(ABC):
         """
 
 
-def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> NewSamples:
+def prepare(inputs: Path | Array | pd.DataFrame, raw: Mapping[str, Any], canvas: Canvas) -> NewSamples:
     """Open new samples for a model whose weights carry `raw` (`Task.raw`).
 
     Args:
-        inputs: (n, *raw shape), or a file or folder like the one that was trained on.
+        inputs: (n, *raw shape), or rows of a table, or a file or folder like the one that was trained on. Nothing in
+            an array or in rows is ever taken for a path.
 
     Raises:
         DataError: they are missing, damaged, or not of the shape that was trained on.
@@ -87,6 +92,8 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> New
         if layout.tokens:
             raise _needs_table(layout)
         return _Arrays(Whole(inputs, "inputs"), layout, target, at, canvas)
+    if not isinstance(inputs, Path):
+        return _of_rows(Table(Path("inputs"), inputs), layout, target, at, canvas)
     given = At.model_validate(written_short(str(inputs)))
     assert given.file is not None
     if layout.tokens and not is_table(given.file):
@@ -94,8 +101,24 @@ def prepare(inputs: Path | Array, raw: Mapping[str, Any], canvas: Canvas) -> New
     if given.is_table and _goes_row_by_row(layout, at):
         return _Rows(given.file, layout, target, at)
     if layout.tokens:
-        return _AllRows(given.file, layout, at.get("id"))
+        id_column = at.get("id")
+        table = read_table(given.file, text=text_columns(layout.tokens, id_column))
+        return _AllRows(table, layout, id_column)
     return _Arrays(_read_new(given, at, layout), layout, target, at, canvas)
+
+
+def _of_rows(
+    table: Table, layout: Layout, target: Target, at: Mapping[str, Any], canvas: Canvas
+) -> NewSamples:
+    """Raises DataError unless the model was trained on rows of a table."""
+    if layout.tokens:
+        return _AllRows(table, layout, at.get("id"))
+    if layout.modality is not Modality.TABLE or not at["columns"]:
+        raise DataError(
+            f"inputs: the model was not trained on rows of a table; give an array of shape (n, {said(layout.shape)})"
+        )
+    values = np.stack([numbers(table, name) for name in at["columns"]], axis=1)
+    return _Arrays(Whole(values, "inputs"), layout, target, at, canvas)
 
 
 def _needs_table(layout: Layout) -> DataError:
@@ -139,11 +162,10 @@ class _Rows(NewSamples):
 
 
 class _AllRows(NewSamples):
-    """Of a table that holds dates, read as a whole."""
+    """Of a table that is read as a whole: one that holds dates, or lies in memory."""
 
-    def __init__(self, path: Path, layout: Layout, id_column: str | None) -> None:
+    def __init__(self, table: Table, layout: Layout, id_column: str | None) -> None:
         self._tokens = layout.tokens
-        table = read_table(path, text=text_columns(layout.tokens, id_column))
         self._cells = new_cells(table, layout.tokens, id_column)
         self.where = self._cells.where
 

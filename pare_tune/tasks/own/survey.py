@@ -266,7 +266,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
         groups=None if opened.groups is None else len(set(opened.groups)),
         zero_targets=targets.zero,
         values=_moments_of(target, codes, problems),
-        canvas=_canvas(layout, inputs),
+        canvas=canvas_of(layout, inputs.sides[0]),
     )
     split = np.empty(0, np.int64)
     if not problems:
@@ -390,9 +390,9 @@ def _sized(spec: OwnData, layout: Layout, scan: Scan, warnings: list[str]) -> La
     return replace(layout, length=length)
 
 
-def _canvas(layout: Layout, scan: Scan) -> dict[str, int | None]:
+def canvas_of(layout: Layout, longest_side: int) -> dict[str, int | None]:
     """Images that differ in size, or are large, are laid on a square."""
-    if layout.modality.is_grid and (None in layout.shape or scan.sides[0] > _NATIVE):
+    if layout.modality.is_grid and (None in layout.shape or longest_side > _NATIVE):
         return dict(_CANVAS)
     return {"paper": None, "embedded": None}
 

@@ -130,10 +130,16 @@ def wide_samples(table: Table, names: Sequence[str]) -> Samples:
     where = str(At(file=table.path, columns=tuple(names)))
     if (special := _images_or_lists(table, names, where, grey=None)) is not None:
         return special
-    columns = [feature for name in names for feature in _features(table, name)]
-    if all(not c.is_categorical and not c.part and not c.is_missing.any() for c in columns):
-        return Whole(np.stack([c.values.astype(np.float64) for c in columns], axis=1), where)
-    return Cells(columns, where)
+    cells = read_cells(table, names)
+    if all(not c.is_categorical and not c.part and not c.is_missing.any() for c in cells.columns):
+        return Whole(np.stack([c.values.astype(np.float64) for c in cells.columns], axis=1), where)
+    return cells
+
+
+def read_cells(table: Table, names: Sequence[str]) -> Cells:
+    """One row a sample, of numbers, categories and dates."""
+    where = str(At(file=table.path, columns=tuple(names)))
+    return Cells([feature for name in names for feature in _features(table, name)], where)
 
 
 def numeric_samples(table: Table, names: Sequence[str], *, grey: bool | None = None) -> Samples:

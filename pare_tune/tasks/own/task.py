@@ -87,20 +87,20 @@ def build_task(spec: OwnData, surveyed: Surveyed, cache: Path, fold: Fold | None
         name=spec.name,
         title=spec.title or _title(seen),
         modality=layout.modality,
-        input_shape=_input_shape(layout, canvas),
+        input_shape=input_shape(layout, canvas),
         output=target.output_of(_dense_shape(layout, target, canvas)),
         loss=loss,
         loss_options=options,
         metric=metric,
-        paper=_paper(layout),
+        paper=paper_of(layout),
         embedded_provenance="real",
         homepage="",
         read=Reader(spec, cache, surveyed.key, fold).read,
-        make=_leave_where_they_are,
+        make=leave_where_they_are,
         item=Item(layout, target),
         ragged=_ragged(layout, target),
         canvas={"paper": canvas, "embedded": seen.canvas["embedded"]},
-        embedded=_short(layout.modality, seen.num_train),
+        embedded=short_training(layout.modality, seen.num_train),
         scale_target=target.output is Numbers or target.word == "numbers",
         raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, seen)},
         units=Development(spec, cache).units,
@@ -205,7 +205,7 @@ def _codes(spec: OwnData, labels: Array, names: tuple[str, ...]) -> Array:
     return (find_values if spec.output is Numbers else find_labels)(spec, labels, names)[1]
 
 
-def _leave_where_they_are(folder: Path, seed: int) -> None:
+def leave_where_they_are(folder: Path, seed: int) -> None:
     """A user's files are read from their own place."""
 
 
@@ -224,7 +224,8 @@ def _loss(spec: OwnData, seen: Survey, metric: Metric) -> tuple[str, dict[str, A
     return (metric.name if metric.name in _RELATIVE and not options else "mse"), options
 
 
-def _input_shape(layout: Layout, canvas: Canvas) -> tuple[int, ...]:
+def input_shape(layout: Layout, canvas: Canvas) -> tuple[int, ...]:
+    """Of one sample as the embedder gets it."""
     places = tuple(n or 0 for n in layout.places(layout.shape))
     if layout.modality.is_grid:
         return (layout.num_channels, *((canvas, canvas) if canvas is not None else places))
@@ -259,14 +260,15 @@ def _ragged(layout: Layout, target: Target) -> frozenset[str]:
     return frozenset(name for name, shape in fields.items() if None in shape)
 
 
-def _paper(layout: Layout) -> PaperSettings:
+def paper_of(layout: Layout) -> PaperSettings:
+    """What trial 0 has under the paper's preset."""
     paper = _nearest(layout.modality)
     if layout.modality is Modality.TABLE:
         return replace(paper, target_tokens=layout.shape[0] or paper.target_tokens)
     return paper
 
 
-def _short(modality: Modality, num_train: int) -> dict[str, Any]:
+def short_training(modality: Modality, num_train: int) -> dict[str, Any]:
     """Batch and epochs of the embedded preset: about as many steps, however many samples there are."""
     batch, steps = _STEPS[modality]
     fewest, most = _EPOCHS

@@ -1,0 +1,161 @@
+"""The model card of a final/ folder, in Hugging Face's format (https://huggingface.co/docs/hub/model-cards).
+
+It is made of what lies in the folder alone, so that it can be written again wherever the folder was copied to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pare_tune.config import TrialConfig
+from pare_tune.data.files import write_text
+from pare_tune.errors import DataError
+from pare_tune.report import words
+from pare_tune.train.build import ModelShape
+from pare_tune.train.checkpoint import load_weights
+from pare_tune.train.describe import Description
+from pare_tune.train.export import ModelFolder
+from pare_tune.yaml import dump_yaml
+
+CARD: Final = "README.md"
+
+_PIPELINES: Final[Mapping[tuple[str, bool], str]] = {
+    ("table", True): "tabular-classification",
+    ("table", False): "tabular-regression",
+    ("grid_2d", True): "image-classification",
+    ("grid_2d", False): "image-feature-extraction",
+    ("dense_2d", False): "image-to-image",
+}
+"""(modality, whether classes come out) → what the hub calls it; series have no name there."""
+
+_BACKBONES: Final[Mapping[str, tuple[str, str]]] = {
+    "micro-swin": ("", "Apache-2.0, with pare-tune"),
+    "micro-roberta": ("", "Apache-2.0, with pare-tune"),
+    "swin-base-22k": ("timm/swin_base_patch4_window7_224.ms_in22k", "MIT"),
+    "roberta-base": ("FacebookAI/roberta-base", "MIT"),
+}
+"""Backbone → (its name on the hub, its licence)."""
+
+_SOURCES: Final[Mapping[str, str]] = {
+    "photographs": "public domain and CC0",
+    "shapes": "shapes on photographs in the public domain and under CC0",
+    "digits": "CC BY 4.0 (UCI, optical recognition of handwritten digits)",
+    "docs": "PSF licence (docstrings of Python's standard library)",
+    "waves": "made by formulas, no rights",
+    "cifar10": "none stated by its authors",
+    "cifar100": "none stated by its authors",
+    "tiny_imagenet": "ImageNet's terms: research that is not commercial",
+    "caltech101": "CC BY 4.0",
+    "voc": "Flickr's terms of use, image by image",
+    "conll2003": "Reuters Corpus agreement: research",
+}
+"""Proxy data set → licence."""
+_UNKNOWN: Final = "not known to pare-tune: see where it came from"
+
+
+def write_card(folder: Path) -> Path:
+    """Write the card of a final/ folder; returns its path.
+
+    Raises:
+        DataError: no trained model is there.
+        StorageError: the folder cannot be written.
+    """
+    path = folder / CARD
+    write_text(path, card(folder))
+    return path
+
+
+def card(folder: Path) -> str:
+    """The card of a final/ folder. Raises DataError: no trained model is there."""
+    model = ModelFolder(folder)
+    if not model.is_complete:
+        raise DataError(
+            f"{folder} holds no trained model; give the final/ folder of `pare-tune train`, whole"
+        )
+    with model.told_if_newer():
+        try:
+            metrics = model.metrics()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder}: its metrics.json is damaged ({error}); copy the folder again"
+            ) from error
+        config, about = model.config(), load_weights(model.weights)[1]
+        about.pop("epoch", None)
+        shape = ModelShape.from_dict(about)
+    front = dump_yaml(_front_matter(config, metrics, shape))
+    return f"---\n{front}---\n\n" + "\n".join(_text(config, metrics, shape)) + "\n"
+
+
+def _front_matter(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) -> dict[str, Any]:
+    description = Description.of(config.task, shape)
+    pipeline = _PIPELINES.get((shape.modality, description.has_classes))
+    base = _BACKBONES.get(config.backbone, ("", ""))[0]
+    metric = {"type": metrics["metric"], "value": metrics["test"], "name": f"test {metrics['metric']}"}
+    task = {"type": pipeline or "other", "name": config.task}
+    dataset = {"type": config.task, "name": f"{config.task} ({metrics['data']})", "split": "test"}
+    return {
+        "library_name": "pare-tune",
+        "license": "other",
+        "tags": ["pare", "cross-modal-fine-tuning", shape.modality],
+        **({} if pipeline is None else {"pipeline_tag": pipeline}),
+        **({} if not base else {"base_model": base}),
+        "model-index": [
+            {"name": config.task, "results": [{"task": task, "dataset": dataset, "metrics": [metric]}]}
+        ],
+    }
+
+
+def _text(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) -> Iterator[str]:
+    description = Description.of(config.task, shape)
+    yield f"# {config.task}\n"
+    yield (
+        f"{config.backbone}, fine-tuned by {config.method} with pare-tune (https://arxiv.org/abs/2406.09003). It takes "
+        f"{description.takes} and gives {description.gives}.\n"
+    )
+    yield "## How to load it\n"
+    yield "```python\nimport pare_tune\n"
+    yield 'model = pare_tune.load("final")  # this folder'
+    yield f"outputs = model({'table' if description.columns else 'inputs'})\n```\n"
+    yield "`pare-tune predict`, `export` and `serve` take the folder as well.\n"
+    yield "## Data\n"
+    yield f"- {config.task}: {metrics['data']}, {words.PROVENANCE.get(metrics['data'], '')}."
+    if config.own is not None:
+        yield f"- From {', '.join(sorted({str(part.input) for _, part in config.own.parts()}))}."
+    yield f"- Trained on {metrics['trained_on']}; {metrics['test_samples']:,} samples of test were scored once.\n"
+    yield "## Score\n"
+    yield f"- test {metrics['metric']}: {_score(metrics)}"
+    if metrics.get("validation") is not None:
+        yield f"- validation, which the epoch was chosen by: {metrics['validation']:.4g}"
+    for line in words.calibration(metrics):
+        yield f"- {line}"
+    yield "\n## What was compared\n"
+    yield f"{metrics.get('search') or 'Nothing: this configuration was trained without a search beside it.'}\n"
+    yield "## Limits\n"
+    yield from (f"- {line}" for line in _limits(config, metrics, description))
+    yield "\n## Licences\n"
+    yield f"- backbone {config.backbone}: {_BACKBONES.get(config.backbone, ('', _UNKNOWN))[1]}"
+    yield f"- proxy data {config.source.name}: {_SOURCES.get(config.source.name, _UNKNOWN)}"
+    yield f"- data of {config.task}: {_UNKNOWN}"
+
+
+def _score(metrics: Mapping[str, Any]) -> str:
+    if metrics["test"] is None:
+        return "not defined on the test split"
+    unit = "" if metrics["unit"] == "1" else f" {metrics['unit']}"
+    better = "lower" if metrics["direction"] == "min" else "higher"
+    interval = metrics.get("test_interval")
+    between = "" if interval is None else f", 95 % interval {interval[0]:.4g} to {interval[1]:.4g}"
+    return f"{metrics['test']:.4g}{unit} ({better} is better{between})"
+
+
+def _limits(config: TrialConfig, metrics: Mapping[str, Any], description: Description) -> Iterator[str]:
+    if metrics["data"] == "sample":
+        yield "The data are simulated: the score says nothing of real ones."
+    yield f"Samples of another kind than {description.takes} are refused or mean nothing."
+    yield "One training with one seed; the interval is that of the test samples, not of seeds."
+    if metrics.get("calibration") is None:
+        yield "Not calibrated: probabilities need not be frequencies."
+    if description.columns:
+        yield "A category that training never saw counts as a rare one."
