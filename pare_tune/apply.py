@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pare_tune.errors import PareTuneError, StudyFailed
+from pare_tune.errors import DataError, PareTuneError, StudyFailed
 from pare_tune.steps import step
+from pare_tune.tasks.own.predict import NewSamples
 from pare_tune.train.outputs import Predictions, require_writable, writing
 from pare_tune.train.predict import Predictor
 
@@ -85,12 +87,21 @@ class _Worker:
         import torch
 
         torch.set_num_threads(threads)
-        self._predictor = asked.open()
-        self._samples = self._predictor.open(asked.inputs)
-        self._pieces = self._predictor.pieces(self._samples)
+        self._asked = asked
+
+    @cached_property
+    def _opened(self) -> tuple[Predictor, NewSamples, list[range]]:
+        predictor = self._asked.open()
+        samples = predictor.open(self._asked.inputs)
+        return predictor, samples, predictor.pieces(samples)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"predictions": self._predictor.predict(self._samples.piece(self._pieces[int(row["id"])]))}
+        try:
+            predictor, samples, pieces = self._opened
+            return {"given": predictor.predict(samples.piece(pieces[int(row["id"])]))}
+        except PareTuneError as error:
+            # Raised, it would reach the driver as text inside an error of Ray's.
+            return {"given": DataError(str(error))}
 
 
 def _on_cluster(asked: Asked, pieces: list[range], num_workers: int) -> Iterator[Predictions]:
@@ -99,6 +110,7 @@ def _on_cluster(asked: Asked, pieces: list[range], num_workers: int) -> Iterator
 
     with connect(workers=num_workers, dashboard=False, name="pare-tune predict") as cluster, _unwarned():
         import ray.data
+        from ray.exceptions import RayError
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -113,9 +125,11 @@ def _on_cluster(asked: Asked, pieces: list[range], num_workers: int) -> Iterator
         )
         try:
             for row in data.iter_rows():
-                yield row["predictions"]
-        except Exception as error:
-            raise _own_error(error) from error
+                if isinstance(row["given"], DataError):
+                    raise row["given"]
+                yield row["given"]
+        except RayError as error:
+            raise StudyFailed(f"predicting on the cluster failed: {error}") from error
 
 
 @contextmanager
@@ -124,13 +138,3 @@ def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _own_error(error: BaseException) -> PareTuneError:
-    """The error of ours that a worker raised; Ray wraps it in its own."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, PareTuneError):
-            return inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return StudyFailed(f"predicting on the cluster failed: {error}")

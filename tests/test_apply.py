@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pare_tune import api
-from pare_tune.apply import _own_error
+from pare_tune.apply import Asked, _Worker
 from pare_tune.config import default_trial
-from pare_tune.errors import ConfigError, DataError, StudyFailed
+from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import predict as predicting
@@ -111,7 +111,7 @@ def test_sets_go_into_tables(folder: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_cluster_gives_the_same_numbers(tmp_path: Path, ray_cluster: None) -> None:
+def test_a_cluster_gives_the_same_numbers_and_errors(tmp_path: Path, ray_cluster: None) -> None:
     torch.set_num_threads(1)
     series = np.random.default_rng(0).normal(size=(150, 32768)).astype(np.float32)
     np.save(tmp_path / "x.npy", series[:30])
@@ -128,13 +128,18 @@ def test_a_cluster_gives_the_same_numbers(tmp_path: Path, ray_cluster: None) -> 
     one, two = (np.load(tmp_path / name) for name in ("one.npy", "two.npy"))
     assert one.shape == (150, 2), "more than a piece"
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+    series[149, 7] = np.nan
+    np.save(tmp_path / "bad.npy", series)
+    with pytest.raises(DataError, match=r"bad\.npy: sample 149 holds NaN"):
+        predict(tmp_path, "bad.npy", "three.npy", num_workers=2)
+    assert not (tmp_path / "three.npy").exists()
 
 
-def test_the_error_of_a_worker_is_the_one_that_is_told() -> None:
-    class Wrapped(Exception):
-        cause = DataError("row 9000 holds infinity")
-
-    outer = RuntimeError("a task failed")
-    outer.__cause__ = Wrapped()
-    assert str(_own_error(outer)) == "row 9000 holds infinity"
-    assert isinstance(_own_error(RuntimeError("out of sorts")), StudyFailed)
+def test_what_is_wrong_on_a_worker_is_told_by_its_driver(folder: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", np.zeros((3, 3)))
+    asked = Asked(model=folder / "final", inputs=tmp_path / "bad.npy")
+    with pytest.raises(DataError, match="this model was trained on a table") as told:
+        asked.open().open(asked.inputs)
+    given = _Worker(asked, torch.get_num_threads())({"id": 0})["given"]
+    assert isinstance(given, DataError)
+    assert str(given) == str(told.value)

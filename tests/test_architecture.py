@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "signals": {"signals"},
     "inspect": {"inspect", "report", "train", "config", "data", "errors", "tasks", "sources"},
     "plan": {"fitting", "inspect", "method", "config", "yaml", "errors", "tasks"},
-    "apply": {"tune", "train", "errors", "steps"},
+    "apply": {"tune", "train", "tasks", "errors", "steps"},
     "final": {"report", "tune", "train", "config", "data", "errors", "tasks"},
     "recorded": {"recorded", "config", "yaml", "errors", "tasks"},
     "serving": {"serving", "__version__", "tune", "train", "data", "errors", "tasks", "steps"},

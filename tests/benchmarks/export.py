@@ -67,9 +67,8 @@ def models(name: str, side: int | None, modality: Modality) -> tuple[Together, T
     backbone = None
     for title, output, head, scale, of in kinds:
         config = default_trial(get_task(TASKS[of.value]), preset="embedded", method="finetune", backbone=name)
-        config = config.with_values(
-            {"head.kind": head, **({} if side is None else {"input.image_size": side})}
-        )
+        sized = {"input.image_size": side} if is_grid else {"input.max_tokens": 32}
+        config = config.with_values({"head.kind": head, **{k: v for k, v in sized.items() if v is not None}})
         backbone = backbone or open_backbone(config, pretrained=False)
         about = ModelShape(
             modality=of.value, input_shape=shape, output=output, target_scale=scale, source_kind=None, source_classes=0

@@ -9,7 +9,7 @@ file is predicted in a process of its own, whose peak of resident memory is what
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -76,7 +76,9 @@ def predict(model: Path, inputs: Path, out: Path) -> None:
 
     started = time.perf_counter()
     api.predict_file(model, inputs, out, probabilities=True, batch_size=256)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not `getrusage`, which begins with the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
     print(f"{time.perf_counter() - started:.1f} {peak:.0f}")
 
 
