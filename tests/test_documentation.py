@@ -40,6 +40,7 @@ ELSEWHERE = {
     ".ci/run": "runs this test, in an environment of its own",
     "tensorboard --logdir": "serves until it is stopped",
     "optuna-dashboard": "serves until it is stopped; no dependency",
+    "sbatch": "wants SLURM; what it is given is read by test_jobs",
     "ray": "wants a cluster that was started by hand",
     "python tests/benchmarks/": "measures for minutes or hours",
     "python jobs/": "trains for minutes or hours; its options are read below",
@@ -115,7 +116,7 @@ def headers() -> Iterator[str]:
         if path.suffix == ".py":
             for block in indented(ast.get_docstring(ast.parse(text)) or ""):
                 yield from block.splitlines()
-        elif path.suffix == ".sh":
+        elif path.suffix in (".sh", ".slurm"):
             header = "\n".join(line for line in text.splitlines() if line.startswith("#"))
             yield from re.findall(r"Command: +(.*)", header)
             yield from inline(header)
@@ -153,7 +154,7 @@ def call(*words: str) -> tuple[int, str]:
 
 def arguments(line: str) -> list[str]:
     """What `pare-tune` is given, with names in the place of what stands for them."""
-    line = re.sub(r"^.*jobs/search.sh", "pare-tune", line)
+    line = re.sub(r"^.*jobs/search.sh", "pare-tune", line).replace("s3://my-bucket", Path.cwd().as_uri())
     for pattern, name in STANDS_FOR.items():
         line = re.sub(pattern, name, line)
     words = shlex.split(line)[1:]

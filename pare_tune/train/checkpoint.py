@@ -10,6 +10,7 @@ import json
 import pickle
 import struct
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pare_tune.data.files import replacing
 from pare_tune.errors import DataError
@@ -33,6 +35,8 @@ _DAMAGED = (
 """What torch.load raises on bytes that are not what it wrote."""
 _UNWRITTEN = (RuntimeError, SafetensorError)
 """What torch and safetensors raise when the disk is full."""
+_LARGE = 64 * 2**20
+"""Bytes of a state that takes the disk longer than a copy in memory is worth."""
 _NOISE = 5
 """Tells the seeds of an epoch's noise from those of its order, partners and augmentation (`batches`)."""
 
@@ -41,6 +45,44 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings and containers of them. Raises StorageError when the disk refuses."""
     with replacing(path, also=_UNWRITTEN) as partial:
         torch.save(dict(state), partial)
+
+
+class StateWriter:
+    """Writes states one after the other: a large one beside what goes on meanwhile, so that the disk holds up nothing.
+
+    A refusal is raised as StorageError by the next `write`, or by `close`.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._last: Future[None] | None = None
+
+    def write(self, path: Path, state: Mapping[str, Any]) -> None:
+        """As `save_state`; `state` may change as soon as this has returned."""
+        self._wait()
+        if _bytes_of(state) < _LARGE:
+            save_state(path, state)
+            return
+        # A copy in memory takes a fraction of the time that the disk takes.
+        self._last = self._thread.submit(save_state, path, tree_map_only(Tensor, _copied, dict(state)))
+
+    def close(self) -> None:
+        """Wait for the last one."""
+        self._thread.shutdown()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+
+def _bytes_of(state: Mapping[str, Any]) -> int:
+    return sum(leaf.nbytes for leaf in tree_leaves(dict(state)) if isinstance(leaf, Tensor))
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -137,13 +137,17 @@ def home_of(folder: Path, node: str, url: str | None = None) -> Iterator[Home]:
     """`folder`, a copy of what is at `url` perhaps, as workers on all nodes reach it while the block runs; the caller,
     on Ray's `node`, owns it."""
     home = Home(folder, f".session-{uuid.uuid4().hex}", node, url)
+    for left in folder.glob(".session-*"):
+        left.unlink(missing_ok=True)  # of drivers that were killed
     mark = folder / home.token
     write_text(mark, "")
     try:
         yield home
     finally:
-        with suppress(ValueError, RayError):
-            ray.kill(ray.get_actor(_name(home)))  # there is none where no worker needed it
+        # There is no actor where no worker needed it; and to ask for one where Ray is gone would start it.
+        if ray.is_initialized():
+            with suppress(ValueError, RayError):
+                ray.kill(ray.get_actor(_name(home)))
         mark.unlink(missing_ok=True)
 
 

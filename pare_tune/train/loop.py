@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_los
 from pare_tune.tasks.base import best_of
 from pare_tune.train.align import align_embedder
 from pare_tune.train.batches import Step, StepBatch, StepBatches, TargetDataset, plan_epoch
-from pare_tune.train.checkpoint import BEST, LAST, load_state, save_state, save_weights, seed_noise
+from pare_tune.train.checkpoint import BEST, LAST, StateWriter, load_state, save_weights, seed_noise
 from pare_tune.train.collapse import constant_score, judged_after
 from pare_tune.train.evaluation import (
     Context,
@@ -137,6 +137,7 @@ class _Fit:
             pin_memory=context.device.type == "cuda",
         )
         self.step = 0
+        self.writer = StateWriter()
         self.alignment_s = 0.0
         self.curve: list[EpochReport] = []
 
@@ -145,11 +146,13 @@ class _Fit:
             self._align()
         for report in self.curve:
             self.context.report(report)
-        for index in range(len(self.curve), min(until or self.config.train.epochs, self.config.train.epochs)):
-            self._save(self._run_epoch(index))
-            self.context.report(self.curve[-1])
-            if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
-                self._require_learning()
+        last = min(until or self.config.train.epochs, self.config.train.epochs)
+        with closing(self.writer):
+            for index in range(len(self.curve), last):
+                self._save(self._run_epoch(index))
+                self.context.report(self.curve[-1])
+                if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
+                    self._require_learning()
         return FitResult(tuple(self.curve), self.judge.best_epoch, self.judge.best_score)
 
     def _align(self) -> None:
@@ -324,7 +327,7 @@ class _Fit:
             "alignment_s": self.alignment_s,
             **self.judge.state(),
         }
-        save_state(folder / LAST, state)
+        self.writer.write(folder / LAST, state)
 
     def _restore(self) -> bool:
         """Whether there was a checkpoint to go on from."""

@@ -21,6 +21,7 @@ from pare_tune.data.remote import Outbox, Store, UrlStore, patiently
 from pare_tune.errors import StorageError
 
 _SCRATCH = "pare-tune-scratch-"
+_LOOK_S = 2.0
 _YOUNG_S = 3600.0
 """A scratch folder that nobody owns may still be filled; after so long its process is dead."""
 
@@ -145,13 +146,15 @@ class _Away(Place):
 
     def _loop(self) -> None:
         while True:
-            self._wanted.wait()
+            asked = self._wanted.wait(_LOOK_S)  # a large checkpoint is there some time after its epoch
             self._wanted.clear()
             if self._closing:
                 return
             try:
                 self._outbox.send()
             except StorageError:
-                traceback.print_exc()  # to the log; the next epoch tries again
+                if asked:
+                    traceback.print_exc()  # to the log; the next epoch tries again
             finally:
-                self._idle.set()
+                if asked:
+                    self._idle.set()

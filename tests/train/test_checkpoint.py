@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from pare_tune.errors import DataError, StorageError
+from pare_tune.train import checkpoint
 from pare_tune.train.checkpoint import (
+    StateWriter,
     load_state,
     load_weights,
     save_state,
@@ -109,3 +112,33 @@ def test_noise_follows_from_seed_epoch_and_rank_alone() -> None:
     assert drawn(3, 1, 0) == first
     others = [drawn(*key) for key in ((4, 1, 0), (3, 2, 0), (3, 1, 1), (3, 0, 1))]
     assert len({tuple(one) for one in [first, *others]}) == 5
+
+
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_a_state_is_written_as_it_was_when_it_was_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(checkpoint, "_LARGE", large)
+    weights = torch.zeros(1000)
+    with closing(StateWriter()) as writer:
+        for step in (1, 2):
+            weights.fill_(step)
+            writer.write(
+                tmp_path / "last.pt", {"model": {"w": weights}, "step": step, "curve": [{"epoch": step}]}
+            )
+            weights.fill_(-1.0)
+    found = load_state(tmp_path / "last.pt", CPU)
+    assert found is not None
+    assert found["model"]["w"].unique().tolist() == [2.0]
+    assert (found["step"], found["curve"]) == (2, [{"epoch": 2}])
+
+
+def test_a_refusal_beside_the_training_is_told_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_LARGE", 0)
+    (tmp_path / "file").touch()
+    writer = StateWriter()
+    writer.write(tmp_path / "file" / "last.pt", {"step": 1})
+    with pytest.raises(StorageError, match="cannot write"):
+        writer.close()
