@@ -160,6 +160,8 @@ def _how(spec: OwnData, seen: Survey) -> str:
         return "by files" if spec.val is not None else "by files, val cut from train"
     if spec.split.column is not None:
         return f"by {spec.split.column}"
+    if spec.split.time is not None:
+        return f"in the order of {spec.split.time}"
     shares = "/".join(f"{100 * f:g}" for f in spec.split.fractions)
     kept = ", classes in proportion" if seen.target.output is Point else ""
     if seen.groups is not None:

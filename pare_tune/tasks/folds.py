@@ -1,4 +1,5 @@
-"""Folds: every development sample (train and val) is held out once, so that all of them tell trials apart.
+"""Folds: every development sample (train and val) is held out once, so that all of them tell trials apart. Folds that
+go forward in time hold out all but the first.
 
 A fold is a task whose train and val are others: what is fitted on the training split (scales of targets, weights of
 classes, and the normalisation and encoding of a user's own data) is fitted on the fold's. Benchmarks keep the
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +76,29 @@ def draw_folds(
         fold_n[held_out] = number
     _check_drawn(folds.count, fold_n, classes_n, names)
     return fold_n
+
+
+def forward(fold: Fold, times_n: npt.NDArray[Any]) -> Int64:
+    """A fold in time, (n,): 0 for samples before those that are held out, which are 1; −1 for samples after these.
+
+    Samples of one time stay together; those of the first times are never held out.
+
+    Raises:
+        DataError: there are too few times.
+    """
+    from sklearn.model_selection import TimeSeriesSplit
+
+    moments, moment_n = np.unique(times_n, return_inverse=True)
+    count = fold.folds.count
+    if len(moments) <= count:
+        raise DataError(
+            f"{count} folds that go forward in time need more than {count} times, train and val have {len(moments)}; "
+            f"{_instead(len(moments) - 1)}"
+        )
+    before, held_out = list(TimeSeriesSplit(count).split(moments))[fold.number]
+    part = np.full(len(moments), -1)
+    part[before], part[held_out] = 0, 1
+    return part[moment_n]
 
 
 def _instead(most: int) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pare_tune.errors import DataError
+from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks import get_task
-from pare_tune.tasks.folds import Fold, Folds, draw_folds
-from pare_tune.tasks.load import TaskData, load_fold, load_task
+from pare_tune.tasks.folds import Fold, Folds, draw_folds, forward
+from pare_tune.tasks.load import TaskData, load_fold, load_task, open_test
 from pare_tune.tasks.own.spec import OwnData
+from pare_tune.tasks.own.split import cut_in_time
 from pare_tune.tasks.own.task import own_task
 from pare_tune.tasks.own.validation import Validation, usual_validation
 from pare_tune.yaml import validate
@@ -104,6 +105,64 @@ def test_groups_of_ones_own_data_stay_together(tmp_path: Path) -> None:
     units = task.units()
     held_out = [set(units[f.val_index]) for f in folds_of(spec, tmp_path / "cache", 3)]
     assert len(set.union(*held_out)) == sum(map(len, held_out))
+
+
+def in_time(root: Path, days: Any, **split: Any) -> OwnData:
+    """Samples whose first feature is their place in time, in any order."""
+    frame = pd.DataFrame({"a": np.arange(len(days)), "day": days, "y": np.arange(len(days)) % 2})
+    frame.sample(frac=1, random_state=0).to_csv(root / "t.csv", index=False)
+    return spec_of(root, input="t.csv", target="y", normalise="none", split={"time": "day", **split})
+
+
+def test_folds_in_time_go_forward_and_dates_need_no_order_in_the_file(tmp_path: Path) -> None:
+    spec = in_time(tmp_path, pd.date_range("2026-01-01", periods=80).astype(str))
+    task = own_task(spec, tmp_path / "cache")
+    whole = load_task(task, cache=tmp_path / "cache")
+
+    def times(data: Any) -> list[float]:
+        return sorted(float(data.item(i)["x"][0, 0]) for i in range(len(data)))
+
+    test = open_test(task, cache=tmp_path / "cache")
+    assert [*times(whole.train), *times(whole.val), *times(test)] == list(range(80))
+    assert (len(whole.train), len(whole.val), len(test)) == (56, 12, 12)
+    before: list[float] = []
+    for fold in folds_of(spec, tmp_path / "cache", 3):
+        assert [*times(fold.train), *times(fold.val)] == list(range(len(fold.train) + len(fold.val)))
+        assert times(fold.train) == before or not before
+        before = [*times(fold.train), *times(fold.val)]
+        development = [float(d.item(i)["x"][0, 0]) for d in (whole.train, whole.val) for i in range(len(d))]
+        assert sorted(development[i] for i in fold.val_index) == times(fold.val)
+    assert before == list(range(68)), "all but test"
+
+
+@pytest.mark.parametrize(
+    ("days", "split", "told"),
+    [
+        ([1] * 30 + [2] * 30, {}, "3 splits in time need at least as many times, found 2"),
+        (["soon"] * 60, {}, "time must be numbers, clock times or dates, found 'soon'"),
+        (list(range(60)), {"group": "a"}, "time and group both say how to cut; give one of them"),
+    ],
+)
+def test_what_no_time_cuts_is_told(days: Any, split: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises((DataError, ConfigError), match=told):
+        own_task(in_time(tmp_path, days, **split), tmp_path / "cache")
+
+
+def test_samples_of_one_time_stay_together_and_folds_in_time_need_times(tmp_path: Path) -> None:
+    times = np.repeat([5, 1, 4, 2, 3], [7, 20, 1, 2, 30])
+    split = cut_in_time(times, (0.7, 0.15, 0.15))
+    assert {time: set(split[times == time]) for time in range(1, 6)} == {
+        1: {0},
+        2: {0},
+        3: {0},
+        4: {1},
+        5: {2},
+    }
+    assert forward(Fold(Folds(2), 0), times)[times == 5].tolist() == [-1] * 7
+    with pytest.raises(
+        DataError, match=r"5 folds that go forward in time need more than 5 times.*search\.folds=4"
+    ):
+        forward(Fold(Folds(5), 0), times)
 
 
 def test_a_benchmark_is_cut_from_its_own_splits(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ class TableFiles:
         # What tells samples or groups apart is kept as it is written: as numbers, 1.1 and 1.10 would be one.
         self._names: set[tuple[Path | None, str]] = set()
         for _, part in spec.parts():
-            places = [at for at in (part.input, part.target, part.group, spec.split.column) if at is not None]
+            split = spec.split
+            roles = (part.input, part.target, part.group, split.column, split.time)
+            places = [at for at in roles if at is not None]
             ids = {at.id for at in places if at.id is not None}
             self._names |= {(at.file or part.input.file, name) for at in places for name in ids}
             if part.group is not None:
@@ -50,7 +52,7 @@ class Inputs:
         self.path = part.input.file
         if not self.path.exists():
             raise DataError(f"no file or folder {self.path}")
-        others = (part.target, part.group, spec.split.column)
+        others = (part.target, part.group, spec.split.column, spec.split.time)
         self._served = frozenset(
             name
             for at in others

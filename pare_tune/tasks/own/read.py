@@ -14,6 +14,7 @@ from pare_tune.data.images import ImageFiles, find_images
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Dense, Point, Split
 from pare_tune.tasks.own.arrays import linked_files, open_array
+from pare_tune.tasks.own.dates import time_order
 from pare_tune.tasks.own.images import class_of, open_images, pair_masks
 from pare_tune.tasks.own.inputs import Inputs, TableFiles, only_column, require_as_many, require_same
 from pare_tune.tasks.own.samples import Array, Joined, Samples
@@ -54,6 +55,8 @@ class Opened:
     groups: list[str] | None
     split: list[Split | None] | None
     """What column or files say; None where nothing does, an entry None where val is to be cut from train."""
+    times: Array | None = None
+    """(n,) that sort as the samples were taken, where time cuts them."""
 
     @property
     def is_table(self) -> bool:
@@ -77,7 +80,7 @@ def open_data(spec: OwnData) -> Opened:
 def files_of(spec: OwnData) -> Iterator[Path]:
     """Every file that the data are read from."""
     for _, part in spec.parts():
-        refs = (part.input, part.target, part.group, spec.split.column)
+        refs = (part.input, part.target, part.group, spec.split.column, spec.split.time)
         for at in refs:
             if at is None or at.file is None:
                 continue
@@ -116,7 +119,14 @@ def _open_part(spec: OwnData, part: Part, files: TableFiles) -> Opened:
         split=None
         if column is None
         else [_split(v, column, i) for i, v in enumerate(source.per_sample(column, "split"))],
+        times=None if spec.split.time is None else _times(source, spec.split.time),
     )
+
+
+def _times(source: Inputs, at: At) -> Array:
+    import pandas as pd
+
+    return np.asarray(time_order(pd.Series(list(source.per_sample(at, "time"))), str(at)))
 
 
 def _titles(inputs: Samples, columns: Sequence[str]) -> tuple[str, ...]:

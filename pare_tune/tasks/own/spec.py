@@ -190,6 +190,16 @@ class SplitSpec(_Model):
     """Column (or array) that says train, val or test of each sample."""
     group: ColumnAt | None = None
     """Column (or array) whose equal values must not be in two splits: the patient, the machine, the recording."""
+    time: ColumnAt | None = None
+    """Column (or array) that says when each sample was taken, in numbers or dates and in any order: the last are test,
+    those before them val, and folds go forward in time."""
+
+    @model_validator(mode="after")
+    def _one_rule_cuts(self) -> Self:
+        if self.time is not None and (self.column is not None or self.group is not None):
+            other = "column" if self.column is not None else "group"
+            raise ValueError(f"time and {other} both say how to cut; give one of them")
+        return self
 
     @field_validator("fractions")
     @classmethod
@@ -291,6 +301,8 @@ class OwnData(_Model):
             raise ValueError(
                 "where each split has files of its own, target and group are said in train, val and test"
             )
+        elif self.split.time is not None:
+            raise ValueError("where each split has files of its own, no time cuts them; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -328,7 +340,7 @@ class OwnData(_Model):
             return self.model_copy(update=places)
         columns = {
             k: at.under(root, beside=self.input)
-            for k in ("column", "group")
+            for k in ("column", "group", "time")
             if (at := getattr(self.split, k))
         }
         target = None if self.target is None else self.target.under(root, beside=self.input)

@@ -7,6 +7,7 @@ Samples that are the same to the last bit count as one group, so that none is tr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,7 @@ def assign(
     names: Sequence[str],
     fractions: tuple[float, float, float],
     seed: int,
+    times: npt.NDArray[Any] | None = None,
 ) -> Int64:
     """The split of each sample, (n,) of positions in `SPLITS`.
 
@@ -110,10 +112,13 @@ def assign(
         said: what files or a column say, None where a sample is still to be cut; None where nothing does.
         groups: (n,) whose equal values stay together.
         same: (n,) equal where samples are the same to the last bit.
+        times: (n,) that cut the samples, where time does.
 
     Raises:
         DataError: a group is in two splits, a split stays empty, or there is too little to cut.
     """
+    if times is not None:
+        return cut_in_time(times, fractions)
     units = units_of(groups, same)
     if said is None:
         return cut(units, classes, fractions, names=names, seed=seed)
@@ -137,6 +142,24 @@ def assign(
         chosen[open_rows] = parts
     _refuse_torn_groups(groups, chosen)
     return chosen
+
+
+def cut_in_time(times: npt.NDArray[Any], shares: Sequence[float]) -> Int64:
+    """Which share each sample falls into, the earliest into the first; samples of one time stay together.
+
+    Raises:
+        DataError: there are fewer times than shares.
+    """
+    moments, moment = np.unique(times, return_inverse=True)
+    if len(moments) < len(shares):
+        raise DataError(f"{len(shares)} splits in time need at least as many times, found {len(moments)}")
+    # By the last sample of each moment, so that one moment is in one split.
+    done = np.cumsum(np.bincount(moment)) / len(times)
+    ends = [int(np.argmin(np.abs(done - end))) + 1 for end in np.cumsum(shares)[:-1]]
+    for split, end in enumerate(ends):
+        first = ends[split - 1] + 1 if split else 1
+        ends[split] = min(max(end, first), len(moments) - len(ends) + split)
+    return np.searchsorted(ends, moment, side="right")
 
 
 def units_of(groups: Sequence[str] | None, same: Int64) -> Int64:

@@ -24,7 +24,7 @@ from pare_tune.data.cache import fingerprint, prepared
 from pare_tune.errors import DataError
 from pare_tune.tasks import columns
 from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Point, Split
-from pare_tune.tasks.folds import Fold, draw_folds
+from pare_tune.tasks.folds import Fold, draw_folds, forward
 from pare_tune.tasks.own.fit import (
     class_counts,
     constant_in_train,
@@ -213,9 +213,13 @@ def _refit(spec: OwnData, whole: Surveyed, fold: Fold) -> tuple[Survey, Int64, I
     seen, rows = whole.survey, whole.development
     _, _, codes, _ = _targets(spec, opened, seen.layout)
     classes = codes[rows] if codes is not None and seen.target.output is Point else None
-    fold_n = draw_folds(fold.folds, whole.units[rows], classes, names=seen.target.names)
     split = whole.split.copy()
-    split[rows] = fold_n == fold.number
+    if opened.times is not None:
+        split[rows] = forward(fold, opened.times[rows])
+    else:
+        split[rows] = (
+            draw_folds(fold.folds, whole.units[rows], classes, names=seen.target.names) == fold.number
+        )
     return _fitted(seen, opened, codes, np.flatnonzero(split == 0)), split, whole.units
 
 
@@ -273,7 +277,7 @@ def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
         try:
             split = assign(
                 opened.split, opened.groups, inputs.same, codes if target.output is Point else None,
-                names=target.names, fractions=spec.split.fractions, seed=spec.split.seed,
+                names=target.names, fractions=spec.split.fractions, seed=spec.split.seed, times=opened.times,
             )  # fmt: skip
         except DataError as error:
             problems.append(str(error))

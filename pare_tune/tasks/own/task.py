@@ -127,11 +127,10 @@ class Development:
             DataError: the samples cannot be cut into so many folds.
         """
         seen = survey_fold(self.spec, self.cache, fold)
-        place_of = np.argsort(survey(self.spec, self.cache).development)
-        samples = np.sort(seen.development)
-        return build_task(self.spec, seen, self.cache, fold), place_of[
-            np.searchsorted(samples, seen.rows("val"))
-        ]
+        development = survey(self.spec, self.cache).development
+        place_of = np.empty(development.max() + 1, np.int64)
+        place_of[development] = np.arange(len(development))
+        return build_task(self.spec, seen, self.cache, fold), place_of[seen.rows("val")]
 
 
 @dataclass(frozen=True)
