@@ -13,7 +13,9 @@ Pretexts, chosen by measured transfer to new embedders and heads on small target
   reconstructed (SimMIM), made the residual stream 30 times as large and mostly constant, and transfer worse than
   random weights.
 - micro-roberta: which of 24 formulas made a wave, spans hidden and reconstructed; every fourth step, hidden bytes of
-  the standard library's documentation.
+  the standard library's documentation. What eight operators (shifts, a derivative, a transport…) make of smooth
+  functions in the place of every other wave, and weights brought halfway back to where they began, helped predicted
+  series and a table, and harmed a classified series (tests/benchmarks/RESULTS.md).
 
 Sources: fractals, Kataoka et al., arXiv:2101.08515, their systems drawn as by Anderson and Farrell, arXiv:2110.03091;
 masked text, BERT, Devlin et al., arXiv:1810.04805.
