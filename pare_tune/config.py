@@ -162,6 +162,8 @@ class OptimizerConfig(_Model):
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     new_parts: float = Field(default=1.0, gt=0.0, le=100.0)
     """Learning rate of what is not pretrained (embedder, heads, gate), in multiples of `lr`."""
+    gate: float = Field(default=1.0, gt=0.0, le=100.0)
+    """Learning rate of the gate, in multiples of that of the other new parts."""
     decays: Literal["all", "matrices"] = "all"
     """What `weight_decay` shrinks. all: everything, as in the paper's code. matrices: all but norms, biases and
     positions."""
@@ -557,6 +559,7 @@ class _Embedded:
     lr: float
     max_tokens: int
     new_parts: float = 1.0
+    gate: float = 1.0
 
 
 _TEXT = ("docs", "waves")
@@ -565,7 +568,7 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
         "micro-swin", ("photographs",), epochs=9, batch_size=8, lr=1e-3, max_tokens=64
     ),
     Modality.DENSE_2D: _Embedded(
-        "micro-swin", ("shapes",), epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0
+        "micro-swin", ("shapes",), epochs=8, batch_size=4, lr=2e-3, max_tokens=64, new_parts=3.0, gate=10.0
     ),
     Modality.SEQUENCE_1D: _Embedded("micro-roberta", _TEXT, epochs=9, batch_size=16, lr=1e-3, max_tokens=64),
     Modality.DENSE_1D: _Embedded(
@@ -612,7 +615,12 @@ def default_trial(
             source=SourceConfig(name=_learnable(small, task)),
             align=AlignConfig(epochs=paper.align_epochs, samples=256),
             optimizer=OptimizerConfig(
-                lr=small.lr, weight_decay=0.01, clip=1.0, warmup=0.1, new_parts=small.new_parts
+                lr=small.lr,
+                weight_decay=0.01,
+                clip=1.0,
+                warmup=0.1,
+                new_parts=small.new_parts,
+                gate=small.gate,
             ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size, precision=precision),
             input=InputConfig(

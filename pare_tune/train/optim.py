@@ -12,7 +12,7 @@ from pare_tune.config import OptimizerConfig
 
 FACTOR = "factor"
 """Key of a group: its learning rate in multiples of the schedule's."""
-_PRETRAINED = "encoder."
+_PRETRAINED, _GATE = "encoder.", "mixer."
 _POSITIONS = ("position", "relative_position_bias_table", "prefix_PD")
 
 
@@ -46,6 +46,8 @@ def _groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
         if not parameter.requires_grad:
             continue
         factor = 1.0 if name.startswith(_PRETRAINED) else config.new_parts
+        if name.startswith(_GATE):
+            factor *= config.gate
         decays = config.decays == "all" or (
             parameter.ndim > 1 and not any(word in name for word in _POSITIONS)
         )

@@ -20,7 +20,7 @@ Usable = Callable[[str, Any], str | None]
 _ONLY: tuple[tuple[tuple[str, ...], Callable[[Method], bool], str], ...] = (
     (("k.", "loss."), lambda m: m.mixer is not None, "mixes nothing"),
     (("source.",), lambda m: m.reads_source, "reads no source data"),
-    (("gate.",), lambda m: m.is_gated, "has no gate"),
+    (("gate.", "optimizer.gate"), lambda m: m.is_gated, "has no gate"),
     (("align.",), lambda m: m.aligns, "aligns nothing"),
     (("train.freeze",), lambda m: m.freeze is None, "decides that itself"),
     (("input.embedder",), lambda m: m.pretrained, "starts at random"),

@@ -38,17 +38,19 @@ def test_frozen_parameters_are_left_out(name: str, kind: str) -> None:
 def small_model() -> torch.nn.ModuleDict:
     encoder = torch.nn.ModuleDict({"attention": torch.nn.Linear(2, 2), "norm": torch.nn.LayerNorm(2)})
     encoder.register_parameter("positions", torch.nn.Parameter(torch.zeros(3, 2)))
-    return torch.nn.ModuleDict({"encoder": encoder, "target_head": torch.nn.Linear(2, 1)})
+    return torch.nn.ModuleDict(
+        {"encoder": encoder, "target_head": torch.nn.Linear(2, 1), "mixer": torch.nn.Linear(2, 1)}
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, dict.fromkeys(("weight", "bias", "norm", "positions", "head", "head bias"), (1.0, 0.1))),
+        ({}, dict.fromkeys(("weight", "bias", "norm", "positions", "head", "head bias", "gate"), (1.0, 0.1))),
         (
-            {"new_parts": 3.0, "decays": "matrices"},
+            {"new_parts": 3.0, "gate": 10.0, "decays": "matrices"},
             {"weight": (1.0, 0.1), "bias": (1.0, 0.0), "norm": (1.0, 0.0), "positions": (1.0, 0.0),
-             "head": (3.0, 0.1), "head bias": (3.0, 0.0)},
+             "head": (3.0, 0.1), "head bias": (3.0, 0.0), "gate": (30.0, 0.1)},
         ),
     ],
 )  # fmt: skip
@@ -66,6 +68,7 @@ def test_new_parts_have_their_own_rate_and_only_matrices_decay(
         "positions": encoder.positions,
         "head": model["target_head"].weight,
         "head bias": model["target_head"].bias,
+        "gate": model["mixer"].weight,
     }
     told = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert len(told) == len(list(model.parameters()))
