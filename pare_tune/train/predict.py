@@ -121,8 +121,8 @@ class Predictor:
         if coverage is not None:
             if self.calibration is None:
                 raise DataError(
-                    f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, where samples "
-                    f"were held out (train without --with-val, or from the best.yaml of a search whose best/ is there)"
+                    f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, where "
+                    f"samples were held out (without --with-val, or from the best.yaml of a search whose best/ is there)"
                 )
             self.radius = self.calibration.radius(coverage)
 
