@@ -121,8 +121,8 @@ class Predictor:
         if coverage is not None:
             if self.calibration is None:
                 raise DataError(
-                    f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, without "
-                    f"--with-val (a model that was trained on validation too has nothing left to be calibrated on)"
+                    f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, where "
+                    f"samples were held out (without --with-val, or from the best.yaml of a search whose best/ is there)"
                 )
             self.radius = self.calibration.radius(coverage)
 
