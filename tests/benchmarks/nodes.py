@@ -107,13 +107,13 @@ def nodes(port: int, head_cpus: int) -> Iterator[Nodes]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(run: Callable[[], Path | str | None], epochs: int, driver: subprocess.Popen[bytes]) -> None:
+def wait_for(run: Callable[[], Path], epochs: int, driver: subprocess.Popen[bytes], log: Path) -> None:
     """Until so many epochs are in the record."""
     while True:
-        assert driver.poll() is None, "the search ended"
+        assert driver.poll() is None, log.read_text()
         time.sleep(0.5)
         try:
-            if sum(t.epoch for t in snapshot(run() or "").trials) >= epochs:
+            if sum(t.epoch for t in snapshot(run()).trials) >= epochs:
                 return
         except Exception:  # it is being made
             continue
@@ -148,7 +148,7 @@ def main() -> None:
             began = time.monotonic()
             driver = cluster.drive(str(cluster.runs))
             run = lambda runs=cluster.runs: next(iter(runs.glob("*/run.yaml")), Path()).parent  # noqa: E731
-            wait_for(run, 10, driver)
+            wait_for(run, 10, driver, cluster.folder / "driver.txt")
             cluster.kill(cluster.second)
             if back:
                 time.sleep(5)
@@ -160,7 +160,7 @@ def main() -> None:
         began = time.monotonic()
         driver = cluster.drive(store.as_uri())
         run = lambda: next(iter(store.glob("*/run.yaml")), Path()).parent  # noqa: E731
-        wait_for(run, 10, driver)
+        wait_for(run, 10, driver, cluster.folder / "driver.txt")
         driver.kill()
         driver.wait()
         shutil.rmtree(os.environ["PARE_TUNE_CACHE"])  # the driver's disk
