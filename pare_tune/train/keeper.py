@@ -18,8 +18,8 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pare_tune.data.files import is_owned, replacing, write_text
-from pare_tune.data.remote import Stamp, stamps_below
-from pare_tune.errors import ClusterError, StorageError
+from pare_tune.data.remote import Stamp, UrlStore, stamps_below
+from pare_tune.errors import ClusterError, PareTuneError, StorageError
 from pare_tune.train.place import Home
 
 _CHUNK_BYTES = 16 * 2**20
@@ -152,39 +152,52 @@ def home_of(folder: Path, node: str, url: str | None = None) -> Iterator[Home]:
 
 
 def blind_nodes(home: Home) -> list[str]:
-    """Addresses of the nodes that do not see the folder. Asks them all at once, but not the driver's own.
+    """Addresses of the nodes that do not see the folder. Asks them all at once.
 
     Raises:
         ClusterError: pare-tune cannot be imported on one of them.
+        StorageError: one of them cannot use the store that the run is in.
     """
-    others = {
-        n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != home.node
-    }
-    if not others:
+    nodes = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
+    if home.url is None:
+        nodes.pop(home.node, None)
+    if not nodes:
         return []
-    ask = ray.remote(num_cpus=0, max_retries=0)(_is_here)
+    ask = ray.remote(num_cpus=0, max_retries=0)(_what_hinders)
     asked = {
         node: ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(home)
-        for node in others
+        for node in nodes
     }
     blind: list[str] = []
     until = time.monotonic() + _PROBE_S
     for node, reference in asked.items():
         try:
-            sees = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
+            hindrance = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         except GetTimeoutError:
             continue  # it is slow, or on its way out; its trials find out themselves
         except RayError as error:
             if "ModuleNotFoundError" in str(error) or "ImportError" in str(error):
-                raise ClusterError(_missing(others[node], error)) from error
+                raise ClusterError(_missing(nodes[node], error)) from error
             continue
-        if not sees:
-            blind.append(others[node])
+        if hindrance and home.url is not None:
+            raise StorageError(
+                f"the node {nodes[node]}: {hindrance}. Ray's processes need the credentials that this one has (AWS_…, "
+                f"or a role of the machine): set them where `ray start` is called"
+            )
+        if hindrance:
+            blind.append(nodes[node])
     return blind
 
 
-def _is_here(home: Home) -> bool:
-    return home.is_here
+def _what_hinders(home: Home) -> str:
+    """Why this node cannot work on the run itself; empty where it can."""
+    if home.url is None:
+        return "" if home.is_here else "it does not see the folder"
+    try:
+        UrlStore(home.url).check_writable()
+    except PareTuneError as error:
+        return str(error)
+    return ""
 
 
 def _missing(address: str, error: Exception) -> str:

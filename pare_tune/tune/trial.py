@@ -86,7 +86,7 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
                 tune.report(told)
 
             failure = _attempt(job, assignment, place, report)
-    except (OSError, StorageError) as error:
+    except (OSError, PareTuneError) as error:
         # On a full disk the log, too, takes nothing more.
         failure = _told(error)
         if failure["cause"] != "fatal":

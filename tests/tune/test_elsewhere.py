@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pare_tune.config import RunConfig
+from pare_tune.errors import StorageError
 from pare_tune.tune import run
 from pare_tune.tune.run import SessionOptions, search
 
@@ -48,3 +49,24 @@ def test_files_of_other_nodes_come_back(
     left = {*result.path.glob(".session-*"), *result.path.glob("trials/*/last.pt")}
     assert not left, "a finished trial needs no checkpoint"
     assert not [name for name in ray.util.list_named_actors() if name.startswith("pare-tune-keeper")]
+
+
+def test_a_store_that_a_node_cannot_use_is_told_before_anything_trains(
+    make_config: Callable[..., RunConfig],
+    fakes: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where the driver has credentials and the workers have none."""
+    original = run.home_of
+
+    @contextmanager
+    def home_of(folder: Path, node: str, url: str | None) -> Iterator[Any]:
+        with original(folder, node, "file:///proc/nowhere") as home:
+            yield home
+
+    monkeypatch.setattr(run, "home_of", home_of)
+    with pytest.raises(
+        StorageError, match=r"the node .*: cannot write file:///proc/nowhere.*Ray's processes need"
+    ):
+        search(make_config("2"), SessionOptions(runner=fakes.train))
