@@ -81,8 +81,11 @@ def card(folder: Path) -> str:
             raise DataError(
                 f"{folder}: its metrics.json is damaged ({error}); copy the folder again"
             ) from error
-        config, about = model.config(), load_weights(model.weights)[1]
-        about.pop("epoch", None)
+        together = model.ensemble()
+        first = model if together is None else ModelFolder(folder / together["members"][0][0])
+        config, about = model.config(), load_weights(first.weights)[1]
+        for name in ("epoch", "simple"):
+            about.pop(name, None)
         shape = ModelShape.from_dict(about)
     front = dump_yaml(_front_matter(config, metrics, shape))
     return f"---\n{front}---\n\n" + "\n".join(_text(config, metrics, shape)) + "\n"
@@ -111,8 +114,8 @@ def _text(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) ->
     description = Description.of(config.task, shape)
     yield f"# {config.task}\n"
     yield (
-        f"{config.backbone}, fine-tuned by {config.method} with pare-tune (https://arxiv.org/abs/2406.09003). It takes "
-        f"{description.takes} and gives {description.gives}.\n"
+        f"{_made_of(config, metrics)} with pare-tune (https://arxiv.org/abs/2406.09003). It takes {description.takes} "
+        f"and gives {description.gives}.\n"
     )
     yield "## How to load it\n"
     yield "```python\nimport pare_tune\n"
@@ -138,6 +141,15 @@ def _text(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) ->
     yield f"- backbone {config.backbone}: {_BACKBONES.get(config.backbone, ('', _UNKNOWN))[1]}"
     yield f"- proxy data {config.source.name}: {_SOURCES.get(config.source.name, _UNKNOWN)}"
     yield f"- data of {config.task}: {_UNKNOWN}"
+
+
+def _made_of(config: TrialConfig, metrics: Mapping[str, Any]) -> str:
+    members = metrics.get("members")
+    if not members:
+        return f"{config.backbone}, fine-tuned by {config.method}"
+    total = sum(member["weight"] for member in members)
+    told = ", ".join(f"{member['model']} {member['weight'] / total:.0%}" for member in members)
+    return f"The average of {words.plural(len(members), 'model')} ({told}), trained"
 
 
 def _score(metrics: Mapping[str, Any]) -> str:

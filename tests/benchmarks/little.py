@@ -15,8 +15,8 @@ import argparse
 import itertools
 import json
 import math
+import shutil
 import statistics
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,21 @@ import numpy as np
 
 from pare_tune import api
 from pare_tune.data.files import write_json
+from pare_tune.tune.result import Result
+from pare_tune.tune.run import snapshot
 
 TABLES = ("breast_cancer", "wine", "iris", "digits")
 SERIES = ("GunPoint", "ItalyPowerDemand", "ArrowHead", "OSULeaf")
 SIZES = (50, 200, 1000)
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "split": {"search": {"validation": "split"}, "train": {}},
-    "folds": {"search": {}, "train": {"with_val": True}},
+    "folds": {"search": {}, "train": {}},
+    "bag": {"search": {}, "train": {"bag": True}},
+    "ensemble": {"search": {}, "train": {"ensemble": True}},
+    "peers": {"search": {}, "train": {"ensemble": True, "peers": True}},
 }
-"""What is given to `tune` and to `train`: as before folds, and as plans choose now."""
+"""What is given to `tune` and to `train`: as before folds, as plans choose now, and several models averaged. Ways that
+search alike share one search."""
 _MOST_TESTED = 1000
 
 
@@ -66,7 +72,31 @@ def cells(options: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:
 
 
 def run(cell: tuple[str, int, str, int], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Search, train and test once."""
+    """Train and test once, after a search if none is there yet."""
+    name, size, way, split = cell
+    alike = next(other for other in WAYS if WAYS[other]["search"] == WAYS[way]["search"])
+    home = folder.with_name(f"{name}-{size}-{alike}-{split}")
+    runs = [*(home / "runs").glob("*/report.html")]
+    if not runs:
+        shutil.rmtree(home / "runs", ignore_errors=True)
+        runs = [search_once((name, size, alike, split), options, home)]
+    run = runs[0].parent
+    shutil.rmtree(folder / "final", ignore_errors=True)
+    metrics = api.train(run, out=folder / "final", **WAYS[way]["train"])
+    result = Result(run, snapshot(run))
+    trials = result.trials
+    return {
+        "data": name, "size": size, "way": way, "split": split, "test": metrics["test"], "metric": metrics["metric"],
+        "validation": result.best_score, "default": result.default_score,
+        "search_s": round(result.snapshot.elapsed_s, 1),
+        "training_s": round(float(trials["seconds"].sum()), 1), "epochs": int(trials["epochs_run"].sum()),
+        "best": result.best.number, "final_s": round(metrics["seconds"], 1),
+        "simple": {row.kind: row.score for row in result.snapshot.simple},
+    }  # fmt: skip
+
+
+def search_once(cell: tuple[str, int, str, int], options: argparse.Namespace, folder: Path) -> Path:
+    """Search; the report's path."""
     from sklearn.model_selection import train_test_split
 
     name, size, way, split = cell
@@ -82,7 +112,6 @@ def run(cell: tuple[str, int, str, int], options: argparse.Namespace, folder: Pa
     task.write_text(
         json.dumps({"name": f"little-{name.lower()}".replace("_", "-"), "kind": "point", **parts})
     )
-    started = time.perf_counter()
     result = api.tune(
         str(task),
         options.trials,
@@ -90,15 +119,7 @@ def run(cell: tuple[str, int, str, int], options: argparse.Namespace, folder: Pa
         runs=folder / "runs",
         **{"portfolio": True, **WAYS[way]["search"]},
     )
-    searched = time.perf_counter() - started
-    metrics = api.train(result.path / "best.yaml", out=folder / "final", **WAYS[way]["train"])
-    trials = result.trials
-    return {
-        "data": name, "size": size, "way": way, "split": split, "test": metrics["test"], "metric": metrics["metric"],
-        "validation": result.best_score, "default": result.default_score, "search_s": round(searched, 1),
-        "training_s": round(float(trials["seconds"].sum()), 1), "epochs": int(trials["epochs_run"].sum()),
-        "best": result.best.number,
-    }  # fmt: skip
+    return result.path / "report.html"
 
 
 def table(done: list[dict[str, Any]]) -> Iterator[str]:

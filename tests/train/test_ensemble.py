@@ -9,6 +9,7 @@ import torch
 
 from pare_tune.config import TrialConfig, default_trial
 from pare_tune.errors import ConfigError, DataError
+from pare_tune.report.card import card
 from pare_tune.tasks import get_task
 from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import open_test
@@ -106,6 +107,10 @@ def test_a_folder_of_several_predicts_their_average(final: Path) -> None:
         together = load_model(final, CPU)[0](x).target
     torch.testing.assert_close(together.softmax(1), 0.25 * one + 0.75 * two)
     assert metrics["test"] == pytest.approx(WDBC.metric.score(together, {"y": y}))
+
+
+def test_the_card_names_what_is_averaged(final: Path) -> None:
+    assert "The average of 2 models (micro-roberta, finetune 25%, linear 75%), trained" in card(final)
 
 
 def test_members_that_are_there_are_not_trained_again(
