@@ -103,7 +103,7 @@ def test_samples_of_every_kind_are_fitted_and_predicted(X: Any) -> None:
         (SERIES[:, :1], "expecting 2 features"),
         (SERIES[:, :, :20], r"takes samples of 2 × 30, got 40 of 2 × 20"),
         (np.full_like(SERIES, np.nan), "series and images have no gaps"),
-        (SERIES[None, None], "a table has 2, series have 3, images 4"),
+        (SERIES[:, :, None, None], "a table has 2, series have 3, images 4"),
         (pd.DataFrame({"a": [1.0], "b": [2.0]}), r"not trained on rows of a table"),
     ],
 )
