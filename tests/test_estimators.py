@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pare_tune import PareClassifier, PareRegressor
-from pare_tune.errors import ConfigError
+from pare_tune.errors import PareTuneError
 
 QUICK = {"train.epochs": 1, "train.batch_size": 128}
 RNG = np.random.default_rng(0)
@@ -117,9 +117,18 @@ def series_model() -> PareClassifier:
     return PareClassifier(settings=QUICK, random_state=0).fit(SERIES, HALVES)
 
 
-def test_a_setting_that_there_is_not_is_told() -> None:
-    with pytest.raises(ConfigError, match="train.epoch"):
-        PareClassifier(settings={"train.epoch": 1}).fit(SERIES, HALVES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": {"train.epoch": 1}}, "train.epoch"),
+        ({"method": "parer"}, "no method named 'parer'"),
+        ({"preset": "large"}, "no preset named 'large'"),
+        ({"backbone": "micro-swim"}, "no backbone named 'micro-swim'"),
+    ],
+)
+def test_what_there_is_not_is_told(options: Any, message: str) -> None:
+    with pytest.raises(PareTuneError, match=message):
+        PareClassifier(**options).fit(SERIES, HALVES)
 
 
 @pytest.mark.ray
