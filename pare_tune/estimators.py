@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 from uuid import uuid4
 
 import numpy as np
@@ -22,7 +22,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _num_samples,
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
@@ -30,7 +29,8 @@ from sklearn.utils.validation import (
 )
 
 from pare_tune.config import TrialConfig, default_trial
-from pare_tune.errors import DataError
+from pare_tune.errors import DataError, UnknownName
+from pare_tune.method import METHODS
 from pare_tune.tasks.base import Numbers, Output, Point, Preset, Task
 from pare_tune.tasks.load import default_cache, load_task
 from pare_tune.tasks.own.memory import task_in_memory
@@ -71,6 +71,12 @@ class _PareEstimator(BaseEstimator):
         self.random_state = random_state
 
     def _fit(self, X: Any, targets: Any, output: type[Output], names: list[str]) -> Self:
+        for option, value, names_there in (
+            ("preset", self.preset, get_args(Preset)),
+            ("method", self.method, METHODS),
+        ):
+            if value not in names_there:
+                raise UnknownName(option, str(value), names_there)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         name = f"sklearn-{uuid4().hex}"
         with _as_value_errors(), _generators_kept():
@@ -202,7 +208,7 @@ def _checked(
     has_y = not isinstance(y, str)
     if isinstance(X, pd.DataFrame):
         if has_y:
-            _, y = validate_data(estimator, np.zeros((_num_samples(X), 1)), y, **of_y)
+            _, y = validate_data(estimator, np.zeros((len(X), 1)), y, **of_y)
             check_consistent_length(X, y)
         validate_data(estimator, X, skip_check_array=True, reset=reset)
         frame = X.set_axis([str(name) for name in X.columns], axis=1).reset_index(drop=True)

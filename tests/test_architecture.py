@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "final": {"report", "tune", "train", "config", "data", "errors", "tasks"},
     "recorded": {"recorded", "config", "yaml", "errors", "tasks"},
     "serving": {"serving", "__version__", "tune", "train", "data", "errors", "tasks", "steps"},
-    "estimators": {"api", "train", "config", "errors", "tasks"},
+    "estimators": {"api", "train", "method", "config", "errors", "tasks"},
     "figures": {
         "figures",
         "shell",

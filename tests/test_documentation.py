@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from PIL import Image
 
 import pare_tune
 from pare_tune.cli import app, main
@@ -125,7 +126,8 @@ def headers() -> Iterator[str]:
 PAGES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
 BLOCKS = [block for page in PAGES for block in indented(page)]
 SPANS = [span for page in PAGES for span in inline(page)]
-SNIPPETS = [block for block in [*BLOCKS, pare_tune.__doc__ or ""] if "import pare_tune" in block]
+IMPORT = re.compile(r"^(import pare_tune|from pare_tune )", re.MULTILINE)
+SNIPPETS = [block for block in [*BLOCKS, pare_tune.__doc__ or ""] if IMPORT.search(block)]
 TREES = [block for block in BLOCKS if block.startswith("runs/") and len(block.splitlines()) > 1]
 TASK_FILES = [block for block in BLOCKS if block.startswith("name: ")]
 STARTS = ("pare-tune ", "jobs/search.sh ", "git ", *(start for start in ELSEWHERE))
@@ -165,6 +167,8 @@ def made_small(words: list[str]) -> list[str]:
     for i, option in enumerate(words[:-1]):
         words[i + 1] = SMALL.get(option, {}).get(words[i + 1], words[i + 1])
     command = words[0]
+    if command == "serve":
+        return [command, "--help"]  # serves until it is stopped
     if words in (["compare"], ["train"]):
         return [command, "--help"]  # named, not shown
     if command.startswith("--"):
@@ -199,7 +203,13 @@ def data_of_ones_own(place: Path) -> None:
     (place / "runs").mkdir()
     (place / "release").mkdir()
     np.save("inputs.npy", rng.normal(size=(60, 1, 30)).astype(np.float32))
+    np.save("series.npy", np.load("inputs.npy"))
     np.save("labels.npy", np.arange(60) % 3)
+    for number in range(30):
+        kind = place / "images" / ("cat", "dog")[number % 2]
+        kind.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(kind / f"{number}.png")
     pd.DataFrame({"yield": rng.normal(size=60), "a": rng.normal(size=60), "b": rng.normal(size=60)}).to_csv(
         "table.csv", index=False
     )
@@ -247,12 +257,16 @@ def test_a_command_can_be_typed(line: str, folder: Path) -> None:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs(snippet: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code = snippet[snippet.index("import pare_tune") :]
+    first = IMPORT.search(snippet)
+    assert first is not None
+    code = snippet[first.start() :]
     small = code.replace("budget=50", "budget=1, settings={'train.epochs': 1}, portfolio=False, confirm=0")
+    small = small.replace("(random_state=0", "(settings={'train.epochs': 1}, random_state=0")
     assert small != code
-    names = {"inputs": np.load(folder / "inputs.npy")}
+    inputs = np.load(folder / "inputs.npy")
+    names = {"inputs": inputs, "X": inputs[:, 0, :4], "y": np.load(folder / "labels.npy")}
     exec(compile(small, "README.md", "exec"), names)
-    assert names["outputs"].shape == (60, 2)
+    assert names["outputs"].shape == (60, 2) if "outputs" in names else names["scores"].shape == (5,)
 
 
 def test_the_run_folder_holds_what_is_said(folder: Path) -> None:
@@ -274,6 +288,11 @@ def test_an_option_that_is_named_exists(span: str) -> None:
             assert word.partition("=")[0] in setting_keys(), word
 
 
+@pytest.mark.parametrize("link", sorted({*re.findall(r"\]\((?!https?:)([^)]+)\)", "".join(PAGES))}))
+def test_what_is_linked_is_there(link: str) -> None:
+    assert (ROOT / link).is_file()
+
+
 def commands(command: Any) -> Iterator[Any]:
     yield command
     for child in getattr(command, "commands", {}).values():
@@ -281,6 +300,6 @@ def commands(command: Any) -> Iterator[Any]:
 
 
 def test_the_documentation_was_found() -> None:
-    assert len(RUNNABLE) > 40
-    assert len(SNIPPETS) == 2
+    assert len(RUNNABLE) > 35
+    assert len(SNIPPETS) == 3
     assert len(TASK_FILES) == len(TREES) == 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pare_tune import PareClassifier, PareRegressor
-from pare_tune.errors import ConfigError
+from pare_tune.errors import PareTuneError
 
 QUICK = {"train.epochs": 1, "train.batch_size": 128}
+QUICKLY: dict[str, Any] = {"method": "finetune", "settings": QUICK, "random_state": 0}
 RNG = np.random.default_rng(0)
 SERIES = RNG.normal(size=(40, 2, 30)).astype(np.float32)
 HALVES = np.repeat(["down", "up"], 20)
@@ -33,8 +34,8 @@ def expected_to_fail(estimator: Any) -> dict[str, str]:
 
 @parametrize_with_checks(
     [
-        PareClassifier(method="finetune", settings=QUICK, random_state=0),
-        PareRegressor(method="finetune", settings=QUICK, random_state=0),
+        PareClassifier(**QUICKLY),
+        PareRegressor(**QUICKLY),
     ],
     expected_failed_checks=expected_to_fail,
 )
@@ -42,15 +43,24 @@ def test_scikit_learn_accepts_it(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-def test_it_learns_in_a_pipeline_and_leaves_no_file() -> None:
+@pytest.fixture
+def leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[None]:
+    """In the working directory, among temporary files, or of its samples in the cache."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.iterdir())
+    assert not list(own_cache.glob("*/sklearn-*"))
+
+
+@pytest.mark.usefixtures("leaves_no_file")
+def test_it_learns_in_a_pipeline() -> None:
     X, y = load_iris(return_X_y=True, as_frame=True)
-    before = listing()
     model = make_pipeline(
         StandardScaler(), PareClassifier(random_state=0, settings={"train.epochs": 8, "train.batch_size": 32})
     )
     scores = cross_val_score(model, X, y.map({0: "setosa", 1: "versicolor", 2: "virginica"}), cv=2)
     assert scores.min() > 0.8
-    assert listing() == before
 
 
 def test_numbers_are_learned() -> None:
@@ -62,7 +72,7 @@ def test_numbers_are_learned() -> None:
 
 
 def test_one_seed_gives_one_model_and_the_callers_generator_goes_on() -> None:
-    model = PareClassifier(settings=QUICK, random_state=3)
+    model = PareClassifier(**{**QUICKLY, "random_state": 3})
     np.random.seed(0)  # noqa: NPY002
     wanted = np.random.rand(2)  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
@@ -70,7 +80,7 @@ def test_one_seed_gives_one_model_and_the_callers_generator_goes_on() -> None:
     first = model.fit(SERIES, HALVES).predict_proba(SERIES)
     assert np.random.rand(1) == wanted[1]  # noqa: NPY002
     assert (clone(model).fit(SERIES, HALVES).predict_proba(SERIES) == first).all()
-    other = PareClassifier(settings=QUICK, random_state=4).fit(SERIES, HALVES).predict_proba(SERIES)
+    other = PareClassifier(**{**QUICKLY, "random_state": 4}).fit(SERIES, HALVES).predict_proba(SERIES)
     assert not (other == first).all()
 
 
@@ -87,7 +97,7 @@ def test_one_seed_gives_one_model_and_the_callers_generator_goes_on() -> None:
     ],
 )
 def test_samples_of_every_kind_are_fitted_and_predicted(X: Any) -> None:
-    model = PareClassifier(settings=QUICK, random_state=0).fit(X, HALVES)
+    model = PareClassifier(**QUICKLY).fit(X, HALVES)
     assert list(model.classes_) == ["down", "up"]
     assert model.n_features_in_ == X.shape[1]
     p = model.predict_proba(X)
@@ -103,7 +113,7 @@ def test_samples_of_every_kind_are_fitted_and_predicted(X: Any) -> None:
         (SERIES[:, :1], "expecting 2 features"),
         (SERIES[:, :, :20], r"takes samples of 2 × 30, got 40 of 2 × 20"),
         (np.full_like(SERIES, np.nan), "series and images have no gaps"),
-        (SERIES[None, None], "a table has 2, series have 3, images 4"),
+        (SERIES[:, :, None, None], "a table has 2, series have 3, images 4"),
         (pd.DataFrame({"a": [1.0], "b": [2.0]}), r"not trained on rows of a table"),
     ],
 )
@@ -114,27 +124,26 @@ def test_samples_that_do_not_fit_are_told(series_model: PareClassifier, X: Any, 
 
 @pytest.fixture(scope="module")
 def series_model() -> PareClassifier:
-    return PareClassifier(settings=QUICK, random_state=0).fit(SERIES, HALVES)
+    return PareClassifier(**QUICKLY).fit(SERIES, HALVES)
 
 
-def test_a_setting_that_there_is_not_is_told() -> None:
-    with pytest.raises(ConfigError, match="train.epoch"):
-        PareClassifier(settings={"train.epoch": 1}).fit(SERIES, HALVES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": {"train.epoch": 1}}, "train.epoch"),
+        ({"method": "parer"}, "no method named 'parer'"),
+        ({"preset": "large"}, "no preset named 'large'"),
+        ({"backbone": "micro-swim"}, "no backbone named 'micro-swim'"),
+    ],
+)
+def test_what_there_is_not_is_told(options: Any, message: str) -> None:
+    with pytest.raises(PareTuneError, match=message):
+        PareClassifier(**options).fit(SERIES, HALVES)
 
 
-@pytest.mark.ray
-def test_a_budget_searches_first_and_leaves_no_file() -> None:
-    before = listing()
+@pytest.mark.usefixtures("in_this_process", "leaves_no_file")
+def test_a_budget_searches_first() -> None:
     settings = {**QUICK, "search.confirm": 0, "search.portfolio": False, "search.validation": "split"}
-    model = PareClassifier(budget=1, settings=settings, random_state=0).fit(SERIES, HALVES)
+    model = PareClassifier(budget=1, method="finetune", settings=settings, random_state=0).fit(SERIES, HALVES)
     assert model.config_.own is None
     assert model.predict(SERIES).shape == (40,)
-    assert listing() == before
-
-
-def listing() -> set[str]:
-    """What lies in the working directory, the cache's folders of tasks, and the folder of temporary files."""
-    cache = Path(os.environ["PARE_TUNE_CACHE"])
-    kept = {*(cache / "prepared").glob("sklearn-*"), *(cache / "surveys").glob("sklearn-*")}
-    temporary = {name for name in os.listdir(tempfile.gettempdir()) if not name.startswith(("ray", "pytest"))}
-    return {*os.listdir(), *map(str, kept), *(name for name in temporary if name.startswith("tmp"))}

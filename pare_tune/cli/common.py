@@ -30,7 +30,8 @@ ACCEPT = typer.Option(
 )
 
 TARGET = typer.Option(
-    help="What to learn of them: a file, a folder of masks, or a column of the inputs' table.",
+    help="What to learn of them: a file, a folder of masks, or a column of the inputs' table. A table of "
+    "its own goes by the inputs' `id` column where both have it, else row by row.",
     rich_help_panel=OWN,
 )
 KIND = typer.Option(

@@ -154,6 +154,13 @@ def search(
     Without a command, [bold]pare-tune --task TASK[/bold] searches: trial 0 is the paper's configuration,
     the rest try to beat it.
 
+    After the default come plain fine-tuning and two configurations that cover best the other tasks whose learning
+    curves ship with the package (--set search.portfolio=false leaves these out). A trial stops after 34 % of its
+    epochs, rounded up, or after twice as many, unless it is among the better half there. At the end the best two and
+    the default are trained again with two fresh seeds, and the best mean wins (--set search.confirm=0: off). Data of
+    your own with fewer than 300 validation samples, or fewer than 50 of a class, are searched over folds
+    (--set search.validation=split: not).
+
     [dim]Search, train the winner in full, use it:[/dim]
 
       pare-tune --task psicov --budget 50

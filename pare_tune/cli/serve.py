@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ import typer
 from pare_tune.cli.app import app
 from pare_tune.cli.common import long_steps, note, say
 from pare_tune.errors import ConfigError
-from pare_tune.shell import shown
 
 _NEEDED = ("fastapi", "fastapi_offline", "uvicorn", "starlette", "grpc_reflection")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -19,7 +17,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Argument(help="The final/ or best/ folder of a run.")],
+    model: Annotated[str, typer.Argument(help="The final/ or best/ folder of a run (path or URL).")],
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     token: Annotated[
@@ -31,7 +29,7 @@ def serve(
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Answer everybody who reaches the port.")
     ] = False,
-    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model on the Ray cluster.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model; all nodes must reach it.")] = 1,
     latency_ms: Annotated[
         float, typer.Option(min=0, help="How long a request waits for others, to be predicted together.")
     ] = 10.0,
@@ -50,7 +48,7 @@ def serve(
       curl http://127.0.0.1:8000/predict -H "Authorization: Bearer TOKEN" -H "Content-Type: application/x-npy"
       --data-binary @inputs.npy
 
-    It needs pip install 'pare-tune[serve]'. /health and /ready ask for no token.
+    It needs pip install 'pare-tune[serve]'. /health, /ready and /docs ask for no token.
     """
     missing = next((name for name in _NEEDED if importlib.util.find_spec(name) is None), None)
     if missing is not None:
@@ -65,12 +63,13 @@ def serve(
 
     from pare_tune.config import absolute, parse_size
     from pare_tune.serving.deploy import Serving, serving
+    from pare_tune.tune.mirror import local
 
     token = None if no_token else token or secrets.token_urlsafe(24)
     if no_token and host not in _LOOPBACK:
         note(f"everybody who reaches {host}:{port} can use this model; leave out --no-token to ask for one")
     asked = Serving(
-        model=absolute(model),
+        model=absolute(local(model)),
         host=host,
         port=port,
         token=token,
@@ -80,7 +79,7 @@ def serve(
         coverage=coverage,
     )
     with long_steps(), serving(asked) as metrics:
-        say(f"serving {shown(model)} at http://{host}:{port}/predict")
+        say(f"serving {model} at http://{host}:{port}/predict")
         say(f"interface: http://{host}:{port}/docs")
         if token is not None:
             say(f"token: {token}")

@@ -120,7 +120,7 @@ def _text(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) ->
     yield "## How to load it\n"
     yield "```python\nimport pare_tune\n"
     yield 'model = pare_tune.load("final")  # this folder'
-    yield f"outputs = model({'table' if description.columns else 'inputs'})\n```\n"
+    yield f"outputs = model({'inputs' if description.takes_arrays else 'table'})\n```\n"
     yield "`pare-tune predict`, `export` and `serve` take the folder as well.\n"
     yield "## Data\n"
     yield f"- {config.task}: {metrics['data']}, {words.PROVENANCE.get(metrics['data'], '')}."

@@ -9,7 +9,7 @@ import asyncio
 import io
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,6 +53,16 @@ def make_app(open_samples: Open, answer: Answer, description: Description, limit
     app: FastAPI = FastAPIOffline(title=f"pare-tune: {description.task}", version=__version__)
     guard = _guard(limits.token)
 
+    def read(content: bytes, kind: str) -> Piece:
+        """The samples of a body, model-ready."""
+        if kind == NPY:
+            given = npy_of(content, "the body")
+        else:
+            given = _from_json(content, description.columns, limits.max_samples)
+        samples = open_samples(given)
+        _require_few(len(samples), limits.max_samples)
+        return samples.piece(range(len(samples)))
+
     @app.get("/health", summary="Whether the server runs")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -87,7 +97,7 @@ def make_app(open_samples: Open, answer: Answer, description: Description, limit
             raise HTTPException(415, f"send {JSON} or {NPY}, got {kind or 'no content-type'}")
         content = await _body(request, limits.max_bytes)
         try:
-            piece = await asyncio.to_thread(_read, content, kind, open_samples, limits.max_samples)
+            piece = await asyncio.to_thread(read, content, kind)
             predictions = await answer(piece)
         except DataError as error:
             raise HTTPException(422, str(error)) from error
@@ -98,10 +108,12 @@ def make_app(open_samples: Open, answer: Answer, description: Description, limit
 
 
 def _explained(description: Description) -> str:
-    body = '{"rows": [{column: cell, …}, …]}' if description.columns else '{"inputs": [sample, …]}'
+    forms = ['`{"rows": [{column: cell, …}, …]}`'] if description.columns else []
+    if description.takes_arrays:
+        forms.append('`{"inputs": [sample, …]}` or NumPy\'s .npy format')
     return (
-        f"Takes {description.takes}, as `{body}` or (arrays) in NumPy's .npy format, and gives {description.gives}; as "
-        f".npy with `Accept: {NPY}`."
+        f"Takes {description.takes}, as {' or '.join(forms)}, and gives {description.gives}; as .npy with "
+        f"`Accept: {NPY}`."
     )
 
 
@@ -139,18 +151,12 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(content)
 
 
-def _read(content: bytes, kind: str, open_samples: Open, most: int) -> Piece:
-    """The samples of a body, model-ready. Raises DataError: they do not fit; HTTPException 413: too many."""
-    given = npy_of(content, "the body") if kind == NPY else _from_json(content)
-    samples = open_samples(given)
-    if len(samples) > most:
-        raise HTTPException(
-            413, f"a request holds at most {most:,} samples, got {len(samples):,}; send several"
-        )
-    return samples.piece(range(len(samples)))
+def _require_few(samples: int, most: int) -> None:
+    if samples > most:
+        raise HTTPException(413, f"a request holds at most {most:,} samples, got {samples:,}; send several")
 
 
-def _from_json(content: bytes) -> Any:
+def _from_json(content: bytes, columns: Sequence[str], most: int) -> Any:
     """{"inputs": nested lists} → an array; {"rows": [{column: cell}, …]} → a data frame."""
     try:
         tree = json.loads(content)
@@ -160,7 +166,7 @@ def _from_json(content: bytes) -> Any:
         raise DataError(
             'the body must be {"inputs": [sample, …]}, or {"rows": [{"column": cell, …}, …]} of a table'
         )
-    return _rows(tree["rows"]) if "rows" in tree else _array(tree["inputs"])
+    return _rows(tree["rows"], columns, most) if "rows" in tree else _array(tree["inputs"])
 
 
 def _array(values: Any) -> npt.NDArray[Any]:
@@ -173,16 +179,19 @@ def _array(values: Any) -> npt.NDArray[Any]:
     return array
 
 
-def _rows(rows: Any) -> Any:
+def _rows(rows: Any, columns: Sequence[str], most: int) -> Any:
     import pandas as pd
 
     cells = (str, int, float, bool, type(None))
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError('rows: a list of {"column": cell, …} is needed, with at least one')
-    odd = next((v for row in rows for v in row.values() if not isinstance(v, cells)), None)
+    _require_few(len(rows), most)
+    # Of the model's columns alone: rows that each bring others would make a table as wide as all of them together.
+    table = {name: [row.get(name) for row in rows] for name in columns if any(name in row for row in rows)}
+    odd = next((v for values in table.values() for v in values if not isinstance(v, cells)), None)
     if odd is not None:
         raise DataError(f"rows: a cell is a number, text, true, false or null, got {type(odd).__name__}")
-    return pd.DataFrame.from_records(rows)
+    return pd.DataFrame(table)
 
 
 def _json_response(predictions: Predictions) -> Response:

@@ -174,6 +174,8 @@ class Session:
                 name="tune",
                 storage_path=str(self._folder.ray),
                 verbose=0,
+                # Ray's own choice in a notebook clears the cell, and what was displayed in it.
+                progress_reporter=tune.CLIReporter(),
                 stop=StudyStopper(self._desk),
                 callbacks=[StudyCallback(self._desk)],
                 # A killed process starts again from its checkpoint, once.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import pare_tune
+from pare_tune import api
 from pare_tune.report import in_notebook
 
 QUICK = {"train.epochs": 1, "search.confirm": 0, "search.portfolio": False}
@@ -59,10 +60,11 @@ def test_a_cell_shows_the_search_while_an_event_loop_runs(
     assert "Ctrl-C" not in last["text/plain"]
 
 
-def test_who_observes_sees_alone(notebook: Shown, in_this_process: None, tmp_path: Path) -> None:
-    seen: list[Any] = []
-    pare_tune.tune(task="wdbc", budget=1, settings=QUICK, runs=tmp_path, observe=seen.append)
-    assert seen
+def test_who_observes_sees_alone(notebook: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[Any] = []
+    monkeypatch.setattr(api, "run_search", lambda plan, options: watched.append(options.observe))
+    pare_tune.tune(task="wdbc", budget=1, settings=QUICK, runs=tmp_path, observe=print)
+    assert watched == [print]
     assert not notebook.contents
 
 
