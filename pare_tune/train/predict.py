@@ -122,7 +122,7 @@ class Predictor:
             if self.calibration is None:
                 raise DataError(
                     f"{folder} has no calibration, which --coverage needs: it comes with `pare-tune train`, where "
-                    f"samples were held out (without --with-val, or from the best.yaml of a search whose best/ is there)"
+                    f"samples were held out (without --with-val, or from a best.yaml whose search has its best/)"
                 )
             self.radius = self.calibration.radius(coverage)
 
