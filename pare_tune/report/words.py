@@ -263,6 +263,11 @@ def verdict(snapshot: Snapshot) -> str:
         return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
     if comparison.interval is not None:
         return _by_interval(snapshot, comparison, comparison.interval, best) + cut_off(snapshot)
+    if not comparison.seeds and best.influences:
+        return (
+            f"Trial {best.number} scored better than the paper's default by {comparison.text}, with one seed each and "
+            f"as the best of {plural(_looks(snapshot), 'trial')}: that may be luck, and no fresh seed has confirmed it."
+        )
     text = f"Better than the paper's default by {comparison.text}"
     if comparison.seeds > 1:
         means = (

@@ -206,6 +206,14 @@ def test_a_gain_is_told_with_its_interval_and_called_one_only_where_that_exclude
     assert comparison.may_be_noise is said.startswith("No better")
 
 
+def test_a_score_that_no_fresh_seed_confirmed_is_no_gain() -> None:
+    s = snapshot_of(told_by_blocks(0, 7.1), told_by_blocks(1, 0.0), told_by_blocks(2, 9.0), unit="%")
+    assert words.verdict(s) == (
+        "Trial 1 scored better than the paper's default by 7.100 points, with one seed each and as the best of 3 "
+        "trials: that may be luck, and no fresh seed has confirmed it."
+    )
+
+
 def noisy(fakes: ModuleType, size: float) -> Callable[[TrialConfig, Context], FitResult]:
     """Scores that the seed moves by up to `size`."""
     error_of, train = fakes.error_of, fakes.train
