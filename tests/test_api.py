@@ -22,6 +22,7 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]
         return SimpleNamespace(path=tmp_path)
 
     monkeypatch.setattr(api, "_search", search)
+    monkeypatch.setattr(api, "_measure_simple", lambda run: None)
     monkeypatch.setattr(api, "write_reports", lambda run: run)
     return plans
 

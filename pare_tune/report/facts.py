@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pare_tune.report import words
-from pare_tune.train.export import ModelFolder
 from pare_tune.tune.snapshot import Snapshot, TrialView
 from pare_tune.yaml import dotted
 
@@ -169,6 +168,8 @@ def _environment(run: Path) -> tuple[str, str]:
 
 def _final(run: Path) -> tuple[str, ...]:
     """Of final/, where `pare-tune train` puts the model unless told otherwise."""
+    from pare_tune.train.export import ModelFolder  # torch, which no other page needs
+
     folder = ModelFolder(run / "final")
     if not folder.is_complete:
         return ()

@@ -26,7 +26,8 @@ from pare_tune.train.loop import Context, EpochReport
 
 from .conftest import Toy
 
-VOLATILE = {"seconds", "samples_per_s", "memory_mb"}
+VOLATILE = {"seconds", "samples_per_s", "memory_mb", "influences"}
+"""The last: only the worker with a folder says what its samples contribute."""
 
 
 class Killed(BaseException):

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,7 +141,7 @@ class Ours:
             confirm=config.confirm,
             concurrency=parallel,
         )
-        self._blank = {f.name: math.nan for f in fields(EpochReport)}
+        self._blank = {f.name: math.nan if f.default is MISSING else f.default for f in fields(EpochReport)}
         self._asked = 0
 
     def ask(self) -> Run | None:
