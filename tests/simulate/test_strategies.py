@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def by_hand(world: World, journal: Path, seed: int) -> Study:
     study = Study(
         journal, world.space, config, epochs=world.epochs, facts=TaskFacts(task="wdbc", direction="min")
     )
-    blank = {f.name: math.nan for f in fields(EpochReport)}
+    blank = {f.name: math.nan if f.default is MISSING else f.default for f in fields(EpochReport)}
     while study.num_epochs < BUDGET:
         ask = study.ask()
         scores = world.curve(ask.settings).scores
