@@ -168,6 +168,10 @@ def train(
     """
     if peers and not ensemble:
         raise ConfigError("--peers lets simple models join an ensemble; add --ensemble")
+    if ensemble and epochs is not None:
+        raise ConfigError(
+            "--epochs is for one model; the members of an ensemble are trained as the search did"
+        )
     if not isinstance(config, TrialConfig):
         config = absolute(local(config))
         config = config / "best.yaml" if config.is_dir() else config

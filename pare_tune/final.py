@@ -127,6 +127,9 @@ def train_final(
     return {**metrics, "folder": str(folder)}
 
 
+_PLANNED = ("# with_val: ", "# epoch: ", "# members: ")
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What is trained."""
@@ -244,10 +247,12 @@ def _check_continues(
 ) -> None:
     """A half-trained folder goes on only with the configuration and the data it was begun with."""
     begun = folder / ".begun.yaml"
-    on = plan.text
     if begun.is_file():
         # Read, not compared as text: an earlier version wrote fewer settings, and meant their defaults.
-        if on not in begun.read_text(encoding="utf-8") or load_trial(begun) != trial:
+        lines = begun.read_text(encoding="utf-8").splitlines()
+        if [line for line in lines if line.startswith(_PLANNED)] != plan.text.splitlines() or (
+            load_trial(begun) != trial
+        ):
             raise ConfigError(
                 f"{folder} was begun with another configuration; give another --out, or delete the folder to start over"
             )
@@ -255,4 +260,4 @@ def _check_continues(
         check_unchanged(
             read_fingerprint(begun), now, where=folder, accept=accept, accepted_means=means, notify=notify
         )
-    write_text(begun, trial.to_yaml() + on + now.to_yaml())
+    write_text(begun, trial.to_yaml() + plan.text + now.to_yaml())

@@ -86,6 +86,14 @@ def test_settings_are_compared_by_what_they_mean(
         train(tmp_path)
 
 
+def test_another_epoch_is_another_training(tmp_path: Path) -> None:
+    best = searched(tmp_path / "run", "folds", 5)
+    with pytest.raises(Launched):
+        train(tmp_path / "final", with_val=None, found_in=best)
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(tmp_path / "final", with_val=True)
+
+
 def test_training_on_validation_too_is_another_training(tmp_path: Path) -> None:
     with pytest.raises(Launched):
         train(tmp_path)
