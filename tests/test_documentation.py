@@ -175,7 +175,8 @@ def made_small(words: list[str]) -> list[str]:
         return words if command in ("--help", "--version") else [*words, *SEARCH]
     more = MORE.get(command, [])
     if command == "train":
-        more = ["--out", f"model-{words.count('--num-workers')}", *more]
+        several = "--ensemble" in words  # its members are trained as the search did
+        more = ["--out", "ensemble"] if several else ["--out", f"model-{words.count('--num-workers')}", *more]
     return [*words, *more]
 
 

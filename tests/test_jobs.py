@@ -85,7 +85,8 @@ def test_a_cluster_on_kubernetes_is_what_its_operator_takes(name: str) -> None:
 
 
 def ray_versions() -> list[str]:
-    (needed,) = (d for d in metadata.requires("pare-tune") or () if d.startswith("ray["))
+    needs = metadata.requires("pare-tune") or ()
+    (needed,) = (d for d in needs if d.startswith("ray[") and "extra ==" not in d)
     return re.findall(r">=([\d.]+)", needed.replace("2.60", "2.60.0"))
 
 
