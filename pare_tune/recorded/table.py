@@ -1,6 +1,6 @@
 """Tables of recorded learning curves: one Parquet file a task, one row a configuration.
 
-    number                      of the configuration; 0 is the paper's default
+    number                      of the configuration; 0 is the default
     cause, message              null unless the trial failed
     k.start, optimizer.lr, ...  settings by dotted name, null where a configuration has no such setting
     score, cpu_seconds          lists, one value an epoch; the score is of validation
@@ -34,7 +34,7 @@ class Configuration:
     """One recorded training."""
 
     number: int
-    """0 is the paper's default."""
+    """0 is the default."""
     settings: Mapping[str, Any]
     scores: tuple[float, ...]
     """The task's metric on validation after every finished epoch."""

@@ -48,7 +48,7 @@ def curves_chart(s: Snapshot) -> Chart | None:
         for state in _CURVE_ORDER
     ]
     if s.default is not None and s.default.curve:
-        data.append(_curves([s.default], "paper's default", DEFAULT, s, width=2.2, dash="dash"))
+        data.append(_curves([s.default], "default", DEFAULT, s, width=2.2, dash="dash"))
     if best is not None and best.number != 0:
         data.append(_curves([best], f"best (trial {best.number})", BEST, s, width=2.8))
     shown = window(s, [v for t in seen for v in words.scores(t)[1:] or words.scores(t) if math.isfinite(v)])
@@ -103,7 +103,7 @@ def confirmation_chart(s: Snapshot) -> Chart | None:
     }
     figure = draw(data, plain(score_axis(s)["title"]["text"]), y)
     caption = (
-        f"The best trials and the paper's default, trained again with seeds they were not chosen by "
+        f"The best trials and the default, trained again with seeds they were not chosen by "
         f"({words.better(s.direction)} is better). "
         "A ◇ far on the good side of its dots was luck of its seed. Where the bars of two overlap, there is no telling "
         "which is better."
@@ -132,7 +132,7 @@ def _repeated_name(s: Snapshot, number: int) -> str:
 
 def schedule_chart(s: Snapshot) -> Chart | None:
     """λ = k/N over the epochs, best against default; None when no curve is there to show."""
-    shown = [(s.default, "paper's default", DEFAULT, "dash")]
+    shown = [(s.default, "default", DEFAULT, "dash")]
     if s.best is not None and s.best.number != 0:
         shown.append((s.best, f"best (trial {s.best.number})", BEST, "solid"))
     data = []

@@ -43,7 +43,7 @@ def is_number(domain: BaseDistribution) -> bool:
 
 
 def finished_trials(snapshot: Snapshot) -> list[TrialView]:
-    """Trials of the search that came to an end with a score; the paper's default and the best last."""
+    """Trials of the search that came to an end with a score; the default and the best last."""
     best = snapshot.best.number if snapshot.best is not None else 0
     finished = [t for t in snapshot.searched if t.state == "complete" and t.best_score is not None]
     return sorted(finished, key=lambda t: (t.number == best, t.number == 0))

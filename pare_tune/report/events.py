@@ -144,9 +144,9 @@ def _new_best(s: Snapshot, trial: TrialView) -> Event:
         "default_score": default.best_score if default is not None and finished else None,
         "params": trial.params,
     }
-    note = ", the paper's default" if trial.number == 0 else ""
+    note = ", the default" if trial.number == 0 else ""
     if default is not None and finished and trial.number != 0:
-        note = f" (the paper's default: {words.score(default.best_score, s.unit)})"
+        note = f" (the default: {words.score(default.best_score, s.unit)})"
     return Event(
         "new_best", fields, f"new best: {words.score(trial.best_score, s.unit)}, trial {trial.number}{note}"
     )

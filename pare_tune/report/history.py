@@ -180,7 +180,7 @@ def _chart(
     if default is not None and default.state == "complete" and default.best_score is not None:
         data.append(
             {
-                "type": "scatter", "mode": "lines", "name": "paper's default", "x": rounded([0, end]),
+                "type": "scatter", "mode": "lines", "name": "default", "x": rounded([0, end]),
                 "y": rounded([default.best_score] * 2),
                 "line": {"color": DEFAULT, "width": 1.5, "dash": "dash"}, "hoverinfo": "skip",
             }

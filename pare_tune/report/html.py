@@ -103,9 +103,7 @@ def tiles(s: Snapshot, facts: Facts) -> list[Tile]:
     epochs = words.plural(sum(t.epoch for t in s.trials), "epoch")
     return [
         Tile("Best", words.judged(s, best) if best else words.NONE, _best_note(s, best), "best"),
-        Tile(
-            "Paper's default", words.judged(s, default) if default and finished else words.NONE, default_note
-        ),
+        Tile("Default", words.judged(s, default) if default and finished else words.NONE, default_note),
         _gain(s),
         Tile(
             "Cost",
@@ -129,9 +127,7 @@ def _gain(s: Snapshot) -> Tile:
     if comparison is None:
         is_default = s.best is not None and s.best.number == 0
         return Tile("Gain", words.NONE, "the default is the best" if is_default else "unknown")
-    share = (
-        f"{comparison.percent} of the default's score" if comparison.percent else "over the paper's default"
-    )
+    share = f"{comparison.percent} of the default's score" if comparison.percent else "over the default"
     return Tile("Gain", comparison.absolute, "may be noise, see below" if comparison.may_be_noise else share)
 
 

@@ -23,7 +23,7 @@ MAX_WIDTH = 100
 
 
 def summary(snapshot: Snapshot, *, best_yaml: Path | None, next_command: str | None) -> RenderableType:
-    """The end of a search: its best configuration beside the paper's default, what it cost, and what to type next.
+    """The end of a search: its best configuration beside the default, what it cost, and what to type next.
 
     Lines keep to the console's width; a longer command is broken so that a shell joins it again.
     """
@@ -120,7 +120,7 @@ def _command(ink: Ink, command: str, width: int) -> Iterator[Text]:
 def _settings_table(ink: Ink, s: Snapshot) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="")
     table.add_column(ink.text("setting", "dim"), no_wrap=True)
-    table.add_column(ink.text("paper's default", "dim"), justify="right", no_wrap=True)
+    table.add_column(ink.text("default", "dim"), justify="right", no_wrap=True)
     table.add_column(ink.text("best", "dim"), justify="right", no_wrap=True)
     table.add_column()
     for row in settings(s):

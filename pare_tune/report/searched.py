@@ -127,7 +127,7 @@ def _pair(
 
 
 def _markers(s: Snapshot, trials: Sequence[TrialView]) -> dict[str, Any]:
-    """One look a trial: ◆ the best, ◇ the paper's default, dots the others."""
+    """One look a trial: ◆ the best, ◇ the default, dots the others."""
     best = s.best.number if s.best is not None else -1
     special = {
         0: {"color": DEFAULT, "size": 9, "symbol": "diamond-open", "opacity": 1.0, "width": 2},

@@ -197,7 +197,7 @@ def time_line(s: Snapshot) -> str:
 
 
 def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableType:
-    """The best and the paper's default, one below the other; `compared` says by how much they differ."""
+    """The best and the default, one below the other; `compared` says by how much they differ."""
     best, default = s.best, s.default
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=16, no_wrap=True)
@@ -214,13 +214,13 @@ def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableTy
             _best_comment(ink, s, best, compared),
         )
     shown = words.NONE if default is None else words.judged(s, default)
-    grid.add_row(ink.text(" Paper's default"), ink.text(shown), ink.text(_default_comment(default), "dim"))
+    grid.add_row(ink.text(" Default"), ink.text(shown), ink.text(_default_comment(default), "dim"))
     return grid
 
 
 def _best_comment(ink: Ink, s: Snapshot, best: TrialView, compared: bool) -> Text:
     if best.number == 0:
-        return ink.text("trial 0, the paper's default itself", "dim")
+        return ink.text("trial 0, the default itself", "dim")
     comparison = words.compare(s)
     text = ink.text("").append(f"trial {best.number}", "dim")
     if not compared:

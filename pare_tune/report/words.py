@@ -148,7 +148,7 @@ def scores(trial: TrialView) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The best trial against the paper's default, both finished."""
+    """The best trial against the default, both finished."""
 
     difference: float
     """Positive: the best is better."""
@@ -244,31 +244,31 @@ def seeds_of_a_mean(seeds: int) -> str:
 
 
 def verdict(snapshot: Snapshot) -> str:
-    """One or two sentences: what the search gained over the paper's default, and how sure that is."""
+    """One or two sentences: what the search gained over the default, and how sure that is."""
     best, default = snapshot.best, snapshot.default
     finished = snapshot.count("complete")
     if best is None:
         return "No trial has finished, so there is no best configuration."
     if best.number == 0:
         if finished == 1:
-            return "The paper's default is the only trial that finished."
+            return "The default is the only trial that finished."
         runner_up = next((c for c in snapshot.choice.confirmed if c.number != 0), None)
         if runner_up is not None:
             # The default is exported, whatever the samples say of a gain within the seeds' spread.
             return _no_better(snapshot, snapshot.trials[runner_up.number], best) + cut_off(snapshot)
-        return f"The paper's default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
+        return f"The default is the best: none of {plural(finished - 1, 'other finished trial')} beat it."
     comparison = compare(snapshot)
     if comparison is None:
         why = "has no score" if default is None else _without_score(default)
-        return f"The paper's default (trial 0) {why}, so there is nothing to compare with."
+        return f"The default (trial 0) {why}, so there is nothing to compare with."
     if comparison.interval is not None:
         return _by_interval(snapshot, comparison, comparison.interval, best) + cut_off(snapshot)
     if not comparison.seeds and best.influences:
         return (
-            f"Trial {best.number} scored better than the paper's default by {comparison.text}, with one seed each and "
+            f"Trial {best.number} scored better than the default by {comparison.text}, with one seed each and "
             f"as the best of {plural(_looks(snapshot), 'trial')}: that may be luck, and no fresh seed has confirmed it."
         )
-    text = f"Better than the paper's default by {comparison.text}"
+    text = f"Better than the default by {comparison.text}"
     if comparison.seeds > 1:
         means = (
             f"means over {plural(comparison.seeds, 'fresh seed')}, whose spread is {comparison.wobble_text}"
@@ -288,10 +288,10 @@ def _by_interval(s: Snapshot, comparison: Comparison, interval: Interval, best: 
     on = "" if not s.samples else f"{plural(s.samples, 'sample')}, "
     how = f"{on}{plural(comparison.seeds, 'fresh seed')}, the best of {plural(_looks(s), 'trial')}"
     if interval.is_sure:
-        return f"Better than the paper's default by {comparison.text}, 95 % interval {low} to {high}: {how}."
+        return f"Better than the default by {comparison.text}, 95 % interval {low} to {high}: {how}."
     gained = f"better by {comparison.absolute}" if comparison.difference > 0 else "no better"
     return (
-        f"No better than the paper's default as far as can be told: trial {best.number}, which is exported, is "
+        f"No better than the default as far as can be told: trial {best.number}, which is exported, is "
         f"{gained}, 95 % interval {low} to {high}: {how}.{_how_many(s, interval)}"
     )
 
@@ -349,7 +349,7 @@ def _no_better(s: Snapshot, trial: TrialView, default: TrialView) -> str:
         low, high = (_difference(v, default.best_score or v, "1") for v in _ends(comparison.interval))
         spread = f", 95 % interval {low} to {high}"
     return (
-        f"No better than the paper's default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
+        f"No better than the default, which is exported: trained again with {plural(seeds, 'fresh seed')}, "
         f"trial {trial.number} is {how}{spread}."
     )
 

@@ -145,7 +145,7 @@ def choose(trials: Sequence[TrialView], direction: Direction) -> Choice:
     """The best trial: by its mean over fresh seeds once these are in, by its own score until then.
 
     Where the budget ended in the middle of the confirmation, each trial counts with the scores that it has. A winner
-    that beats trial 0, the paper's default, by no more than the seeds' spread gives way to it. A trial that fails with
+    that beats trial 0, the default, by no more than the seeds' spread gives way to it. A trial that fails with
     a fresh seed is out.
     """
     complete = [t for t in trials if t.state == "complete" and t.best_score is not None]

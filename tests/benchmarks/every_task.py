@@ -78,9 +78,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     runs = options.out or Path(tempfile.mkdtemp(prefix="every-task-"))
     failed = 0
-    print(
-        "| task | data | metric | paper's default | best | trials | seconds |\n|---|---|---|---:|---:|---|---:|"
-    )
+    print("| task | data | metric | default | best | trials | seconds |\n|---|---|---|---:|---:|---|---:|")
     with connect():
         for name in options.tasks:
             try:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/verdict.py --searches 400
 
-Each search is simulated on per-sample errors: 50 configurations and the paper's default, each of which finds some
+Each search is simulated on per-sample errors: 50 configurations and the default, each of which finds some
 samples easier and some harder than the others do (`taste`), is a little better or worse with each seed, and is right or
 wrong on each sample by chance. The best trial is chosen, confirmed and judged by the code that searches use. In the
 first rows no configuration is better than the default; in the others the true gains differ, in logits (mean ± standard

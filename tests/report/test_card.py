@@ -74,7 +74,7 @@ def test_the_lines_that_load_the_model_do(final: Path, monkeypatch: pytest.Monke
     [
         ({"test": None, "test_interval": None}, "not defined on the test split"),
         ({"data": "sample"}, "The data are simulated"),
-        ({"search": "50 trials. Better than the paper's default by 3 %."}, "50 trials. Better"),
+        ({"search": "50 trials. Better than the default by 3 %."}, "50 trials. Better"),
         ({"calibration": None}, "Not calibrated"),
     ],
 )

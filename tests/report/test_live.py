@@ -66,14 +66,14 @@ def test_a_pipe_gets_one_plain_line_an_event(story) -> None:
     assert told(story, "auto") == [
         "psicov [data: sample] search of 4 trials: mae_8 in Å, lower is better; embedded preset, micro-swin; runs/x",
         "psicov [data: sample] trial 0 finished: 2.982 Å (epoch 8 of 9, 36 s)",
-        "psicov [data: sample] new best: 2.982 Å, trial 0, the paper's default",
+        "psicov [data: sample] new best: 2.982 Å, trial 0, the default",
         "psicov [data: sample] trial 1 stopped early after epoch 3 of 9: 4.714 Å",
         "psicov [data: sample] trial 2 finished: 1.980 Å (epoch 9 of 9, 36 s)",
-        "psicov [data: sample] new best: 1.980 Å, trial 2 (the paper's default: 2.982 Å)",
+        "psicov [data: sample] new best: 1.980 Å, trial 2 (the default: 2.982 Å)",
         "psicov [data: sample] trial 3 failed after epoch 0 of 9: out of memory:  [1m8 GiB",
         (
             "psicov [data: sample] search finished after 2 min: 2 finished, 1 stopped early, 1 failed. "
-            "Better than the paper's default by 1.002 Å (33.6 %)."
+            "Better than the default by 1.002 Å (33.6 %)."
         ),
     ]
 

@@ -63,7 +63,7 @@ def test_it_shows_what_matters(make_search) -> None:
         "52 % of 50 trials",
         "7 min so far · about 7 min left",
         "Best so far      2.628 Å  trial 5  0.303 Å (10.3 %) better",
-        "Paper's default  2.931 Å  trial 0",
+        "Default  2.931 Å  trial 0",
         "26    2/9  4.723 Å  54  0.84  █▁",
         "25    9/9  3.134 Å  ✓ finished",
         "9  diverged: loss became nan in epoch 3",

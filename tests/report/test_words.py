@@ -61,7 +61,7 @@ def test_a_better_trial_is_compared_in_unit_and_percent(make_search, make_trial)
     assert found.relative == pytest.approx(found.difference / s.default.best_score)
     assert not found.may_be_noise
     assert found.text == f"{found.difference:.3f} Å ({100 * found.relative:.3g} %)"
-    assert words.verdict(s) == f"Better than the paper's default by {found.text}."
+    assert words.verdict(s) == f"Better than the default by {found.text}."
 
 
 def test_a_higher_is_better_metric_gains_upwards(make_search, make_trial) -> None:
@@ -90,7 +90,7 @@ def test_a_difference_below_the_wobble_may_be_noise(make_search, make_trial) -> 
     assert found.wobble == pytest.approx(max(wobbles))
     assert found.may_be_noise
     assert words.verdict(s) == (
-        "Better than the paper's default by 0.0001 Å (0.00335 %). Late in training the score moves as much from epoch "
+        "Better than the default by 0.0001 Å (0.00335 %). Late in training the score moves as much from epoch "
         f"to epoch ({found.wobble:.3f} Å): it may be noise."
     )
 
@@ -107,22 +107,22 @@ def test_short_curves_say_nothing_about_noise(make_search, make_trial) -> None:
     ("trials", "said"),
     [
         ([], "No trial has finished, so there is no best configuration."),
-        ([(0, "complete", {})], "The paper's default is the only trial that finished."),
+        ([(0, "complete", {})], "The default is the only trial that finished."),
         (
             [(0, "complete", {"floor": 1.0}), (1, "complete", {})],
-            "The paper's default is the best: none of 1 other finished trial beat it.",
+            "The default is the best: none of 1 other finished trial beat it.",
         ),
         (
             [(0, "failed", {"epoch": 1, "cause": "out_of_memory"}), (1, "complete", {})],
-            "The paper's default (trial 0) failed (out of memory), so there is nothing to compare with.",
+            "The default (trial 0) failed (out of memory), so there is nothing to compare with.",
         ),
         (
             [(0, "pruned", {"epoch": 3}), (1, "complete", {})],
-            "The paper's default (trial 0) was stopped early, after epoch 3 of 9, so there is nothing to compare with.",
+            "The default (trial 0) was stopped early, after epoch 3 of 9, so there is nothing to compare with.",
         ),
         (
             [(0, "running", {"epoch": 3}), (1, "complete", {})],
-            "The paper's default (trial 0) has not finished, so there is nothing to compare with.",
+            "The default (trial 0) has not finished, so there is nothing to compare with.",
         ),
     ],
 )

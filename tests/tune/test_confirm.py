@@ -1,4 +1,4 @@
-"""The best trials and the paper's default, trained again with fresh seeds before one of them is chosen."""
+"""The best trials and the default, trained again with fresh seeds before one of them is chosen."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_verdict_tells_means_and_spread() -> None:
     assert words.judged(s, s.trials[1]) == "4.650 ± 0.071 Å"
     assert words.judged(s, s.trials[2]) == "4.100 Å"
     assert words.verdict(s) == (
-        "Better than the paper's default by 0.400 Å (7.92 %): means over 2 fresh seeds, whose spread is 0.071 Å."
+        "Better than the default by 0.400 Å (7.92 %): means over 2 fresh seeds, whose spread is 0.071 Å."
     )
 
 
@@ -146,7 +146,7 @@ def test_the_verdict_says_plainly_that_nothing_beat_the_default() -> None:
     again = [(0, 5.0), (0, 5.2), (1, 4.8), (1, 5.2)]
     s = snapshot_of(*SEARCH, *(trial(3 + i, v, repeats=n) for i, (n, v) in enumerate(again)))
     assert words.verdict(s) == (
-        "No better than the paper's default, which is exported: trained again with 2 fresh seeds, trial 1 is better by "
+        "No better than the default, which is exported: trained again with 2 fresh seeds, trial 1 is better by "
         "0.100 Å, and the seeds' spread is 0.224 Å."
     )
 
@@ -156,11 +156,11 @@ def test_a_single_fresh_seed_has_no_spread() -> None:
     assert s.choice.spread is None
     assert words.judged(s, s.trials[1]) == "4.600 Å"
     assert words.verdict(s).startswith(
-        "Better than the paper's default by 0.400 Å (8 %) with 1 fresh seed, which says nothing of the seeds' spread."
+        "Better than the default by 0.400 Å (8 %) with 1 fresh seed, which says nothing of the seeds' spread."
     )
     worse = snapshot_of(*SEARCH, trial(3, 5.0, repeats=0), trial(4, 5.1, repeats=1))
     assert words.verdict(worse) == (
-        "No better than the paper's default, which is exported: trained again with 1 fresh seed, trial 1 is no better."
+        "No better than the default, which is exported: trained again with 1 fresh seed, trial 1 is no better."
     )
 
 
@@ -173,14 +173,14 @@ def told_by_blocks(number: int, score: float, repeats: int | None = None, *, wav
 
 ON = ": 50 samples, 2 fresh seeds, the best of 3 trials."
 SMALL = "More than 100 times as many samples would be needed to tell so small a difference."
-LIKELY = "No better than the paper's default as far as can be told: trial 1, which is exported, is better by"
+LIKELY = "No better than the default as far as can be told: trial 1, which is exported, is better by"
 
 
 @pytest.mark.parametrize(
     ("default", "best", "wave", "said"),
     [
-        (8.0, 2.0, 0.3, f"Better than the paper's default by 6.000 points, 95 % interval 5.731 to 6.269{ON}"),
-        (7.1, 0.0, 0.3, f"Better than the paper's default by 7.100 points, 95 % interval 6.831 to 7.369{ON}"),
+        (8.0, 2.0, 0.3, f"Better than the default by 6.000 points, 95 % interval 5.731 to 6.269{ON}"),
+        (7.1, 0.0, 0.3, f"Better than the default by 7.100 points, 95 % interval 6.831 to 7.369{ON}"),
         (
             8.0, 6.0, 4.0,
             f"{LIKELY} 2.000 points, 95 % interval -1.580 to 5.580{ON} About 170 samples would tell such a difference.",
@@ -209,7 +209,7 @@ def test_a_gain_is_told_with_its_interval_and_called_one_only_where_that_exclude
 def test_a_score_that_no_fresh_seed_confirmed_is_no_gain() -> None:
     s = snapshot_of(told_by_blocks(0, 7.1), told_by_blocks(1, 0.0), told_by_blocks(2, 9.0), unit="%")
     assert words.verdict(s) == (
-        "Trial 1 scored better than the paper's default by 7.100 points, with one seed each and as the best of 3 "
+        "Trial 1 scored better than the default by 7.100 points, with one seed each and as the best of 3 "
         "trials: that may be luck, and no fresh seed has confirmed it."
     )
 

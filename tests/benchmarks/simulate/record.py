@@ -1,7 +1,7 @@
 """Recording learning curves: random configurations of the wide space, each trained whole and written to one file.
 
 Configuration n of a task is the same whenever and wherever it is drawn, so recordings can be interrupted, go on in any
-order, and be made on several machines. Configuration 0 is trial 0, the paper's default under the embedded preset.
+order, and be made on several machines. Configuration 0 is trial 0, the default under the embedded preset.
 """
 
 from __future__ import annotations
