@@ -200,7 +200,7 @@ def score_lines(ink: Ink, s: Snapshot, *, compared: bool = True) -> RenderableTy
     """The best and the default, one below the other; `compared` says by how much they differ."""
     best, default = s.best, s.default
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=16, no_wrap=True)
+    grid.add_column(width=len(" Best so far"), no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column()  # the one that gives way where it is narrow
     if best is None:

@@ -33,18 +33,18 @@ def test_the_end_of_a_search(make_search) -> None:
         " psicov · data: sample · mae_8 in Å, lower is better",
         " embedded preset, micro-swin",
         "",
-        " Best             2.628 Å  trial 5, epoch 9 of 9",
-        " Default  2.931 Å  trial 0",
+        " Best         2.628 Å  trial 5, epoch 9 of 9",
+        " Default      2.931 Å  trial 0",
         "",
         " Better than the default by 0.303 Å (10.3 %).",
         "",
         " setting       default       best",
-        " k.start                 0.957      0.509  ●",
-        " k.kind                 linear     cosine  ●",
-        " optimizer.lr            0.001  0.0006977  ●",
-        " loss.beta2                  1      1.765  ●",
-        " gate.kind                  fc        mlp  ●",
-        " gate.hidden                 –        107  ●",
+        " k.start         0.957      0.509  ●",
+        " k.kind         linear     cosine  ●",
+        " optimizer.lr    0.001  0.0006977  ●",
+        " loss.beta2          1      1.765  ●",
+        " gate.kind          fc        mlp  ●",
+        " gate.hidden         –        107  ●",
         "",
         " 38 finished · 11 stopped early · 1 failed (diverged)",
         " Cost   50 trials, 377 epochs, 13 min of wall time, 25 min of training",
@@ -98,7 +98,7 @@ def test_settings_that_the_best_lacks_are_shown(make_search, make_trial) -> None
 
 def test_status_is_the_same_picture_without_the_keys(make_search) -> None:
     text = draw(status_text(make_search()))
-    assert "Best so far      2.628 Å" in text
+    assert "Best so far  2.628 Å" in text
     assert "Ctrl-C" not in text
 
 
