@@ -39,6 +39,9 @@ _SEPARATORS: Final = (",", ";", "\t", "|")
 _SAMPLE: Final = 1 << 16
 _SAYS_SEPARATOR: Final = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 _DECIMAL_COMMA: Final = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+_THOUSANDS: Final = r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d+)?([eE][+-]?\d+)?"
+_WITH_SIGN: Final = r"[+-]?[$€£¥]? ?\d[\d.,eE+-]* ?[%$€£¥]?"
+"""A number as spreadsheets write it: `$1,000`, `63 %`."""
 _TRUTHS: Final = {"true": True, "false": False}
 ABSENT: Final = frozenset({"NA", "N/A", "n/a", "na", "#N/A", "NULL", "null", "None", "none", "?", "-", "--"})
 """Words for a gap among numbers, dates or truth values. In a column of text they stay: names of classes somewhere."""
@@ -317,7 +320,8 @@ def _typed(column: pd.Series, *, commas: bool) -> pd.Series:
     """Text as numbers or truth values where all of it, but for gaps, is such.
 
     Args:
-        commas: read `1,5` as 1.5.
+        commas: read `1,5` as 1.5; else `1,500` as 1500. A cell is read as it would be among others, so that parts of
+            a file are read as the whole is.
     """
     import pandas as pd
 
@@ -329,8 +333,12 @@ def _typed(column: pd.Series, *, commas: bool) -> pd.Series:
         return pd.Series(np.nan, column.index)
     if texts.str.lower().isin(_TRUTHS).all():
         return given.map(lambda v: v if pd.isna(v) else _TRUTHS[str(v).lower()]).astype("boolean")
-    if commas and texts.str.fullmatch(_DECIMAL_COMMA).all():
-        given = given.str.replace(",", ".")
+    if texts.str.fullmatch(_WITH_SIGN).all():
+        bare = texts.str.replace("[$€£¥% ]", "", regex=True)
+        written, instead = (_DECIMAL_COMMA, ".") if commas else (_THOUSANDS, "")
+        if bare.str.fullmatch(written).all():
+            bare = bare.str.replace(",", instead)
+        given = bare.reindex(column.index)
     numbers = pd.to_numeric(given, errors="coerce")
     return numbers if numbers.notna().sum() == len(texts) else column
 
