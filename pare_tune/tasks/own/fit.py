@@ -66,7 +66,7 @@ def spread_thin(tokens: Sequence[Token], cells: Cells, train: Int64) -> list[str
     }
     return [
         f"column {name!r} of {count:,} of {len(train):,} training rows holds text that hardly any other row holds; all "
-        f"of it counts as one category"
+        f"of it counts as one category; if it is numbers, write them as 1234.5"
         for name, count in rare.items()
         if count > len(train) / 2
     ]

@@ -130,8 +130,9 @@ def scan_inputs(samples: Samples, layout: Layout) -> Scan:
         )
     elif scan.constant:
         shown = ", ".join(map(str, scan.constant[:_SHOWN])) + (" …" if len(scan.constant) > _SHOWN else "")
+        what = "columns" if layout.modality is Modality.TABLE else "channels"
         scan.warnings.append(
-            f"{len(scan.constant)} of {len(low)} channels are constant ({shown}): they say nothing"
+            f"{len(scan.constant)} of {len(low)} {what} are constant ({shown}): they say nothing"
         )
     return scan
 
