@@ -5,7 +5,7 @@ It is made of what lies in the folder alone, so that it can be written again whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from pare_tune.train.build import ModelShape
 from pare_tune.train.checkpoint import load_weights
 from pare_tune.train.describe import Description
 from pare_tune.train.export import ModelFolder
+from pare_tune.train.licences import Origin, backbone_origin, proxy_origin
+from pare_tune.train.simple.models import SIMPLE
 from pare_tune.yaml import dump_yaml
 
 CARD: Final = "README.md"
@@ -29,30 +31,6 @@ _PIPELINES: Final[Mapping[tuple[str, bool], str]] = {
     ("dense_2d", False): "image-to-image",
 }
 """(modality, whether classes come out) → what the hub calls it; series have no name there."""
-
-_BACKBONES: Final[Mapping[str, tuple[str, str]]] = {
-    "micro-swin": ("", "Apache-2.0, with pare-tune"),
-    "micro-roberta": ("", "Apache-2.0, with pare-tune"),
-    "swin-base-22k": ("timm/swin_base_patch4_window7_224.ms_in22k", "MIT"),
-    "roberta-base": ("FacebookAI/roberta-base", "MIT"),
-}
-"""Backbone → (its name on the hub, its licence)."""
-
-_SOURCES: Final[Mapping[str, str]] = {
-    "photographs": "public domain and CC0",
-    "shapes": "shapes on photographs in the public domain and under CC0",
-    "digits": "CC BY 4.0 (UCI, optical recognition of handwritten digits)",
-    "docs": "PSF licence (docstrings of Python's standard library)",
-    "waves": "made by formulas, no rights",
-    "cifar10": "none stated by its authors",
-    "cifar100": "none stated by its authors",
-    "tiny_imagenet": "ImageNet's terms: research that is not commercial",
-    "caltech101": "CC BY 4.0",
-    "voc": "Flickr's terms of use, image by image",
-    "conll2003": "Reuters Corpus agreement: research",
-}
-"""Proxy data set → licence."""
-_UNKNOWN: Final = "not known to pare-tune: see where it came from"
 
 
 def write_card(folder: Path) -> Path:
@@ -82,28 +60,40 @@ def card(folder: Path) -> str:
                 f"{folder}: its metrics.json is damaged ({error}); copy the folder again"
             ) from error
         together = model.ensemble()
-        first = model if together is None else ModelFolder(folder / together["members"][0][0])
-        config, about = model.config(), load_weights(first.weights)[1]
+        members = [folder] if together is None else [folder / name for name, _ in together["members"]]
+        config, about = model.config(), load_weights(ModelFolder(members[0]).weights)[1]
         for name in ("epoch", "simple"):
             about.pop(name, None)
         shape = ModelShape.from_dict(about)
-    front = dump_yaml(_front_matter(config, metrics, shape))
-    return f"---\n{front}---\n\n" + "\n".join(_text(config, metrics, shape)) + "\n"
+        kinds = [member["model"] for member in metrics.get("members", ())] or [""]
+        parts = [
+            ModelFolder(member).config()
+            for member, kind in zip(members, kinds, strict=True)
+            if kind not in SIMPLE
+        ]
+    backbones = [backbone_origin(name) for name in dict.fromkeys(part.backbone for part in parts)]
+    proxies = [proxy for proxy in dict.fromkeys(map(proxy_origin, parts)) if proxy is not None]
+    front = dump_yaml(_front_matter(config, metrics, shape, backbones))
+    text = [*_text(config, metrics, shape), *_licences(config.task, backbones, proxies)]
+    return f"---\n{front}---\n\n" + "\n".join(text) + "\n"
 
 
-def _front_matter(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) -> dict[str, Any]:
+def _front_matter(
+    config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape, backbones: Sequence[Origin]
+) -> dict[str, Any]:
     description = Description.of(config.task, shape)
     pipeline = _PIPELINES.get((shape.modality, description.has_classes))
-    base = _BACKBONES.get(config.backbone, ("", ""))[0]
+    bases = [backbone.on_hub for backbone in backbones if backbone.on_hub]
+    licences = {backbone.licence for backbone in backbones}
     metric = {"type": metrics["metric"], "value": metrics["test"], "name": f"test {metrics['metric']}"}
     task = {"type": pipeline or "other", "name": config.task}
     dataset = {"type": config.task, "name": f"{config.task} ({metrics['data']})", "split": "test"}
     return {
         "library_name": "pare-tune",
-        "license": "other",
+        "license": licences.pop() or "other" if len(licences) == 1 else "other",
         "tags": ["pare", "cross-modal-fine-tuning", shape.modality],
         **({} if pipeline is None else {"pipeline_tag": pipeline}),
-        **({} if not base else {"base_model": base}),
+        **({} if not bases else {"base_model": bases[0] if len(bases) == 1 else bases}),
         "model-index": [
             {"name": config.task, "results": [{"task": task, "dataset": dataset, "metrics": [metric]}]}
         ],
@@ -137,10 +127,13 @@ def _text(config: TrialConfig, metrics: Mapping[str, Any], shape: ModelShape) ->
     yield f"{metrics.get('search') or 'Nothing: this configuration was trained without a search beside it.'}\n"
     yield "## Limits\n"
     yield from (f"- {line}" for line in _limits(config, metrics, description))
+
+
+def _licences(task: str, backbones: Sequence[Origin], proxies: Sequence[Origin]) -> Iterator[str]:
     yield "\n## Licences\n"
-    yield f"- backbone {config.backbone}: {_BACKBONES.get(config.backbone, ('', _UNKNOWN))[1]}"
-    yield f"- proxy data {config.source.name}: {_SOURCES.get(config.source.name, _UNKNOWN)}"
-    yield f"- data of {config.task}: {_UNKNOWN}"
+    yield from (f"- backbone {backbone.told}" for backbone in backbones)
+    yield from (f"- proxy data {proxy.told}" for proxy in proxies)
+    yield f"- data of {Origin(name=task).told}; it may ask for more than the backbone does"
 
 
 def _made_of(config: TrialConfig, metrics: Mapping[str, Any]) -> str:
@@ -166,7 +159,8 @@ def _limits(config: TrialConfig, metrics: Mapping[str, Any], description: Descri
     if metrics["data"] == "sample":
         yield "The data are simulated: the score says nothing of real ones."
     yield f"Samples of another kind than {description.takes} are refused or mean nothing."
-    yield "One training with one seed; the interval is that of the test samples, not of seeds."
+    if not metrics.get("members"):
+        yield "One training with one seed; the interval is that of the test samples, not of seeds."
     if metrics.get("calibration") is None:
         yield "Not calibrated: probabilities need not be frequencies."
     if description.columns:

@@ -41,13 +41,15 @@ def test_the_front_matter_is_what_the_hub_reads(final: Path) -> None:
     metrics = ModelFolder(final).metrics()
     (result,) = about["model-index"][0]["results"]
     assert about["library_name"] == "pare-tune"
+    assert about["license"] == "apache-2.0"
+    assert "proxy data" not in body, "finetune reads none"
     assert about["pipeline_tag"] == result["task"]["type"] == "tabular-classification"
     assert result["metrics"][0]["value"] == metrics["test"]
     for part in (
         "wdbc: real",
         "arrays of shape (n, 1, 30)",
-        "Apache-2.0",
-        "PSF",
+        "backbone micro-roberta: apache-2.0 (it comes with pare-tune)",
+        "data of wdbc: not known here: see where it came from",
         "without a search beside it",
     ):
         assert part in body
