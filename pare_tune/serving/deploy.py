@@ -15,7 +15,7 @@ from pare_tune.steps import step
 from pare_tune.tasks.own.predict import Piece
 from pare_tune.train.outputs import Predictions
 from pare_tune.train.predict import Predictor
-from pare_tune.tune.cluster import connect
+from pare_tune.tune.cluster import Cluster, connect
 
 _NAME: Final = "pare-tune"
 _BATCH: Final = 64
@@ -45,7 +45,7 @@ def serving(asked: Serving) -> Iterator[str]:
 
     Raises:
         DataError: no model there, or it cannot give the coverage.
-        ClusterError: too few CPUs, or the port is taken.
+        ClusterError: too few CPUs, the port is taken, or the cluster serves something already.
     """
     open_predictor(asked)  # mistakes show before Ray
     with connect(workers=asked.replicas, name="pare-tune serve") as cluster:
@@ -53,21 +53,32 @@ def serving(asked: Serving) -> Iterator[str]:
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        if serve.status().proxies:
+            raise ClusterError(
+                "this cluster serves models already, with Ray Serve, which has one address for all: end that "
+                "(serve shutdown), or serve on a Ray of its own (without RAY_ADDRESS)"
+            )
         try:
             with step("starting the server"):
-                # Ray's own access log goes to its files.
-                serve.start(http_options={"host": asked.host, "port": asked.port})
-                threads = int(cluster.cpus_for(asked.replicas))
-                serve.run(_deployment(asked, threads, cluster.gpus_for(None)), name=_NAME, route_prefix="/")
-        except (RuntimeError, OSError, ValueError) as error:
-            raise ClusterError(
-                f"cannot serve at {asked.host}:{asked.port}: {error}; is the port taken? Give another --port"
-            ) from error
-        try:
+                _start(asked, cluster)
             node = ray.nodes()[0]
             yield f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
         finally:
             serve.shutdown()
+
+
+def _start(asked: Serving, cluster: Cluster) -> None:
+    from ray import serve
+
+    try:
+        # Ray's own access log goes to its files.
+        serve.start(http_options={"host": asked.host, "port": asked.port})
+        threads = int(cluster.cpus_for(asked.replicas))
+        serve.run(_deployment(asked, threads, cluster.gpus_for(None)), name=_NAME, route_prefix="/")
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ClusterError(
+            f"cannot serve at {asked.host}:{asked.port}: {error}; is the port taken? Give another --port"
+        ) from error
 
 
 def open_predictor(asked: Serving) -> Predictor:

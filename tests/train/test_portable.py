@@ -27,9 +27,11 @@ from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Dense, Numbers, Output, Point
 from pare_tune.train import portable as exporting
 from pare_tune.train.build import ModelShape, build_model
+from pare_tune.train.ensemble import Averaged
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
-from pare_tune.train.portable import OPSET, check, export_model, program_of, write_program
+from pare_tune.train.portable import OPSET, Portable, check, export_model, program_of, write_program
+from pare_tune.train.simple.fits import FITS, Training
 
 
 def swin(build: type[nn.Module]) -> Backbone:
@@ -121,6 +123,19 @@ def test_every_backbone_is_exported_with_every_head(name: str, tmp_path: Path) -
     assert checked["largest_output"] > 1.0
     with torch.no_grad():
         assert together(x).std(dim=0).min() > 1e-4, "samples are told apart"
+
+
+def test_an_average_of_all_simple_models_is_exported(tmp_path: Path) -> None:
+    x = torch.randn(60, 2, 12, generator=torch.Generator().manual_seed(0))
+    y = (x.sum((1, 2)) > 0).long() + (x[:, 0, 0] > 1).long()
+    training = Training(x=x, y=y, output=Point(3), is_mask=False)
+    models = [fit.fit(training) for fit in FITS.values()]
+    together = Portable(Averaged(models, [1.0] * len(models), "softmax").eval())
+    with exporting.told(default_trial(get_task("wdbc"), preset="embedded")):
+        run = write_program(program_of(together, x), tmp_path / "model.onnx", ".onnx")
+    checked = check(run, together, x, "model.onnx", on="noise")
+    assert checked["max_difference"] < 1e-4
+    assert checked["largest_output"] > 1.0
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pare_tune.method import PareOutput
 
 
 class SimpleModel(nn.Module):
-    """Predicts from tensors that a fit left; abstract."""
+    """Predicts from tensors that a fit left, by steps that do not depend on samples: it can be exported. Abstract."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Constant(SimpleModel):
 
     def outputs(self, x: Tensor) -> Tensor:
         """(B, C, …) → (B, *value)."""
-        return self.value.expand(len(x), *self.value.shape)
+        return self.value.expand(x.shape[0], *self.value.shape)
 
 
 class Linear(SimpleModel):
@@ -67,16 +67,20 @@ class Trees(SimpleModel):
     start_K: Tensor
     depth: Tensor
 
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self._steps = int(self.depth)
+
     def outputs(self, x: Tensor) -> Tensor:
         """(B, C, …) → (B, K)."""
         x_BF = x.flatten(1).double()
         trees = torch.arange(len(self.output_T), device=x.device)
-        node_BT = torch.zeros(len(x_BF), len(trees), dtype=torch.long, device=x.device)
-        for _ in range(int(self.depth)):
+        node_BT = torch.zeros(x.shape[0], len(trees), dtype=torch.long, device=x.device)
+        for _ in range(self._steps):
             value_BT = x_BF.gather(1, self.feature_TM[trees, node_BT])
             goes_left = value_BT <= self.threshold_TM[trees, node_BT]
             node_BT = torch.where(goes_left, self.left_TM[trees, node_BT], self.right_TM[trees, node_BT])
-        start_BK = self.start_K.expand(len(x_BF), -1)
+        start_BK = self.start_K.expand(x.shape[0], -1)
         return start_BK.index_add(1, self.output_T, self.value_TM[trees, node_BT])
 
 
@@ -106,16 +110,20 @@ class Convolutions(SimpleModel):
     weight_KF: Tensor
     bias_K: Tensor
 
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self._dilations = self.dilation_D.tolist()
+
     def convolved(self, x: Tensor, place: int) -> Tensor:
         """(B, C, L) → (B, P, L) at one dilation."""
-        dilation = int(self.dilation_D[place])
+        dilation = self._dilations[place]
         weight = self.channels_DPC[place, :, :, None] * kernels().to(x)[:, None, :]
         return nnf.conv1d(x, weight, padding=dilation * (_TAPS // 2), dilation=dilation)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, L) → (B, F)."""
         parts = []
-        for place in range(len(self.dilation_D)):
+        for place in range(len(self._dilations)):
             convolved = self.convolved(x, place)
             above = [
                 (convolved > threshold_P[:, None]).float().mean(2)
