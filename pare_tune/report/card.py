@@ -59,6 +59,11 @@ def card(folder: Path) -> str:
             raise DataError(
                 f"{folder}: its metrics.json is damaged ({error}); copy the folder again"
             ) from error
+        if "test" not in metrics:
+            raise DataError(
+                f"{folder} holds a model whose test split was not scored: a search's best, or a member of an ensemble; "
+                f"give the final/ folder of `pare-tune train`"
+            )
         together = model.ensemble()
         members = [folder] if together is None else [folder / name for name, _ in together["members"]]
         config, about = model.config(), load_weights(ModelFolder(members[0]).weights)[1]

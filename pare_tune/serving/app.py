@@ -159,7 +159,7 @@ def _require_few(samples: int, most: int) -> None:
 def _from_json(content: bytes, columns: Sequence[str], most: int) -> Any:
     """{"inputs": nested lists} → an array; {"rows": [{column: cell}, …]} → a data frame."""
     try:
-        tree = json.loads(content)
+        tree = json.loads(content, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise DataError(f"the body is not JSON: {error}") from error
     if not isinstance(tree, dict) or len(tree) != 1 or not {"inputs", "rows"} & set(tree):
@@ -167,6 +167,11 @@ def _from_json(content: bytes, columns: Sequence[str], most: int) -> Any:
             'the body must be {"inputs": [sample, …]}, or {"rows": [{"column": cell, …}, …]} of a table'
         )
     return _rows(tree["rows"], columns, most) if "rows" in tree else _array(tree["inputs"])
+
+
+def _whole(text: str) -> int | float:
+    """Whole numbers that 64 bits do not hold as floats, which may be infinite and are refused as such."""
+    return int(text) if len(text) < 19 else float(text)
 
 
 def _array(values: Any) -> npt.NDArray[Any]:
@@ -191,7 +196,10 @@ def _rows(rows: Any, columns: Sequence[str], most: int) -> Any:
     odd = next((v for values in table.values() for v in values if not isinstance(v, cells)), None)
     if odd is not None:
         raise DataError(f"rows: a cell is a number, text, true, false or null, got {type(odd).__name__}")
-    return pd.DataFrame(table)
+    try:
+        return pd.DataFrame(table)
+    except UnicodeEncodeError as error:
+        raise DataError(f"rows: text is damaged ({error})") from error
 
 
 def _json_response(predictions: Predictions) -> Response:

@@ -4,6 +4,7 @@ calibration.json where it was calibrated."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,6 +21,7 @@ from pare_tune.config import TrialConfig, load_trial
 from pare_tune.data.files import replacing, write_json, write_text
 from pare_tune.errors import DataError, PareTuneError
 from pare_tune.train.calibration import Calibration
+from pare_tune.train.ensemble import Average
 from pare_tune.train.fingerprint import package_versions
 
 MODEL = "model.safetensors"
@@ -122,13 +124,18 @@ class ModelFolder:
             return None
         try:
             tree: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return {
-                "average": str(tree["average"]),
-                "members": [(str(m["folder"]), float(m["weight"])) for m in tree["members"]],
-            }
+            average = str(tree["average"])
+            members = [(str(m["folder"]), float(m["weight"])) for m in tree["members"]]
+            below = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name, _ in members)
+            if average not in get_args(Average) or not members or not below:
+                raise ValueError("an average of models in folders below this one is expected")
+            if not all(0 < weight < math.inf for _, weight in members):
+                raise ValueError("weights must be positive")
+            return {"average": average, "members": members}
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(
-                f"{path} does not say which models are averaged, or is damaged: {error!r}"
+                f"{path} does not say which models are averaged, or is damaged: {error!r}; copy the folder "
+                f"again"
             ) from error
 
     def config(self) -> TrialConfig:

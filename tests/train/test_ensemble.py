@@ -110,7 +110,13 @@ def test_a_folder_of_several_predicts_their_average(final: Path) -> None:
 
 
 def test_the_card_names_what_is_averaged(final: Path) -> None:
-    assert "The average of 2 models (micro-roberta, finetune 25%, linear 75%), trained" in card(final)
+    told = card(final)
+    assert "The average of 2 models (micro-roberta, finetune 25%, linear 75%), trained" in told
+    assert "license: apache-2.0" in told
+    with pytest.raises(
+        DataError, match=r"test split was not scored: .* a member of an ensemble; give the final/"
+    ):
+        card(member_folder(final, 1))
 
 
 def test_members_that_are_there_are_not_trained_again(
@@ -134,7 +140,18 @@ def test_what_looks_into_a_model_wants_one(final: Path) -> None:
     assert load_one(member_folder(final, 0), CPU)[2].train.epochs == 2
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"average": "softmax", "members": [1]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"average": "softmax", "members": [1]}',
+        '{"average": "softmax", "members": []}',
+        '{"average": "mode", "members": [{"folder": "members/00", "weight": 1}]}',
+        '{"average": "softmax", "members": [{"folder": "members/00", "weight": 0}]}',
+        '{"average": "softmax", "members": [{"folder": "../final/members/00", "weight": 1}]}',
+    ],
+)
 def test_a_damaged_list_of_members_is_named(final: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "config.yaml").write_bytes((final / "config.yaml").read_bytes())
     (tmp_path / ENSEMBLE).write_text(content)

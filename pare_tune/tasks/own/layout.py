@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pare_tune.data.arrays import to_float32
 from pare_tune.errors import DataError
 from pare_tune.tasks.base import Canvas, Dense, Modality, Output
 from pare_tune.tasks.columns import Token
@@ -89,15 +90,15 @@ class Layout:
 
     def _normalised(self, x_C: Array) -> Float32:
         if self.normalise == "none":
-            return np.asarray(x_C, dtype=np.float32)
+            return to_float32(x_C)
         exact_C = x_C.astype(np.float64)
         if self.normalise == "sample":
             axes = tuple(range(1, x_C.ndim))
             mean, std = (np.asarray(f(exact_C, axis=axes, keepdims=True)) for f in (np.mean, np.std))
-            return np.asarray((exact_C - mean) / np.where(std > 0, std, 1.0), dtype=np.float32)
+            return to_float32((exact_C - mean) / np.where(std > 0, std, 1.0))
         broadcast = (1, -1) if self.modality is Modality.TABLE else (-1, *[1] * (x_C.ndim - 1))
         mean, std = (np.reshape(v, broadcast) for v in (self.mean, self.std))
-        return np.asarray((exact_C - mean) / std, dtype=np.float32)
+        return to_float32((exact_C - mean) / std)
 
     def _padded(self, x_CL: Float32, length: int) -> Float32:
         steps = min(x_CL.shape[1], length)

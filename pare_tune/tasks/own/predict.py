@@ -233,6 +233,11 @@ class _Arrays(NewSamples):
             x_C = self._layout.channels_first(one[None])[0]
             places.append(x_C.shape[1:])
             ready.append(self._layout.ready(x_C, self._canvas))
+            if not np.isfinite(ready[-1]).all():
+                raise DataError(
+                    f"{self.where}: sample {self._first + index} holds numbers beyond single precision, or far from "
+                    f"all that training saw"
+                )
         names = self._samples.names
         return Piece(
             np.stack(ready),
