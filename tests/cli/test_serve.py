@@ -1,4 +1,4 @@
-"""`pare-tune serve`: what it refuses, and what Ray Serve answers."""
+"""`pare-tune serve`: what it refuses."""
 
 from __future__ import annotations
 
