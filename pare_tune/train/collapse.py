@@ -9,15 +9,16 @@ ones, none that was no better than a constant for two thirds of its epochs ended
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pare_tune.tasks.base import Dense, MultiLabel, Output, Point
+from pare_tune.tasks.base import Dense
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.batches import stack
+from pare_tune.train.simple.fits import fit_constant, training_of
 
 FEWEST_EPOCHS = 6
 """Shorter trainings are over before they could be judged."""
@@ -31,31 +32,17 @@ def judged_after(epochs: int) -> int | None:
 
 
 def constant_score(data: TaskData) -> float:
-    """What a guess scores on validation that ignores the input; NaN where the metric has no score of constants.
-
-    It says the frequency of each class or label among training samples, or the mean of their targets, one for all
-    positions.
-    """
+    """What the simple model that ignores the input scores on validation, fitted to some training samples; NaN where
+    the metric has no score of constants."""
     rows = range(0, len(data.train), math.ceil(len(data.train) / _MOST))
-    targets = [data.train.item(i, np.random.default_rng(i))["y"] for i in rows]
-    validation = stack(
-        [
-            {name: value for name, value in data.val.item(i).items() if name != "x"}
-            for i in range(len(data.val))
-        ]
-    )
-    guess = _constant(targets, data.output, logits=data.task.loss == "bce_with_logits")
-    return float(data.task.metric.score(guess.expand(len(data.val), *guess.shape), validation))
+    train = stack([_targets(data.train.item(i, np.random.default_rng(i))) for i in rows])
+    if isinstance(data.output, Dense):
+        # One value for all positions: against a mean of each, half of the maps that are flagged improve after all.
+        train["y"] = train["y"].float().mean().expand(train["y"].shape)
+    validation = stack([_targets(data.val.item(i)) for i in range(len(data.val))])
+    guess = fit_constant(training_of(data, {**train, "x": torch.empty(0)}))
+    return float(data.task.metric.score(guess(torch.empty(len(data.val))).target, validation))
 
 
-def _constant(targets: Sequence[Tensor], output: Output, *, logits: bool) -> Tensor:
-    """One prediction, of the shape that the model gives for a sample."""
-    match output:
-        case Point():
-            counts = torch.bincount(torch.stack(list(targets)), minlength=output.num_classes) + 1e-6
-            return (counts / counts.sum()).log()
-        case Dense():
-            mean = torch.stack([y.float().mean() for y in targets]).mean().expand(output.shape)
-        case _:
-            mean = torch.stack([y.float() for y in targets]).mean(dim=0)
-    return mean.logit(eps=1e-6) if logits or isinstance(output, MultiLabel) else mean
+def _targets(item: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in item.items() if name != "x"}

@@ -28,8 +28,8 @@ from pare_tune.train.loop import fit
 from pare_tune.train.opened import OpenedTrial, open_trial
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.report import EpochReport
-from pare_tune.train.simple.fits import FITS
-from pare_tune.train.simple.measure import read_whole, training_of
+from pare_tune.train.simple.fits import FITS, training_of
+from pare_tune.train.simple.measure import read_whole
 from pare_tune.train.simple.models import kind_of
 
 MEMBERS: Final = "members"

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import Tensor
 
 from pare_tune.errors import TrialFailed
-from pare_tune.tasks.base import Batch, Dense, MultiLabel, Numbers, Output, Point
+from pare_tune.tasks.base import Batch
 from pare_tune.tasks.metrics import METRICS
-from pare_tune.train.collapse import _constant, constant_score, judged_after
+from pare_tune.train.collapse import constant_score, judged_after
 
 from .conftest import Toy
 
@@ -60,23 +59,3 @@ def test_a_training_is_judged_late(epochs: int, after: int | None) -> None:
 def test_a_constant_scores_as_chance_does(toy: Toy, metric: str, score: float) -> None:
     data = replace(toy.data, task=replace(toy.data.task, metric=METRICS[metric]))
     assert constant_score(data) == pytest.approx(score)
-
-
-@pytest.mark.parametrize(
-    ("targets", "output", "guess"),
-    [
-        ([0, 2, 2, 2], Point(3), [0.25, 0.0, 0.75]),
-        ([[0.0, 1.0], [1.0, 1.0]], MultiLabel(2), [0.5, 1.0]),
-        ([[1.0, -4.0], [3.0, 4.0]], Numbers(2), [2.0, 0.0]),
-        ([[[1.0, 2.0]], [[3.0, 6.0]]], Dense((1, 2)), [[3.0, 3.0]]),
-    ],
-)
-def test_a_constant_is_what_training_shows_on_average(
-    targets: list[object], output: Output, guess: object
-) -> None:
-    said = _constant([torch.tensor(y) for y in targets], output, logits=False)
-    if isinstance(output, Point):
-        said = said.exp()
-    if isinstance(output, MultiLabel):
-        said = said.sigmoid()
-    torch.testing.assert_close(said.float(), torch.tensor(guess), atol=1e-5, rtol=0)

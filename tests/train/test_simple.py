@@ -12,12 +12,12 @@ from sklearn.preprocessing import StandardScaler
 
 from pare_tune.config import TrialConfig, default_trial
 from pare_tune.tasks import get_task
-from pare_tune.tasks.base import MultiLabel, Numbers, Output, Point
+from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Output, Point
 from pare_tune.train.build import open_data
 from pare_tune.train.checkpoint import load_weights, save_weights
 from pare_tune.train.held_out import HeldOut
 from pare_tune.train.simple import measure
-from pare_tune.train.simple.fits import FITS, Training
+from pare_tune.train.simple.fits import FITS, Training, fit_constant
 from pare_tune.train.simple.measure import measure_simple, predict_whole, simple_file
 from pare_tune.train.simple.models import SIMPLE, SimpleModel, kind_of
 from pare_tune.train.simple.scores import SIMPLE_FILE, read_simple
@@ -74,6 +74,28 @@ def test_numbers_are_those_of_scikit_learn() -> None:
     ours = predict_whole(FITS["linear"].fit(training), training.x).numpy()
     ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=len(x) * np.logspace(-4, 4, 17)))
     np.testing.assert_allclose(ours, ridge.fit(x, y).predict(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("targets", "output", "guess"),
+    [
+        ([0, 2, 2, 2], Point(3), [0.25, 0.0, 0.75]),
+        ([[0.0, 1.0], [1.0, 1.0]], MultiLabel(2), [0.5, 1.0]),
+        ([[1.0, -4.0], [3.0, 4.0]], Numbers(2), [2.0, 0.0]),
+        ([[[1.0, 2.0]], [[3.0, 6.0]]], Dense((1, 2)), [[2.0, 4.0]]),
+    ],
+)
+def test_a_constant_is_what_training_shows_on_average(
+    targets: list[object], output: Output, guess: object
+) -> None:
+    said = fit_constant(Training(torch.empty(0), torch.tensor(targets), output, False)).outputs(
+        torch.empty(1)
+    )[0]
+    if isinstance(output, Point):
+        said = said.exp()
+    if isinstance(output, MultiLabel):
+        said = said.sigmoid()
+    torch.testing.assert_close(said.float(), torch.tensor(guess), atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")

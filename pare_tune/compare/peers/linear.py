@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from pare_tune.compare.peers.base import (
     Problem,
     Settings,
     anything,
-    fit_classes,
     flat,
     is_mask,
     varying,
@@ -33,24 +31,20 @@ def _suggest(trial: optuna.trial.BaseTrial, problem: Problem) -> dict[str, Any]:
 
 def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     if isinstance(problem.data.output, Point):
-        return _logistic(problem, settings, seed)
+        return _logistic(problem, settings)
     return _ridge(problem, settings)
 
 
-def _logistic(problem: Problem, settings: Settings, seed: int) -> Fitted:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _logistic(problem: Problem, settings: Settings) -> Fitted:
+    """The simple model that every search is told against, with settings of its own."""
+    import torch
 
-    def build() -> Any:
-        return make_pipeline(
-            StandardScaler(), LogisticRegression(max_iter=1000, random_state=seed, **settings)
-        )
+    from pare_tune.train.simple.fits import fit_linear, training_of
+    from pare_tune.train.simple.measure import predict_whole
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what it has after 1000 steps is as good a model
-        return fit_classes(build, problem)
+    samples = {"x": torch.from_numpy(problem.train.x), "y": problem.train.targets["y"]}
+    model = fit_linear(training_of(problem.data, samples), **settings)
+    return Fitted(lambda x: predict_whole(model, torch.from_numpy(x)).numpy())
 
 
 def _ridge(problem: Problem, settings: Settings) -> Fitted:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pare_tune.tasks.base import Modality, MultiLabel, Numbers, Output, Point, Task
+from pare_tune.tasks.load import TaskData
 from pare_tune.train.simple.models import Constant, Convolutions, Linear, SimpleModel, Trees
 
 Float64 = npt.NDArray[np.float64]
@@ -57,6 +58,11 @@ class Training:
         return 2.0 * values - 1.0 if self.has_logits else values
 
 
+def training_of(data: TaskData, samples: Mapping[str, Tensor]) -> Training:
+    """What a simple model is fitted to, of stacked samples of `data`."""
+    return Training(samples["x"], samples["y"], data.output, data.task.loss == "bce_with_logits")
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """One way to fit."""
@@ -79,8 +85,8 @@ def fit_constant(training: Training) -> SimpleModel:
     return Constant({"value": value})
 
 
-def fit_linear(training: Training) -> SimpleModel:
-    """Logistic regression of classes, ridge regression of everything else."""
+def fit_linear(training: Training, **settings: Any) -> SimpleModel:
+    """Logistic regression of classes, to which `settings` go, ridge regression of everything else."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -92,7 +98,7 @@ def fit_linear(training: Training) -> SimpleModel:
     classes = np.unique(training.y.numpy())
     if len(classes) == 1:
         return fit_constant(training)
-    model = LogisticRegression(max_iter=1000)
+    model = LogisticRegression(max_iter=1000, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what it has after 1000 steps is as good a model
         model.fit(scaler.transform(x_nF), training.y.numpy())
@@ -217,31 +223,16 @@ def fit_convolutions(training: Training) -> SimpleModel:
 
 def _ridge(scaler: Any, x_nF: Float64, training: Training) -> dict[str, Tensor]:
     """Ridge regression whose strength is chosen by leaving one sample out; logits are scaled by what that gives."""
-    x_nF, y_nK = scaler.transform(x_nF), training.targets
-    mean_K = y_nK.mean(0)
-    # In the dual where there are fewer samples than features: one decomposition serves all strengths.
-    values_r, vectors_nr = np.linalg.eigh(x_nF @ x_nF.T) if len(x_nF) <= x_nF.shape[1] else _primal(x_nF)
-    values_r = values_r.clip(0.0)
-    seen_rK = vectors_nr.T @ (y_nK - mean_K)
-    best: tuple[float, float, Float64] | None = None
-    for strength in len(x_nF) * np.logspace(-4, 4, 17):
-        kept_r = values_r / (values_r + strength)
-        fitted_nK = vectors_nr @ (kept_r[:, None] * seen_rK) + mean_K
-        leverage_n = np.minimum((vectors_nr**2) @ kept_r + 1 / len(x_nF), 1 - 1e-9)
-        left_out_nK = y_nK - (y_nK - fitted_nK) / (1 - leverage_n)[:, None]
-        error = float(((y_nK - left_out_nK) ** 2).mean())
-        if best is None or error < best[0]:
-            best = (error, strength, left_out_nK)
-    assert best is not None
-    _, strength, left_out_nK = best
-    dual_nK = vectors_nr @ (seen_rK / (values_r + strength)[:, None])
-    scale = _sharpness(left_out_nK, training) if training.has_logits else 1.0
-    return _unscaled(scaler, scale * (dual_nK.T @ x_nF), scale * mean_K)
+    from sklearn.linear_model import RidgeCV
 
-
-def _primal(x_nF: Float64) -> tuple[Float64, Float64]:
-    left, values, _ = np.linalg.svd(x_nF, full_matrices=False)
-    return values**2, left
+    # With a scoring the predictions of what was left out are kept, without one their errors alone.
+    model = RidgeCV(
+        len(x_nF) * np.logspace(-4, 4, 17), scoring="neg_mean_squared_error", store_cv_results=True
+    ).fit(scaler.transform(x_nF), training.targets)
+    scale = 1.0
+    if training.has_logits:
+        scale = _sharpness(model.cv_results_[..., list(model.alphas).index(model.alpha_)], training)
+    return _unscaled(scaler, scale * np.atleast_2d(model.coef_), scale * np.atleast_1d(model.intercept_))
 
 
 def _sharpness(left_out_nK: Float64, training: Training) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from pare_tune.train.build import open_data
 from pare_tune.train.evaluation import join
 from pare_tune.train.held_out import HeldOut
 from pare_tune.train.judge import contributions
-from pare_tune.train.simple.fits import FITS, Training
+from pare_tune.train.simple.fits import FITS, training_of
 from pare_tune.train.simple.models import SimpleModel
 from pare_tune.train.simple.scores import SIMPLE_FILE, SimpleScore, write_simple
 
@@ -95,11 +95,6 @@ def _splits(config: TrialConfig, folds: int, cache: Path | None) -> Iterator[_Sp
     for number in range(folds):
         data = open_data(config, cache, None if folds == 1 else Fold(Folds(folds), number))
         yield _Split(data, time.monotonic() + _READ_S)
-
-
-def training_of(data: TaskData, whole: Mapping[str, Tensor]) -> Training:
-    """What a simple model is fitted to, of samples that `read_whole` gave."""
-    return Training(whole["x"], whole["y"], data.output, data.task.loss == "bce_with_logits")
 
 
 def read_whole(
