@@ -20,16 +20,14 @@ def not_beaten(s: Snapshot) -> str | None:
         return None
     reached = _reached(s, best)
     leader = next(m for m in scored if m.score == best_of(map(_score, scored), s.direction))
-    told = f"{_upper(leader.title)}, fitted in {words.duration(leader.seconds)},"
+    score, seconds = _shown(s, leader), words.duration(leader.seconds)
+    told = f"{leader.title} {score}, fitted in {seconds}; the search {words.judged(s, best)}"
     use = f"To use both: {command('train', s.run, '--ensemble', '--peers')}"
     if not s.better(reached, _score(leader)):
-        return f"{told} are as good or better: {_shown(s, leader)}, the search {words.judged(s, best)}. {use}"
+        return f"A simple model is as good or better: {told}. {use}"
     if _is_beaten(s, best, leader):
         return None
-    return (
-        f"{told} are not clearly worse: {_shown(s, leader)}, the search {words.judged(s, best)}, a difference "
-        f"that these samples do not tell from luck. {use}"
-    )
+    return f"A simple model is not clearly worse: {told}, a difference that these samples do not tell from luck. {use}"
 
 
 def told(s: Snapshot) -> str | None:
@@ -89,7 +87,3 @@ def _is_beaten(s: Snapshot, best: TrialView, row: SimpleScore) -> bool:
         return True
     sign = loss_sign(s.direction)
     return is_more([sign * v for v in row.influences], [sign * v for v in best.influences])
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

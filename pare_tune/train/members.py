@@ -25,7 +25,7 @@ from pare_tune.train.checkpoint import BEST, LAST, save_weights
 from pare_tune.train.evaluation import Context
 from pare_tune.train.export import ModelFolder
 from pare_tune.train.loop import fit
-from pare_tune.train.opened import OpenedTrial, open_trial
+from pare_tune.train.opened import OpenedTrial, open_probe, open_trial
 from pare_tune.train.patches import PATCHES
 from pare_tune.train.report import EpochReport
 from pare_tune.train.simple.fits import FITS, training_of
@@ -145,12 +145,12 @@ def _is_complete(folder: Path, context: Context) -> bool:
 def _train(member: Member, context: Context, *, with_val: bool, cache: Path | None) -> None:
     folder = context.folder
     assert folder is not None
-    opened = open_trial(member.config, cache=cache)
+    opened = _open(member, cache)
     samples = training_samples(opened.data, member.config, with_val=with_val, fold=member.fold, cache=cache)
     if member.simple is None:
         fit_until(opened, context, samples, member.epoch)
     elif context.is_main:
-        _fit_simple(member.simple, opened, samples, folder)
+        _fit_simple(member.simple, opened, samples, context)
     if context.is_main:
         about = {"weight": member.weight, "simple": member.simple, "epoch": member.epochs}
         ModelFolder(folder).write(folder / BEST, opened.config.to_yaml(), about)
@@ -159,9 +159,25 @@ def _train(member: Member, context: Context, *, with_val: bool, cache: Path | No
         shutil.rmtree(folder / PATCHES, ignore_errors=True)
 
 
-def _fit_simple(kind: str, opened: OpenedTrial, samples: TargetDataset, folder: Path) -> None:
-    model = FITS[kind].fit(training_of(opened.data, read_whole(samples)))
-    save_weights(folder / BEST, model, {**opened.shape.to_dict(), "simple": kind_of(model)})
+def _open(member: Member, cache: Path | None) -> OpenedTrial:
+    if member.simple is None:
+        return open_trial(member.config, cache=cache)
+    return open_probe(member.config, open_data(member.config, cache), cache)
+
+
+def _fit_simple(kind: str, opened: OpenedTrial, samples: TargetDataset, context: Context) -> None:
+    assert context.folder is not None
+    training = training_of(
+        opened.data, read_whole(samples), untrained=lambda: opened.build().to(context.device)
+    )
+    model = FITS[kind].fit(training)
+    about = opened.shape.to_dict()
+    # A probe is kept as any other fine-tuned model.
+    save_weights(
+        context.folder / BEST,
+        model,
+        about if isinstance(model, PareModel) else {**about, "simple": kind_of(model)},
+    )
 
 
 __all__ = ["MEMBERS", "Member", "fit_until", "member_folder", "train_members", "training_samples"]

@@ -90,3 +90,10 @@ def open_target(
     num_tokens = count_tokens(config, modality, data.input_shape, backbone)
     config = without_idle_mixing(config, num_tokens)
     return OpenedTrial(config=config, data=data, source=None, backbone=backbone, num_tokens=num_tokens)
+
+
+def open_probe(config: TrialConfig, data: TaskData, cache: Path | None = None) -> OpenedTrial:
+    """What simple models are kept as: plain fine-tuning of `config`'s backbone, in the target's own unit. Raises as
+    `open_target`."""
+    plain = config.with_values({"method": "finetune"})
+    return open_target(plain, cache=cache, data=replace(data, target_scale=None))

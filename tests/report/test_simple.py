@@ -30,9 +30,9 @@ def row(score: float | None, *blocks: float, skipped: str | None = None) -> Simp
     [
         ((), None),
         ((row(None, skipped="too many"),), None),
-        ((row(2.0, 2.0, 2.1, 1.9),), "are as good or better"),
-        ((row(3.0, 3.0, 3.1, 2.9),), "are as good or better"),
-        ((row(3.2, 9.0, 0.1, 0.5),), "are not clearly worse"),
+        ((row(2.0, 2.0, 2.1, 1.9),), "is as good or better"),
+        ((row(3.0, 3.0, 3.1, 2.9),), "is as good or better"),
+        ((row(3.2, 9.0, 0.1, 0.5),), "is not clearly worse"),
         ((row(6.0, 6.0, 6.1, 5.9),), None),
         ((row(6.0, 6.0, 6.1, 5.9), row(2.0, 2.0, 2.1, 1.9)), "2"),
     ],

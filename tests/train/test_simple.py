@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pare_tune.config import TrialConfig, default_trial
+from pare_tune.data.store import Record
 from pare_tune.tasks import get_task
-from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Output, Point
+from pare_tune.tasks.base import Dense, MultiLabel, Numbers, Output, Point, Split
+from pare_tune.tasks.load import load_task
 from pare_tune.train.build import open_data
-from pare_tune.train.checkpoint import load_weights, save_weights
+from pare_tune.train.checkpoint import BEST, load_weights, save_weights
+from pare_tune.train.evaluation import Context
+from pare_tune.train.export import ModelFolder
 from pare_tune.train.held_out import HeldOut
+from pare_tune.train.members import _fit_simple
+from pare_tune.train.opened import open_probe
+from pare_tune.train.predict import load_model
 from pare_tune.train.simple import measure
 from pare_tune.train.simple.fits import FITS, Training, fit_constant
-from pare_tune.train.simple.measure import measure_simple, predict_whole, simple_file
+from pare_tune.train.simple.measure import measure_simple, predict_whole, read_whole, simple_file
 from pare_tune.train.simple.models import SIMPLE, SimpleModel, kind_of
 from pare_tune.train.simple.scores import SIMPLE_FILE, read_simple
 
@@ -40,7 +49,7 @@ def samples(output: Output, n: int = 60) -> Training:
 
 
 @pytest.mark.parametrize("output", [Point(2), Point(4), MultiLabel(2), Numbers(2)])
-@pytest.mark.parametrize("kind", list(FITS))
+@pytest.mark.parametrize("kind", list(SIMPLE))
 def test_a_file_of_tensors_rebuilds_what_was_fitted(kind: str, output: Output, tmp_path: Path) -> None:
     training = samples(output)
     model = FITS[kind].fit(training)
@@ -96,6 +105,37 @@ def test_a_constant_is_what_training_shows_on_average(
     if isinstance(output, MultiLabel):
         said = said.sigmoid()
     torch.testing.assert_close(said.float(), torch.tensor(guess), atol=1e-5, rtol=0)
+
+
+def pictures(root: Path, seed: int) -> Mapping[Split, Iterable[Record]]:
+    """Bars that lie or stand."""
+
+    def records(count: int) -> Iterable[Record]:
+        for i in range(count):
+            x = np.random.default_rng((seed, count, i)).normal(size=(1, 8, 8), scale=0.3).astype("f")
+            (x[0] if i % 2 else x[0].T)[2 + i % 4] += 3.0
+            yield {"x": x, "y": np.int64(i % 2) if root.name == "classes" else np.float32([50.0 + i % 2])}
+
+    return {"train": records(40), "val": records(20), "test": records(2)}
+
+
+@pytest.mark.parametrize("output", [Point(2), Numbers(1)])
+def test_a_probe_is_kept_as_any_other_model(output: Output, tmp_path: Path) -> None:
+    release = tmp_path / ("classes" if isinstance(output, Point) else "numbers")
+    release.mkdir()
+    task = replace(
+        get_task("ninapro"), name="bars", read=pictures, output=output, item=lambda record, canvas, rng: dict(record),
+        input_shape=(1, 8, 8), loss="cross_entropy" if isinstance(output, Point) else "scaled_mse",
+        scale_target=isinstance(output, Numbers),
+    )  # fmt: skip
+    data = load_task(task, data=release, cache=tmp_path / "cache")
+    opened = open_probe(default_trial(task, preset="embedded"), data)
+    _fit_simple("probe", opened, data.train, Context(report=lambda r: None, folder=tmp_path))
+    ModelFolder(tmp_path).write(tmp_path / BEST, opened.config.to_yaml(), {})
+    held_out = read_whole(data.val)
+    outputs = predict_whole(load_model(tmp_path, torch.device("cpu"))[0], held_out["x"])
+    said = outputs.argmax(1) if isinstance(output, Point) else outputs[:, 0].round()
+    assert (said == held_out["y"].squeeze()).float().mean() > 0.8
 
 
 @pytest.fixture(scope="module")

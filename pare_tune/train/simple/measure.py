@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pare_tune.config import TrialConfig
 from pare_tune.data.files import refused
@@ -22,18 +22,22 @@ from pare_tune.tasks.base import Dense
 from pare_tune.tasks.folds import Fold, Folds
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.batches import TargetDataset, stack
-from pare_tune.train.build import open_data
+from pare_tune.train.build import open_data, pick_device
 from pare_tune.train.evaluation import join
 from pare_tune.train.held_out import HeldOut
 from pare_tune.train.judge import contributions
-from pare_tune.train.simple.fits import FITS, training_of
-from pare_tune.train.simple.models import SimpleModel
+from pare_tune.train.opened import open_probe
+from pare_tune.train.simple.fits import FITS, MOST_PROBED, training_of
 from pare_tune.train.simple.scores import SIMPLE_FILE, SimpleScore, write_simple
 
 _READ_S: Final = 2.0
 """Of reading all samples, once; those of folds are read as often as there are folds."""
 _FIT_S: Final = 5.0
 """Of one model on the first fold, as far as that can be known before: others are left out when one took so long."""
+_PROBE_S: Final = 10.0
+"""Of a probe, all folds together."""
+_TIMED: Final = 16
+"""Samples that its time is told by."""
 _MOST_NUMBERS: Final = 50_000_000
 _BATCH: Final = 64
 
@@ -78,12 +82,14 @@ class _TooLarge(Exception):
 class _Split:
     """Training and held-out samples, whole."""
 
-    def __init__(self, data: TaskData, until: float) -> None:
+    def __init__(self, config: TrialConfig, data: TaskData, cache: Path | None, until: float) -> None:
         self.task, self.index_n = data.task, data.val_index
         without_x = isinstance(data.output, Dense)  # the mean map reads none, and maps are large
         train = read_whole(data.train, until, without_x=without_x)
         self.held_out = read_whole(data.val, until, without_x=without_x)
-        self.training = training_of(data, train)
+        self.training = training_of(
+            data, train, lambda: open_probe(config, data, cache).build().to(pick_device())
+        )
         self.x = self.held_out.pop("x")
 
     @property
@@ -94,7 +100,7 @@ class _Split:
 def _splits(config: TrialConfig, folds: int, cache: Path | None) -> Iterator[_Split]:
     for number in range(folds):
         data = open_data(config, cache, None if folds == 1 else Fold(Folds(folds), number))
-        yield _Split(data, time.monotonic() + _READ_S)
+        yield _Split(config, data, cache, time.monotonic() + _READ_S)
 
 
 def read_whole(
@@ -113,6 +119,9 @@ def read_whole(
 
 def _measured(kind: str, splits: Sequence[_Split], run: Path) -> SimpleScore:
     title, task = FITS[kind].title, splits[0].task
+    if kind == "probe" and (expected := len(splits) * _probe_s(splits[0])) > _PROBE_S:
+        why = f"the backbone would take {expected:.0f} s to read the samples"
+        return SimpleScore(kind=kind, title=title, skipped=why)
     started = time.perf_counter()
     outputs: list[Tensor] = []
     for split in splits:
@@ -143,6 +152,19 @@ def simple_file(run: Path, kind: str) -> Path:
 
 
 @torch.no_grad()
-def predict_whole(model: SimpleModel, x: Tensor) -> Tensor:
+def predict_whole(model: nn.Module, x: Tensor) -> Tensor:
     """(n, …) outputs."""
-    return torch.cat([model(part).target for part in x.split(_BATCH)])
+    device = next(model.parameters(), torch.empty(0)).device  # of all but a probe, the CPU
+    return torch.cat([model(part.to(device)).target.cpu() for part in x.split(_BATCH)])
+
+
+def _probe_s(split: _Split) -> float:
+    """How long a probe of one split will take, by a few samples."""
+    assert split.training.untrained is not None
+    model = split.training.untrained()
+    few = split.x[:_TIMED]
+    predict_whole(model, few)
+    started = time.perf_counter()
+    predict_whole(model, few)
+    per_sample = (time.perf_counter() - started) / len(few)
+    return per_sample * (min(len(split.training.x), MOST_PROBED) + len(split.x))
