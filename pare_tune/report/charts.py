@@ -55,6 +55,8 @@ def curves_chart(s: Snapshot) -> Chart | None:
     caption = f"Validation score of every trial of the search ({words.better(s.direction)} is better)."
     if any(t.state == "pruned" for t in seen):
         caption += " Grey curves were stopped early because other trials were better at the same epoch."
+    if any(t.folds > 1 for t in seen):
+        caption += " Each point is over all the folds that have come to this epoch."
     if shown:
         caption += " The axis leaves out the worst scores of the first epochs."
     if len(seen) < len([t for t in s.trials if t.curve]):
@@ -142,8 +144,8 @@ def schedule_chart(s: Snapshot) -> Chart | None:
         data.append(
             {
                 "type": "scatter", "mode": "lines+markers", "name": name,
-                "x": [r["epoch"] for r in trial.curve], "y": [round(100 * r["lam"], 2) for r in trial.curve],
-                "text": [str(r["k"]) for r in trial.curve],
+                "x": _epochs(trial), "y": [round(100 * r["lam"], 2) for r in trial.training],
+                "text": [str(r["k"]) for r in trial.training],
                 "line": {"color": colour, "width": 2.2, "dash": dash, "shape": "hv"}, "marker": {"size": 5},
                 "hovertemplate": "epoch %{x}: k = %{text}, λ = %{y} %<extra></extra>",
             }
@@ -173,8 +175,8 @@ def _curves(
     y: list[float | None] = []
     text: list[str] = []
     for trial in trials:
-        points = list(_thinned(list(zip(trial.curve, words.scores(trial), strict=True)), stride))
-        x += [*(int(r["epoch"]) for r, _ in points), None]
+        points = list(_thinned(list(zip(_epochs(trial), words.scores(trial), strict=True)), stride))
+        x += [*(epoch for epoch, _ in points), None]
         y += [*rounded([v for _, v in points]), None]
         text += [str(trial.number)] * (len(points) + 1)
     return {
@@ -182,6 +184,11 @@ def _curves(
         "line": {"color": colour, "width": width, "dash": dash}, "opacity": 1.0 if width > 2 else 0.6,
         "hovertemplate": f"trial %{{text}}, epoch %{{x}}<br>%{{y}}{unit(s)}<extra></extra>",
     }  # fmt: skip
+
+
+def _epochs(trial: TrialView) -> list[int]:
+    """1, 2, … of one training."""
+    return list(range(1, len(trial.training) + 1))
 
 
 def _thinned(points: Sequence[Any], stride: int) -> Iterator[Any]:

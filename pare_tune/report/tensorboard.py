@@ -2,6 +2,7 @@
 
 tensorboard/trial-0007/   losses, validation score, k, λ, learning rate, gate, speed, memory by epoch; what it took, its
                           settings for the HParams page and, of the best trials and trial 0, pictures of the patches
+tensorboard/trial-0007/fold-1/  … the first of these by epoch of each fold, where trials are judged over folds
 tensorboard/search/       the best score so far over the trials
 tensorboard/final/        of `pare-tune train`: the same as of a trial, and the test score
 """
@@ -136,7 +137,7 @@ class TensorBoardWriter:
             self._end(file, trial, snapshot.metric)
             del self._trials[trial.number]
         else:
-            file.writer.flush()
+            file.flush()
 
     def _end(self, file: _EventFile, trial: TrialView, metric: str) -> None:
         """Write what came of a trial, at its number as the step: all trials make one picture of the search."""
@@ -201,7 +202,7 @@ class FinalWriter:
         self._now += float(report["seconds"])
         self._file.add(report, self._metric, self._now)
         self._file.add_pictures(self._final)
-        self._file.writer.flush()
+        self._file.flush()
 
     def end(self, metrics: Mapping[str, Any]) -> None:
         """The training is over; `metrics` is what metrics.json holds."""
@@ -238,23 +239,33 @@ class _EventFile:
         self.writer = _fresh_writer(folder)
         self.retries = retries
         self.epochs = 0
-        self._length = 0
+        self._folder = folder
+        self._folds: dict[int, SummaryWriter] = {}
+        self._length = self._reached = 0
         self._drawn: set[int] = set()
 
     def add(self, report: Mapping[str, Any], metric: str, when: float | None) -> None:
         """Write an epoch; values that are not finite leave a gap."""
+        self.epochs, folds, fold = (
+            int(report["epoch"]),
+            int(report.get("folds", 1)),
+            int(report.get("fold", 0)),
+        )
+        self._length = int(report["epochs"]) // folds
+        epoch = self.epochs - fold * self._length
+        self._reached = max(self._reached, epoch)
+        writer = self.writer if folds == 1 else self._of_fold(fold)
         for name, tag in {**_TAGS, "score": f"validation/{metric}"}.items():
             value = report.get(name)
             if value is not None and math.isfinite(value):
-                self.writer.add_scalar(tag, value, report["epoch"], when)
-        self.epochs, self._length = int(report["epoch"]), int(report["epochs"])
+                writer.add_scalar(tag, value, epoch, when)
 
     def add_pictures(self, folder: Path) -> None:
         """Draw the patches that were recorded in `folder`; trials that were not kept have none any more."""
         from pare_tune.report.patches import captioned
         from pare_tune.train.patches import picture_epochs, read_patches
 
-        due = {e for e in picture_epochs(self._length) if e <= self.epochs} - self._drawn
+        due = {e for e in picture_epochs(self._length) if e <= self._reached} - self._drawn
         for record in read_patches(folder) if due else ():
             if record.epoch in due:
                 self.writer.add_image(_PICTURES, captioned(record), record.epoch, dataformats="HWC")
@@ -264,8 +275,19 @@ class _EventFile:
         """A protobuf `Summary` that is no scalar."""
         _file_writer(self.writer).add_summary(summary)
 
+    def flush(self) -> None:
+        for writer in (self.writer, *self._folds.values()):
+            writer.flush()
+
     def close(self) -> None:
-        self.writer.close()
+        for writer in (self.writer, *self._folds.values()):
+            writer.close()
+
+    def _of_fold(self, fold: int) -> SummaryWriter:
+        """A line of its own: one through all folds would be a sawtooth."""
+        if fold not in self._folds:
+            self._folds[fold] = _fresh_writer(self._folder / f"fold-{fold + 1}")
+        return self._folds[fold]
 
 
 def _leads(s: Snapshot, trial: TrialView) -> bool:

@@ -142,8 +142,8 @@ def cause(trial: TrialView) -> str:
 
 
 def scores(trial: TrialView) -> list[float]:
-    """The validation score of every epoch; NaN where there was none."""
-    return [math.nan if r.get("score") is None else float(r["score"]) for r in trial.curve]
+    """The validation score of every epoch of a training, over as many folds as came to it; NaN where there was none."""
+    return [math.nan if r.get("score") is None else float(r["score"]) for r in trial.training]
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +378,6 @@ def _difference(value: float, like: float, unit: str) -> str:
 
 def late_wobble(trial: TrialView) -> float | None:
     """Median |change| between neighbouring epochs in the second half of the curve, from three changes up."""
-    late = scores(trial)[trial.epoch // 2 :]
-    changes = [abs(b - a) for a, b in pairwise(late) if math.isfinite(b - a)]
+    curve = scores(trial)
+    changes = [abs(b - a) for a, b in pairwise(curve[len(curve) // 2 :]) if math.isfinite(b - a)]
     return statistics.median(changes) if len(changes) >= 3 else None

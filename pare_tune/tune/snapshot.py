@@ -84,6 +84,13 @@ class TrialView:
         return self.epochs // self.folds
 
     @property
+    def training(self) -> tuple[Mapping[str, Any], ...]:
+        """One report an epoch of one training; of several folds the last that came so far, whose score is over all of
+        them."""
+        by_epoch = {place % self.length: report for place, report in enumerate(self.curve)}
+        return tuple(by_epoch.values())
+
+    @property
     def influences(self) -> tuple[float, ...]:
         """What blocks of held-out samples contribute to the score of a finished trial, see `train.judge`."""
         return tuple(self.curve[-1].get("influences", ())) if self.curve else ()

@@ -62,6 +62,17 @@ def test_values_read_back_as_they_were(tmp_path: Path, make_search) -> None:
     assert set(files(tmp_path).values()) == {1}
 
 
+def test_folds_are_lines_of_their_own(tmp_path: Path, make_search, make_trial) -> None:
+    whole = make_trial(0)
+    curve = tuple({**r, "folds": 3, "fold": place // 3} for place, r in enumerate(whole.curve))
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.update(make_search(trials=(replace(whole, curve=curve),)))
+    for fold in range(3):
+        told = points(tmp_path / f"tensorboard/trial-0000/fold-{fold + 1}", "validation/mae_8")
+        assert [step for step, _ in told] == [1, 2, 3]
+        assert [v for _, v in told] == pytest.approx([r["score"] for r in curve[3 * fold : 3 * fold + 3]])
+
+
 def test_epochs_are_added_as_they_come(tmp_path: Path, make_search, make_trial) -> None:
     with TensorBoardWriter(tmp_path) as writer:
         for epoch in range(1, 9):

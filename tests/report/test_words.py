@@ -137,3 +137,13 @@ def test_a_default_of_zero_has_no_percentage(make_search, make_trial) -> None:
     assert found is not None
     assert found.relative is None
     assert found.text == "1 Å"
+
+
+@pytest.mark.parametrize(("done", "places"), [(9, [6, 7, 8]), (7, [6, 4, 5]), (2, [0, 1])])
+def test_a_curve_over_folds_is_that_of_the_latest_at_each_epoch(
+    make_trial, done: int, places: list[int]
+) -> None:
+    whole = make_trial(0, epoch=done)
+    curve = tuple({**r, "folds": 3, "fold": place // 3} for place, r in enumerate(whole.curve))
+    trial = dataclasses.replace(whole, curve=curve)
+    assert words.scores(trial) == [curve[place]["score"] for place in places]
