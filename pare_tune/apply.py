@@ -5,15 +5,17 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pare_tune.errors import DataError, PareTuneError, StudyFailed
+from pare_tune.shell import command
 from pare_tune.steps import step
 from pare_tune.tasks.own.predict import NewSamples
+from pare_tune.train.export import ModelFolder
 from pare_tune.train.outputs import Predictions, require_writable, writing
 from pare_tune.train.predict import Predictor
 
@@ -38,6 +40,16 @@ class Asked:
         )
 
 
+def _tell_of_fold(model: Path, notify: Callable[[str], None]) -> None:
+    """A search keeps no more than one model of a trial, which one fold was left out of."""
+    with suppress(OSError, ValueError):
+        if folds := ModelFolder(model).metrics().get("folds"):
+            notify(
+                f"{model} holds the model of the last of {folds} folds, which was not trained on what that one holds "
+                f"out; {command('train', model.parent)} trains on all of train and validation"
+            )
+
+
 def predict_to(
     asked: Asked, out: Path, *, num_workers: int, notify: Callable[[str], None]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -55,6 +67,7 @@ def predict_to(
     """
     require_writable(out)
     predictor = asked.open()
+    _tell_of_fold(asked.model, notify)
     has_sets = asked.coverage is not None and predictor.are_classes
     require_writable(out, axes=predictor.axes, has_sets=has_sets)
     samples = predictor.open(asked.inputs)

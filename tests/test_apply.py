@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pare_tune.errors import ConfigError, DataError
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.task import own_task
 from pare_tune.train import predict as predicting
+from pare_tune.train.export import METRICS
 from pare_tune.train.final import run_final
 from pare_tune.train.loop import Context
 from pare_tune.yaml import validate
@@ -84,6 +87,16 @@ def test_categories_that_training_never_saw_are_told(folder: Path, monkeypatch: 
     frame.to_csv(folder / "new.csv", index=False)
     (note,) = predict(folder, "new.csv", "out.npy")
     assert "15 of 60 cells of column 'colour' hold categories that training saw too rarely, or never" in note
+
+
+def test_a_model_that_one_fold_was_left_out_of_is_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "final", tmp_path / "final")
+    shutil.copy(folder / "t.csv", tmp_path)
+    told = tmp_path / "final" / METRICS
+    told.write_text(json.dumps({**json.loads(told.read_text()), "folds": 3}))
+    (note,) = predict(tmp_path, "t.csv", "out.npy")
+    assert "the last of 3 folds" in note
+    assert f"pare-tune train {tmp_path}" in note
 
 
 @pytest.mark.parametrize(

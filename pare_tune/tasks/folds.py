@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pare_tune.data.store import Record, Store
 from pare_tune.errors import DataError
-from pare_tune.tasks.base import Point, Split, Task
+from pare_tune.tasks.base import Numbers, Point, Split, Task
 
 Int64 = npt.NDArray[np.int64]
 
@@ -46,13 +46,19 @@ class Fold:
 
 
 def draw_folds(
-    folds: Folds, units_n: Int64, classes_n: Int64 | None = None, *, names: Sequence[str] = ()
+    folds: Folds,
+    units_n: Int64,
+    targets: npt.NDArray[Any] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> Int64:
-    """The fold that holds out each sample, (n,) of 0 … count − 1: classes keep their shares, groups stay together.
+    """The fold that holds out each sample, (n,) of 0 … count − 1: classes keep their shares, small and large numbers
+    as well, groups stay together.
 
     Args:
         units_n: equal where samples must not be torn apart.
-        classes_n: codes; None where targets are no classes.
+        targets: (n,) classes as integers, or (n, R) numbers, of which one a sample has an order to cut it by; None
+            for others.
         names: of the classes, for messages.
 
     Raises:
@@ -67,15 +73,25 @@ def draw_folds(
             f"{_instead(num_units)}"
         )
     alone = num_units == len(units_n)
-    kind = f"{'Stratified' if classes_n is not None else ''}{'' if alone else 'Group'}KFold"
+    classes_n = targets if targets is not None and targets.ndim == 1 else None
+    strata_n = classes_n
+    if targets is not None and targets.shape[1:] == (1,):
+        strata_n = _quantiles(targets[:, 0], folds.count)
+    kind = f"{'Stratified' if strata_n is not None else ''}{'' if alone else 'Group'}KFold"
     if alone and classes_n is not None:
         _check_rarest(folds.count, classes_n, names)
     splitter = getattr(model_selection, kind)(n_splits=folds.count, shuffle=True, random_state=folds.draw)
     fold_n = np.full(len(units_n), -1, np.int64)
-    for number, (_, held_out) in enumerate(splitter.split(units_n, classes_n, None if alone else units_n)):
+    for number, (_, held_out) in enumerate(splitter.split(units_n, strata_n, None if alone else units_n)):
         fold_n[held_out] = number
     _check_drawn(folds.count, fold_n, classes_n, names)
     return fold_n
+
+
+def _quantiles(numbers_n: npt.NDArray[Any], count: int) -> Int64:
+    """Codes of at most ten ranges of targets, as full as each other, with enough samples for every fold."""
+    ranges = max(1, min(10, len(numbers_n) // count))
+    return np.argsort(np.argsort(numbers_n, kind="stable"), kind="stable") * ranges // len(numbers_n)
 
 
 def forward(fold: Fold, times_n: npt.NDArray[Any]) -> Int64:
@@ -169,7 +185,9 @@ def cut_from(task: Task, folder: Path, fold: Fold) -> tuple[Task, Int64]:
     """
     stores = [Store(folder / f"{split}.arrow") for split in ("train", "val")]
     units_n = np.arange(sum(map(len, stores)))
-    classes_n = np.concatenate([s.column("y") for s in stores]) if isinstance(task.output, Point) else None
-    held_out_n = draw_folds(fold.folds, units_n, classes_n) == fold.number
+    targets = (
+        np.concatenate([s.column("y") for s in stores]) if isinstance(task.output, Point | Numbers) else None
+    )
+    held_out_n = draw_folds(fold.folds, units_n, targets) == fold.number
     read = Refolded(folder, fold, tuple(held_out_n.tolist())).read
     return replace(task, read=read), np.flatnonzero(held_out_n)

@@ -4,7 +4,8 @@ run.yaml space.yaml study.journal      the configuration, the space as searched,
 fingerprint.yaml                       the samples of each split, backbone weights and versions that scores depend on
 warm-start.yaml                        points of earlier searches that this one began with
 trials.parquet curves.parquet          one row a trial, one row an epoch
-best.yaml best/                        the best complete trial: its configuration, weights, metrics, environment
+best.yaml best/                        the best complete trial: its configuration, weights (of its last fold), metrics,
+                                       environment
 trials/0007/                           config.yaml, log.txt, held_out.safetensors, last.pt while it runs,
                                        best.safetensors if it is best
 simple/                                what simple models get on the same splits, and said of held-out samples

@@ -259,6 +259,8 @@ class Session:
             "default_score": default.best_score if default.state == "complete" else None,
             "data": self._facts.provenance,
         }
+        if trial.folds > 1:
+            metrics["folds"] = trial.folds
         if confirmed is not None:
             metrics |= {"mean": confirmed.mean, "spread": confirmed.spread, "seeds": len(confirmed.fresh)}
         return metrics

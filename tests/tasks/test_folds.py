@@ -41,6 +41,21 @@ RARE = np.array([0] * 27 + [1] * 3)
 ONE_GROUP = np.where(GROUPS == 4, 1, 0)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_large_and_small_numbers_are_in_every_fold(size: int) -> None:
+    numbers = np.random.default_rng(0).lognormal(sigma=2.0, size=(60, 1))
+    units = np.arange(60) // size
+    fold_n = draw_folds(Folds(5), units, numbers)
+    assert all(len(set(fold_n[units == unit])) == 1 for unit in units)
+    order = np.argsort(numbers[:, 0])
+    held_out = [set(fold_n[order[part : part + 20]]) for part in (0, 20, 40)]
+    assert held_out == [set(range(5))] * 3
+    if size == 1:
+        assert all(
+            np.bincount(fold_n[order[part : part + 6]], minlength=5).max() <= 2 for part in range(0, 60, 6)
+        )
+
+
 @pytest.mark.parametrize(
     ("count", "units", "classes", "told"),
     [

@@ -212,14 +212,13 @@ def _refit(spec: OwnData, whole: Surveyed, fold: Fold) -> tuple[Survey, Int64, I
     opened = open_data(spec)
     seen, rows = whole.survey, whole.development
     _, _, codes, _ = _targets(spec, opened, seen.layout)
-    classes = codes[rows] if codes is not None and seen.target.output is Point else None
     split = whole.split.copy()
     if opened.times is not None:
         split[rows] = forward(fold, opened.times[rows])
     else:
-        split[rows] = (
-            draw_folds(fold.folds, whole.units[rows], classes, names=seen.target.names) == fold.number
-        )
+        targets = None if codes is None or seen.target.output is MultiLabel else codes[rows]
+        fold_n = draw_folds(fold.folds, whole.units[rows], targets, names=seen.target.names)
+        split[rows] = fold_n == fold.number
     return _fitted(seen, opened, codes, np.flatnonzero(split == 0)), split, whole.units
 
 
