@@ -133,8 +133,10 @@ def _validation_line(plan: RunConfig) -> str:
             why = "as you ask"
     if search.validation == "split":
         return f"the validation split ({why})"
+    in_time = trial.own is not None and trial.own.split.time is not None
+    held_out = "each held out after those before it" if in_time else "each held out once"
     return (
-        f"{search.folds} folds of train and val, each held out once, {search.folds} trainings of "
+        f"{search.folds} folds of train and val, {held_out}, {search.folds} trainings of "
         f"{trial.train.epochs} epochs a trial ({why})"
     )
 

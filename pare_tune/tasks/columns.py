@@ -124,8 +124,8 @@ class Token:
     """How one column becomes one token.
 
     Numbers: slot 0 has mean 0 and variance 1 over the training rows, or is 0 where they do not vary, and is 0 where
-    missing; slot 1 is 1 where missing, for columns with gaps in those rows. Categories: a slot each, and a last one for
-    what is missing, was seen in too few of those rows, or never.
+    missing; slot 1 is 1 where missing, for columns with gaps in those rows, unless they are empty there. Categories: a
+    slot each, and a last one for what is missing, was seen in too few of those rows, or never.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Token:
             return cls(name=column.name, part=column.part, categories=kept)
         numbers = values.astype(np.float64)
         numbers = numbers[~np.isnan(numbers)]
-        gaps = len(numbers) < len(values)
+        gaps = 0 < len(numbers) < len(values)
         if not len(numbers) or numbers.min() == numbers.max():
             return cls(name=column.name, part=column.part, gaps=gaps)
         with np.errstate(over="ignore", invalid="ignore"):  # the gate before the store finds what comes of it

@@ -94,13 +94,19 @@ def _quantiles(numbers_n: npt.NDArray[Any], count: int) -> Int64:
     return np.argsort(np.argsort(numbers_n, kind="stable"), kind="stable") * ranges // len(numbers_n)
 
 
-def forward(fold: Fold, times_n: npt.NDArray[Any]) -> Int64:
+def forward(
+    fold: Fold,
+    times_n: npt.NDArray[Any],
+    targets: npt.NDArray[Any] | None = None,
+    *,
+    names: Sequence[str] = (),
+) -> Int64:
     """A fold in time, (n,): 0 for samples before those that are held out, which are 1; −1 for samples after these.
 
-    Samples of one time stay together; those of the first times are never held out.
+    Samples of one time stay together; those of the first times are never held out. Arguments as `draw_folds`.
 
     Raises:
-        DataError: there are too few times.
+        DataError: there are too few times, or one of the folds would hold out a class that did not come before.
     """
     from sklearn.model_selection import TimeSeriesSplit
 
@@ -111,10 +117,24 @@ def forward(fold: Fold, times_n: npt.NDArray[Any]) -> Int64:
             f"{count} folds that go forward in time need more than {count} times, train and val have {len(moments)}; "
             f"{_instead(len(moments) - 1)}"
         )
-    before, held_out = list(TimeSeriesSplit(count).split(moments))[fold.number]
-    part = np.full(len(moments), -1)
-    part[before], part[held_out] = 0, 1
-    return part[moment_n]
+    parts = []
+    for before, held_out in TimeSeriesSplit(count).split(moments):
+        part = np.full(len(moments), -1)
+        part[before], part[held_out] = 0, 1
+        parts.append(part[moment_n])
+    if targets is not None and targets.ndim == 1:
+        _check_came_before(parts, targets, names)
+    return parts[fold.number]
+
+
+def _check_came_before(parts: Sequence[Int64], classes_n: Int64, names: Sequence[str]) -> None:
+    for number, part_n in enumerate(parts):
+        new = np.setdiff1d(classes_n[part_n == 1], classes_n[part_n == 0])
+        if len(new):
+            raise DataError(
+                f"class {_called(new[0], names)} comes only after the times that fold {number + 1} of {len(parts)} is "
+                f"trained on; {_instead(0)}"
+            )
 
 
 def _instead(most: int) -> str:

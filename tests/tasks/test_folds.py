@@ -178,6 +178,10 @@ def test_samples_of_one_time_stay_together_and_folds_in_time_need_times(tmp_path
         DataError, match=r"5 folds that go forward in time need more than 5 times.*search\.folds=4"
     ):
         forward(Fold(Folds(5), 0), times)
+    with pytest.raises(
+        DataError, match=r"class 'b' comes only after the times that fold 1 of 3 is trained on"
+    ):
+        forward(Fold(Folds(3), 2), np.arange(12), np.repeat([0, 1], [4, 8]), names=["a", "b"])
 
 
 def test_a_benchmark_is_cut_from_its_own_splits(tmp_path: Path) -> None:

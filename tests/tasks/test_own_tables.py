@@ -188,6 +188,19 @@ def test_any_column_that_was_trained_on_is_read_again(tmp_path: Path, column: li
     np.testing.assert_array_equal(again[rows], train)
 
 
+def test_a_column_that_is_empty_in_train_says_nothing_anywhere(tmp_path: Path) -> None:
+    table = frame()
+    table["split"] = (["train"] * 40 + ["val"] * 10 + ["test"] * len(table))[: len(table)]
+    table["late"] = np.where(table.split == "train", np.nan, 7.5)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    columns = [name for name in table if name not in ("label", "split")]
+    tree = {"input": {"file": "t.csv", "columns": columns}, "split": {"column": "split"}}
+    seen = survey(spec_of(tmp_path, **tree), tmp_path / "cache").survey
+    assert any("column 'late' is empty in all 40 training rows" in warning for warning in seen.warnings)
+    data = data_of(tmp_path, **tree)
+    assert not any(part.item(0)["x"][:, -1].any() for part in (data.train, data.val))
+
+
 def test_rare_categories_share_a_slot_and_shares_are_of_training_rows_alone(tmp_path: Path) -> None:
     names = [f"town {i}" if i % 10 == 0 else "city" for i in range(N)]
     fold = ["train"] * 40 + ["val"] * 10 + ["test"] * 10

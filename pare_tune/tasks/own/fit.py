@@ -72,6 +72,16 @@ def spread_thin(tokens: Sequence[Token], cells: Cells, train: Int64) -> list[str
     ]
 
 
+def empty_in_train(cells: Cells, train: Int64) -> list[str]:
+    """Columns that nothing is learned of, whatever other splits hold."""
+    return [
+        f"column {column.name!r} is empty in all {len(train):,} training rows: the model sees nothing of it, and what "
+        f"other rows hold there is left out"
+        for column in cells.columns
+        if column.is_missing[train].all()
+    ]
+
+
 def fit_layout(layout: Layout, inputs: Samples, train: Int64) -> Layout:
     """`layout` with what the training samples show: mean and spread, or the tokens of a table's columns."""
     if isinstance(inputs, Cells):

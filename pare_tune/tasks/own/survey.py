@@ -29,6 +29,7 @@ from pare_tune.tasks.own.fit import (
     class_counts,
     constant_in_train,
     contradictions,
+    empty_in_train,
     fit_layout,
     fit_target,
     repeats,
@@ -213,10 +214,10 @@ def _refit(spec: OwnData, whole: Surveyed, fold: Fold) -> tuple[Survey, Int64, I
     seen, rows = whole.survey, whole.development
     _, _, codes, _ = _targets(spec, opened, seen.layout)
     split = whole.split.copy()
+    targets = None if codes is None or seen.target.output is MultiLabel else codes[rows]
     if opened.times is not None:
-        split[rows] = forward(fold, opened.times[rows])
+        split[rows] = forward(fold, opened.times[rows], targets, names=seen.target.names)
     else:
-        targets = None if codes is None or seen.target.output is MultiLabel else codes[rows]
         fold_n = draw_folds(fold.folds, whole.units[rows], targets, names=seen.target.names)
         split[rows] = fold_n == fold.number
     return _fitted(seen, opened, codes, np.flatnonzero(split == 0)), split, whole.units
@@ -442,7 +443,9 @@ def _with_splits(
     seen = replace(seen, counts=counts, class_counts=of_class, same_across=across)
     seen = _fitted(seen, opened, codes, train)
     if isinstance(opened.inputs, Cells):
-        warnings += spread_thin(seen.layout.tokens, opened.inputs, train)
+        warnings += spread_thin(seen.layout.tokens, opened.inputs, train) + empty_in_train(
+            opened.inputs, train
+        )
         if not any(token.tells for token in seen.layout.tokens):
             problems.append(
                 f"{opened.inputs.where}: to each training row every column says the same, since text that occurs once "
