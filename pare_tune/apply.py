@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pare_tune.errors import DataError, PareTuneError, StudyFailed
-from pare_tune.shell import command
 from pare_tune.steps import step
 from pare_tune.tasks.own.predict import NewSamples
 from pare_tune.train.export import ModelFolder
@@ -46,7 +45,7 @@ def _tell_of_fold(model: Path, notify: Callable[[str], None]) -> None:
         if folds := ModelFolder(model).metrics().get("folds"):
             notify(
                 f"{model} holds the model of the last of {folds} folds, which was not trained on what that one holds "
-                f"out; {command('train', model.parent)} trains on all of train and validation"
+                f"out; pare-tune train, given the run, trains on all of train and validation"
             )
 
 

@@ -246,11 +246,8 @@ class _EventFile:
 
     def add(self, report: Mapping[str, Any], metric: str, when: float | None) -> None:
         """Write an epoch; values that are not finite leave a gap."""
-        self.epochs, folds, fold = (
-            int(report["epoch"]),
-            int(report.get("folds", 1)),
-            int(report.get("fold", 0)),
-        )
+        self.epochs = int(report["epoch"])
+        folds, fold = int(report.get("folds", 1)), int(report.get("fold", 0))
         self._length = int(report["epochs"]) // folds
         epoch = self.epochs - fold * self._length
         self._reached = max(self._reached, epoch)

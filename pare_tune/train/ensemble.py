@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pare_tune.method import PareOutput
 from pare_tune.tasks.base import Batch, Dense, MultiLabel, Output, Point, Task, loss_sign
-from pare_tune.train.judge import blocks, influences, units_of
+from pare_tune.train.judge import blocks, influences, standard_error, units_of
 
 Average = Literal["softmax", "sigmoid", "values"]
 """What is averaged: probabilities of classes, those of labels or positions, or the outputs themselves."""
@@ -137,7 +137,7 @@ def select(
         score,
         alone,
         sign * (alone - score),
-        float(np.std(better_G, ddof=1)) / len(better_G) ** 0.5,
+        standard_error(better_G),
     )
 
 

@@ -122,6 +122,8 @@ def _measured(kind: str, splits: Sequence[_Split], run: Path) -> SimpleScore:
     if kind == "probe" and (expected := len(splits) * _probe_s(splits[0])) > _PROBE_S:
         why = f"the backbone would take {expected:.0f} s to read the samples"
         return SimpleScore(kind=kind, title=title, skipped=why)
+    if kind == "probe" and len(splits[0].training.x) > MOST_PROBED:
+        title += f", fitted to {MOST_PROBED:,} samples"
     started = time.perf_counter()
     outputs: list[Tensor] = []
     for split in splits:
