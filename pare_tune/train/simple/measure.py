@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,7 @@ def measure_simple(config: TrialConfig, folds: int, run: Path, *, cache: Path | 
     except _TooLarge as error:
         write_simple(run, [SimpleScore(kind="constant", title=FITS["constant"].title, skipped=str(error))])
         return
+    import_module("sklearn.ensemble")  # which is no part of the time of a fit
     for kind, fit in FITS.items():
         task = splits[0].task
         why = (
