@@ -325,6 +325,39 @@ def test_a_table_is_normalised_column_by_column(tmp_path: Path, suffix: str) -> 
     assert data.task.paper.target_tokens == 4
 
 
+def unlike(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Samples of one axis whose values have their own units, as columns have."""
+    return (
+        x
+        * np.geomspace(0.1, 1e3, x.shape[1], dtype=np.float32)[
+            np.random.default_rng(1).permutation(x.shape[1])
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "said", "modality"),
+    [
+        (series((13,)), {}, "table"),
+        (series((13,)), {"modality": "sequence_1d"}, "sequence_1d"),
+        (series((13,)), {"length": 16}, "sequence_1d"),
+        (unlike(series((40,))), {}, "table"),
+        (series((40,)), {}, "sequence_1d"),
+        (unlike(series((40,))).cumsum(axis=1), {}, "sequence_1d"),
+        (np.sort(unlike(series((40,)))), {}, "sequence_1d"),
+        (unlike(series((300,))), {}, "sequence_1d"),
+    ],
+    ids=["short", "said", "length", "unlike", "noise", "walk", "smooth", "many"],
+)
+def test_rows_of_an_array_are_a_tables_where_their_order_says_nothing(
+    tmp_path: Path, x: npt.NDArray[Any], said: dict[str, Any], modality: str
+) -> None:
+    save(tmp_path, x=x, y=Y)
+    seen = survey(spec_of(tmp_path, **said), tmp_path / "cache").survey
+    assert seen.layout.modality == modality
+    assert any("rows of a table" in w for w in seen.warnings) == (modality == "table")
+
+
 def test_multilabel_targets(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 2, (N, 4))
     save(tmp_path, x=series(), y=labels)

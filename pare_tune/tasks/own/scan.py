@@ -96,6 +96,38 @@ class _Range:
         return problems
 
 
+_FEWEST_STEPS: Final = 16
+"""Of a series: shorter samples are rows of a table."""
+_MOST_FEATURES: Final = 256
+"""That are seen to be a table's; each becomes a token."""
+_UNLIKE: Final = 10.0
+"""Times the usual spread that a feature may have, and a step has not."""
+_UNORDERED: Final = 0.75
+"""Of the difference between any two values: neighbouring steps differ by less."""
+_LOOKED_AT: Final = 1000
+
+
+def are_features(samples: Samples) -> bool:
+    """Whether samples of one axis, of which nothing else is known, are rows of a table rather than series.
+
+    They are where they are short, and where their spreads differ widely while their order says nothing.
+    """
+    if len(samples.shape) != 1 or samples.shape[0] is None or samples.dtype.kind not in "biuf":
+        return False
+    length = samples.shape[0]
+    if length < _FEWEST_STEPS or length > _MOST_FEATURES:
+        return length < _FEWEST_STEPS
+    x_nF = np.concatenate([*samples.blocks(np.arange(min(len(samples), _LOOKED_AT)))]).astype(np.float64)
+    spread_F = x_nF.std(axis=0)
+    if not spread_F.max() > _UNLIKE * np.median(spread_F):
+        return False
+    shuffle = np.random.default_rng(0).permutation
+    steps = [
+        float(np.abs(np.diff(x, axis=1)).mean()) for x in (x_nF, *(shuffle(x_nF, axis=1) for _ in range(5)))
+    ]
+    return steps[0] > _UNORDERED * float(np.mean(steps[1:]))
+
+
 def scan_inputs(samples: Samples, layout: Layout) -> Scan:
     """Read every input once.
 

@@ -251,7 +251,8 @@ class OwnData(_Model):
     title: str = ""
     """One line for people; made from the data where it is empty."""
     modality: Modality | None = None
-    """None: seen from the inputs' shape and the kind."""
+    """None: seen from the inputs and the kind. Samples of one axis are series, or rows of a table where their order
+    says nothing."""
     channels: Channels | None = None
     """Where the channels of a sample's axes are; None: seen from its shape."""
     input: InputAt | None = None

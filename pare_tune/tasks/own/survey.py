@@ -37,8 +37,8 @@ from pare_tune.tasks.own.fit import (
 )
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
-from pare_tune.tasks.own.samples import Array, Samples
-from pare_tune.tasks.own.scan import Column, Scan, scan_dense, scan_inputs
+from pare_tune.tasks.own.samples import Array, Samples, said
+from pare_tune.tasks.own.scan import Column, Scan, are_features, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign, units_of
 from pare_tune.tasks.own.tables import Cells
@@ -251,11 +251,17 @@ def _code() -> str:
 def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
     """(survey, split, units)."""
     opened = open_data(spec)
-    layout = _layout(spec, opened)
+    guessed = _is_guessed_table(spec, opened)
+    layout = _layout(spec, opened, is_table=opened.is_table or guessed)
     target, targets, codes, problems = _targets(spec, opened, layout)
     inputs = scan_inputs(opened.inputs, layout)
     problems = [*inputs.problems, *problems]
     warnings = [*inputs.warnings, *targets.warnings]
+    if guessed:
+        warnings.append(
+            f"{opened.inputs.where}: samples of {said(layout.shape)} values are taken as rows of a table; if they are "
+            f"series, say modality: sequence_1d, if they are a table, modality: table"
+        )
     seen = Survey(
         layout=_sized(spec, layout, inputs, warnings),
         target=target,
@@ -295,7 +301,17 @@ def _input_column(inputs: Samples, scan: Scan) -> Column:
     return scan.column
 
 
-def _layout(spec: OwnData, opened: Opened) -> Layout:
+def _is_guessed_table(spec: OwnData, opened: Opened) -> bool:
+    return (
+        spec.modality is None
+        and spec.length is None
+        and opened.dense is None
+        and not (opened.is_table or opened.is_images)
+        and are_features(opened.inputs)
+    )
+
+
+def _layout(spec: OwnData, opened: Opened, *, is_table: bool) -> Layout:
     if isinstance(opened.inputs, Cells) and spec.normalise != "channel":
         raise DataError(
             f"normalise: {spec.normalise} goes with numbers without gaps; {opened.inputs.where} holds "
@@ -308,7 +324,7 @@ def _layout(spec: OwnData, opened: Opened) -> Layout:
         modality=spec.modality,
         channels=spec.channels,
         normalise=spec.normalise,
-        is_table=opened.is_table,
+        is_table=is_table,
         is_images=opened.is_images,
     )
 
