@@ -66,7 +66,7 @@ def task_in_memory(
         make=leave_where_they_are,
         item=Item(layout, target),
         canvas=canvas,  # type: ignore[arg-type]
-        embedded=short_training(layout.modality, len(samples)),
+        embedded=short_training(layout, len(samples)),
         scale_target=output is Numbers,
         raw={
             "inputs": layout.to_dict(),

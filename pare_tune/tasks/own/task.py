@@ -43,11 +43,15 @@ _STEPS: Final[Mapping[Modality, tuple[int, int]]] = {
     Modality.DENSE_2D: (4, 500),
     Modality.SEQUENCE_1D: (16, 800),
     Modality.DENSE_1D: (8, 2500),
-    Modality.TABLE: (16, 400),
+    Modality.TABLE: (8, 400),
 }
-"""(batch, steps) of one training under the embedded preset: about what the benchmark tasks take, a minute or less."""
-_EPOCHS: Final = (3, 60)
+"""(batch, steps) of one training under the embedded preset: about what the benchmark tasks take, a minute or less.
+Measured on few samples (tests/benchmarks/RESULTS.md): smaller batches do as well on tables, and worse on series."""
+_EPOCHS: Final[Mapping[Modality, tuple[int, int]]] = {Modality.TABLE: (3, 30)}
+_ANY_EPOCHS: Final = (3, 60)
 """Fewest, so that k can fall, and most, where the samples are few."""
+_SHORT_SERIES: Final = 512
+"""Steps; up to as many, half as many tokens as longer ones have are as good and take half the time."""
 
 
 def own_task(spec: OwnData, cache: Path | None = None) -> Task:
@@ -100,7 +104,7 @@ def build_task(spec: OwnData, surveyed: Surveyed, cache: Path, fold: Fold | None
         item=Item(layout, target),
         ragged=_ragged(layout, target),
         canvas={"paper": canvas, "embedded": seen.canvas["embedded"]},
-        embedded=short_training(layout.modality, seen.num_train),
+        embedded=short_training(layout, seen.num_train),
         scale_target=target.output is Numbers or target.word == "numbers",
         raw={"inputs": layout.to_dict(), "target": target.to_dict(), "at": _read_as(spec, seen)},
         units=Development(spec, cache).units,
@@ -267,12 +271,16 @@ def paper_of(layout: Layout) -> PaperSettings:
     return paper
 
 
-def short_training(modality: Modality, num_train: int) -> dict[str, Any]:
-    """Batch and epochs of the embedded preset: about as many steps, however many samples there are."""
-    batch, steps = _STEPS[modality]
-    fewest, most = _EPOCHS
+def short_training(layout: Layout, num_train: int) -> dict[str, Any]:
+    """What the embedded preset has instead of its own: batch, epochs (about as many steps, however many samples there
+    are), and the tokens of short series."""
+    batch, steps = _STEPS[layout.modality]
+    fewest, most = _EPOCHS.get(layout.modality, _ANY_EPOCHS)
     epochs = math.ceil(steps / math.ceil(num_train / batch))
-    return {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
+    settings = {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
+    if layout.modality is Modality.SEQUENCE_1D and input_shape(layout, None)[-1] <= _SHORT_SERIES:
+        settings["input.max_tokens"] = 32
+    return settings
 
 
 def _title(seen: Survey) -> str:
