@@ -241,8 +241,9 @@ class InputConfig(_Model):
     pretrained embedders do. fixed: one spread for all, so that tokens stay linear in what they show."""
     start: Literal["readable", "plain"] = "plain"
     """How the embedder begins where it has nothing pretrained to begin at. plain: without bias, as in ORCA's code, and
-    with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes. readable: with a random
-    bias, and with the pretrained projection resampled to short patches."""
+    with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes, and positions of text
+    encoders are lost in them. readable: with a random bias, the pretrained projection resampled to short patches, and
+    positions as strong as in pretraining."""
 
 
 class TrialConfig(_Model):

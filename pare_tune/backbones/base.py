@@ -89,6 +89,11 @@ class Backbone(nn.Module, ABC):
     spec: BackboneSpec
     positions: Tensor | None
 
+    @property
+    def added_positions(self) -> Tensor | None:
+        """What `positions` add to a token of the pretrained embedder, behind its norm if it has one."""
+        return self.positions
+
     @abstractmethod
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """Source samples (see `sources.SourceKind`) → (B, N, D), without gradient and always in evaluation mode."""

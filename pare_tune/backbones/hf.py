@@ -59,6 +59,19 @@ class SequenceBackbone(Backbone):
         self._position_offset = position_offset
         self._tokenize = tokenize
 
+    @property
+    @torch.no_grad()
+    def added_positions(self) -> Tensor:
+        """(longest N, D). Text: as the norm behind word, type and position scales them, which makes 10 times as much of
+        them in MiniLM; waves: the table, which is added behind the norm."""
+        if self.wave_embedder is not None:
+            return self.positions
+        embeddings = cast("Any", self.source_embedder.module)
+        words_VD = embeddings.word_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+        spread = (words_VD.var(dim=1).mean() + self.positions.var(dim=1).mean()).sqrt()
+        centred = self.positions - self.positions.mean(dim=1, keepdim=True)
+        return cast("Tensor", centred / spread * embeddings.LayerNorm.weight)
+
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """(B, N) ids, or (B, 1, L) series of L = N · `spec.patch_size` samples → (B, N, D).
 

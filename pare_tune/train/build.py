@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pare_tune.backbones import Backbone, load_backbone
 from pare_tune.config import TrialConfig, task_of
@@ -247,7 +247,7 @@ def build_model(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_
     """The whole PaRe model around `backbone`; new parts are initialised from torch's global generator."""
     method, spec = METHODS[without_idle_mixing(config, num_tokens).method], backbone.spec
     check_fits(config, Modality(shape.modality), backbone)
-    target_head: nn.Module = _target_head(config.head, shape, backbone, num_tokens)
+    target_head: nn.Module = _target_head(config, shape, backbone, num_tokens)
     if shape.target_scale is not None:
         target_head = nn.Sequential(target_head, TargetScale(*shape.target_scale))
     return PareModel(
@@ -290,7 +290,13 @@ def _target_embedder(
         length = shape.input_shape[-1]
         steps = length // num_tokens
         embedder = SequenceEmbedder(
-            channels, length, num_tokens, spec.width, positions=backbone.positions, bias=readable, **norm
+            channels,
+            length,
+            num_tokens,
+            spec.width,
+            positions=_positions(config, backbone),
+            bias=readable,
+            **norm,
         )
     if config.input.embedder == "pretrained":
         start_pretrained(embedder, backbone, channels, steps, resample=readable)
@@ -318,8 +324,13 @@ def start_pretrained(
     )
 
 
-def _target_head(head: HeadConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
-    spec = backbone.spec
+def _positions(config: TrialConfig, backbone: Backbone) -> Tensor | None:
+    """What a series embedder adds to its tokens at the start."""
+    return backbone.added_positions if config.input.start == "readable" else backbone.positions
+
+
+def _target_head(config: TrialConfig, shape: ModelShape, backbone: Backbone, num_tokens: int) -> nn.Module:
+    head, spec = config.head, backbone.spec
     if not isinstance(shape.output, Dense):
         return PointHead(spec.feature_width, *astuple(shape.output))
     if spec.kind == "grid":
@@ -329,7 +340,7 @@ def _target_head(head: HeadConfig, shape: ModelShape, backbone: Backbone, num_to
     widths = [stage.width for stage in spec.stages]
     if head.kind == "across":
         return SequenceAcrossHead(
-            widths, num_tokens, shape.output.shape, head.width, positions=backbone.positions
+            widths, num_tokens, shape.output.shape, head.width, positions=_positions(config, backbone)
         )
     return SequenceStagesHead(widths, num_tokens, shape.output.shape, head.width)
 

@@ -47,6 +47,18 @@ def test_roberta_in_two_parts_equals_the_librarys_forward(roberta: tuple[Roberta
     torch.testing.assert_close(backbone.positions, model.embeddings.position_embeddings.weight[2:].detach())
 
 
+def test_added_positions_are_what_a_place_adds_to_the_tokens_of_text(
+    roberta: tuple[RobertaModel, Path],
+) -> None:
+    backbone = load_backbone(f"hf:{roberta[1]}")
+    words = torch.arange(5, 300)[:, None].expand(-1, 64)
+    of_place_ND = backbone.embed_source(words, "text").mean(0)
+    added_ND = backbone.added_positions
+    expected, got = (x - x.mean(0) for x in (of_place_ND, added_ND))
+    assert float((got - expected).std()) < 0.1 * float(expected.std())
+    assert float(backbone.positions.std()) < 0.1 * float(expected.std())  # behind the norm they would be lost
+
+
 def test_a_new_embedder_takes_the_norm_of_the_embedding_layer(roberta: tuple[RobertaModel, Path]) -> None:
     start = load_backbone(f"hf:{roberta[1]}").patch_start(1, steps=20)
     assert start.weight is None

@@ -14,7 +14,7 @@ from transformers import RobertaConfig, RobertaModel
 from pare_tune.backbones import Backbone, load_backbone
 from pare_tune.backbones.hf import SequenceBackbone, sequence_spec
 from pare_tune.backbones.vision import SwinBackbone, VitBackbone, swin_spec, vit_spec
-from pare_tune.config import default_trial
+from pare_tune.config import TrialConfig, default_trial
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Point
 from pare_tune.train.build import ModelShape, _target_embedder, count_tokens
@@ -85,6 +85,15 @@ CASES = [
 ]
 
 
+def embedder_of(config: TrialConfig, shape: tuple[int, ...], encoder: Backbone) -> torch.nn.Module:
+    modality = get_task(config.task).modality
+    model = ModelShape(
+        modality=modality.value, input_shape=shape, output=Point(2),
+        target_scale=None, source_kind=None, source_classes=0,
+    )  # fmt: skip
+    return _target_embedder(config, model, encoder, count_tokens(config, modality, shape, encoder))
+
+
 @pytest.mark.parametrize("method", ["pare", "scratch"])
 @pytest.mark.parametrize(
     ("task", "backbone", "shape", "norm"),
@@ -100,13 +109,18 @@ def test_tokens_tell_scale_mean_and_place(
 ) -> None:
     config = default_trial(get_task(task), preset="embedded", method=method)
     config = config.with_values({"input.norm": norm})
-    model = ModelShape(
-        modality=get_task(task).modality.value, input_shape=shape, output=Point(2),
-        target_scale=None, source_kind=None, source_classes=0,
-    )  # fmt: skip
-    encoder = opened(backbone)
-    num_tokens = count_tokens(config, get_task(task).modality, shape, encoder)
     torch.manual_seed(1)
-    embedder = _target_embedder(config, model, encoder, num_tokens)
+    embedder = embedder_of(config, shape, opened(backbone))
     told = {factor: readable(embedder, *bumps(factor, shape)) for factor in FACTORS}
     assert min(told.values()) >= 0.9, told
+
+
+@pytest.mark.parametrize(("start", "attribute"), [("readable", "added_positions"), ("plain", "positions")])
+@pytest.mark.parametrize("backbone", ["micro-roberta", "roberta-base"])
+def test_places_are_as_strong_as_in_pretraining_unless_plain(
+    backbone: str, start: str, attribute: str
+) -> None:
+    config = default_trial(get_task("satellite"), preset="embedded").with_values({"input.start": start})
+    encoder = opened(backbone)
+    embedder = embedder_of(config, (1, 46), encoder)
+    assert torch.equal(embedder.positions, getattr(encoder, attribute)[: embedder.num_tokens])  # type: ignore[arg-type]
