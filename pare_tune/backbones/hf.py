@@ -27,6 +27,9 @@ _POSITION_OFFSET = {"roberta": True, "xlm-roberta": True, "camembert": True, "be
 """Families that fit. True: positions are counted from pad_token_id + 1 on, as in fairseq; False: from 0."""
 
 
+_MOST_UNKNOWN = 0.5
+"""Share of a source's sub-tokens; such windows all look alike, and hold no label."""
+
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
 
 
@@ -228,7 +231,19 @@ class _Tokenizer:
         if self._tokenizer is None:
             self._tokenizer = self._read()
         encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)
-        return cast("list[list[int]]", encoded["input_ids"])
+        ids = cast("list[list[int]]", encoded["input_ids"])
+        self._require_words(ids)
+        return ids
+
+    def _require_words(self, ids: Sequence[Sequence[int]]) -> None:
+        """Raise ConfigError where most of a text is the one token that stands for whatever is not in the vocabulary."""
+        count = sum(map(len, ids))
+        unknown = sum(text.count(self._tokenizer.unk_token_id) for text in ids)
+        if count and unknown > _MOST_UNKNOWN * count:
+            raise ConfigError(
+                f"{self._source} must know most words of a source, {unknown:,} of {count:,} are not in its vocabulary; "
+                f"choose a source.name of what it was pretrained on, such as textfile with text of your own"
+            )
 
     def _read(self) -> Any:
         folder = Path(self._source)

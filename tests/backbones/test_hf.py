@@ -160,6 +160,19 @@ def test_a_missing_vocabulary_is_an_error_only_when_text_is_read(tmp_path: Path)
         backbone.tokenize(["x"])
 
 
+def test_text_that_is_not_in_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    # As a model of proteins has it: letters, and one token for all else.
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"QVLESG"]))
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = BertConfig(vocab_size=11, max_position_embeddings=64, **SMALL)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    backbone = load_backbone(f"hf:{tmp_path}")
+    assert backbone.tokenize(["Q V Q the", ""]) == [[5, 6, 5, 1], []]
+    with pytest.raises(ConfigError, match=r"5 of 7 are not in its vocabulary; choose a source\.name"):
+        backbone.tokenize(["the quick brown fox jumps", "Q V"])
+
+
 def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(ConfigError, match="gpt2"):
