@@ -63,16 +63,11 @@ def read(name: str, backbones: Path, packages: Path) -> tuple[str, npt.NDArray[A
     """Kind, inputs and targets of all samples."""
     pde = backbones / "pde"
     match name:
-        case "wdbc":
-            return ("point", *load("breast_cancer", None))
-        case "power":
-            return ("point", *load("ItalyPowerDemand", packages))
-        case "digits":
-            x, y = load("digits", None)
-            return "point", x.reshape(-1, 1, 8, 8), y
-        case "digits-series":
-            x, y = load("digits", None)
-            return "point", x[:, None], y
+        case "wdbc" | "power" | "digits" | "digits-series":
+            kept = {"wdbc": "breast_cancer", "power": "ItalyPowerDemand"}.get(name, "digits")
+            x, y = map(np.asarray, load(kept, packages))
+            shape = {"digits": (1, 8, 8), "digits-series": (1, 64)}.get(name, x.shape[1:])
+            return "point", x.reshape(-1, *shape), y
         case "faces":
             from skimage.data import lfw_subset
 
