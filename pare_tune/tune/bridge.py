@@ -10,9 +10,11 @@ whose metric is NaN as RUNNING for ever, and cannot extend a search that has end
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from ray.tune import Callback, Stopper
@@ -33,6 +35,8 @@ METRIC = "best_score"
 _FIELDS = tuple(f.name for f in fields(EpochReport))
 _HOPELESS = 3
 """So many trials that fail alike before any epoch mean that something else is wrong than their settings."""
+_MOST_RESTARTS = {"process": 1, "node": 5}
+"""What was lost → how often a trial starts again without a new epoch; a trial may well be what takes a node down."""
 _ADVICE = {
     "crashed": "Mend that, then resume",
     "out_of_memory": "Not even half a batch fits: start again with --set train.batch_size=… or input.image_size=…",
@@ -86,6 +90,7 @@ class Desk:
         self._numbers: dict[str, int] = {}
         self._outcomes: dict[int, _Outcome] = {}
         self._early: dict[str, set[int]] = {}
+        self._restarts: Counter[tuple[int, int, str]] = Counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Ray Tune pickles what it calls for a restore that never happens; the open study must stay here.
@@ -120,7 +125,8 @@ class Desk:
                 self._close(number, _Outcome("complete") if is_whole else _Outcome("pruned", "budget"))
                 continue
             if not self.study.has_orphans and self._left() <= 0:
-                return None
+                # One of those that run may lose its process, and must be asked for again.
+                return "later" if self._numbers else None
             if self._room is not None:
                 self._room()
             ask = self._ask()
@@ -169,25 +175,31 @@ class Desk:
                 return False
         return True
 
-    def finish(self, tune_id: str, *, crashed: bool) -> None:
-        """The trial has left its worker; enter its final state, unless the session is being given up."""
+    def finish(self, tune_id: str, *, lost: Literal["process", "node"] | None = None) -> None:
+        """The trial has left its worker, or was lost with it; enter its final state, unless it starts again or the
+        session is being given up."""
         number = self._numbers.pop(tune_id, None)
         if number is None:
             return
         outcome = self._outcomes.pop(number, None)
-        if self.error is not None or (self.interrupted and (outcome is None or crashed)):
+        if self.error is not None or (self.interrupted and (outcome is None or lost)):
+            return
+        if outcome is None and lost is not None and self._may_restart(number, lost):
+            self.study.note_retry(number, halved=False)
+            self.study.requeue(number)
             return
         if outcome is None:
             where = f"see trials/{number:04d}/{LOG}"
             ran = f"after epoch {self.study.epochs_of(number)} of {self.study.epochs}"
-            how = "its process died" if crashed else "it returned"
+            how = "it returned" if lost is None else f"its {lost} died"
             outcome = _Outcome("failed", "crashed", f"crashed: {how} {ran}; {where}")
         self._close(number, outcome)
 
-    def recovered(self, tune_id: str) -> None:
-        """A killed process was replaced; the trial goes on from its checkpoint."""
-        if tune_id in self._numbers:
-            self.study.note_retry(self._numbers[tune_id], halved=False)
+    def _may_restart(self, number: int, lost: Literal["process", "node"]) -> bool:
+        """Whether a trial goes on from its checkpoint: what it did between two losses tells whether that helps."""
+        here = number, self.study.epochs_of(number), lost
+        self._restarts[here] += 1
+        return self._restarts[here] <= _MOST_RESTARTS[lost]
 
     def config_of(self, number: int) -> TrialConfig:
         """The configuration that a trial really ran with."""
@@ -275,9 +287,9 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended, was stopped, or lost its process."""
+        """A trial ended or was stopped; the scheduler has told of one that lost its process."""
         with self._desk.guard():
-            self._desk.finish(trial_id, crashed=error)
+            self._desk.finish(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the record."""
@@ -299,6 +311,13 @@ class StudyScheduler(FIFOScheduler):
             stop = self._desk.result(trial.trial_id, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial lost its process, perhaps with its node: what Ray Tune calls before it tells the searcher."""
+        # Ray tells the one from the other in words alone (2.60).
+        is_node = "its node has died" in Path(trial.error_file).read_text(encoding="utf-8")
+        with self._desk.guard():
+            self._desk.finish(trial.trial_id, lost="node" if is_node else "process")
+
 
 class StudyStopper(Stopper):
     """Ends the session after an interrupt or an error."""
@@ -316,7 +335,7 @@ class StudyStopper(Stopper):
 
 
 class StudyCallback(Callback):
-    """Lets the view draw, and counts processes that were replaced."""
+    """Lets the view draw."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -325,11 +344,6 @@ class StudyCallback(Callback):
         """Between Ray's events."""
         with self._desk.guard():
             self._desk.tick()
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process died and the trial starts again."""
-        with self._desk.guard():
-            self._desk.recovered(trial.trial_id)
 
 
 class Throttle:

@@ -178,8 +178,6 @@ class Session:
                 progress_reporter=tune.CLIReporter(),
                 stop=StudyStopper(self._desk),
                 callbacks=[StudyCallback(self._desk)],
-                # A killed process starts again from its checkpoint, once.
-                failure_config=tune.FailureConfig(max_failures=1),
             ),
         )
         try:

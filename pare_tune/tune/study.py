@@ -122,7 +122,7 @@ class Study:
         return self._study
 
     def ask(self) -> Ask:
-        """The next trial: what a dead session left running, trial 0, earlier searches' best points, the sampler's."""
+        """The next trial: what a dead process left running, trial 0, earlier searches' best points, the sampler's."""
         if self._orphans:
             trial = reopened(self._study, self._orphans.pop(0))
         else:
@@ -219,6 +219,10 @@ class Study:
         if halved:
             trial.set_user_attr("halved", True)
 
+    def requeue(self, number: int) -> None:
+        """The trial has lost its process and is asked for again."""
+        self._orphans.append(number)
+
     def epochs_of(self, number: int) -> int:
         """Epochs recorded of one trial."""
         return len(self._frozen(number).intermediate_values)
@@ -244,7 +248,7 @@ class Study:
 
     @property
     def has_orphans(self) -> bool:
-        """Whether a dead session left trials running."""
+        """Whether a dead process left trials running."""
         return bool(self._orphans)
 
     @property

@@ -71,7 +71,7 @@ class LoneSession(Session):
             pass
         except TrialFailed as error:
             self._desk.result(tune_id, {"cause": error.cause, "message": str(error)})
-        self._desk.finish(tune_id, crashed=False)
+        self._desk.finish(tune_id)
 
 
 @contextmanager

@@ -24,12 +24,15 @@ import pytest
 from pare_tune.config import Budget, RunConfig, TrialConfig
 from pare_tune.data.files import is_owned
 from pare_tune.errors import RunBusy, StorageError
+from pare_tune.tasks import get_task
 from pare_tune.train.loop import Context, FitResult
 from pare_tune.tune.bridge import Desk
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.journal import repair
 from pare_tune.tune.run import SearchInterrupted, SessionOptions, resume, search, snapshot
-from pare_tune.tune.snapshot import Snapshot
+from pare_tune.tune.snapshot import Snapshot, TaskFacts
+from pare_tune.tune.space import open_space
+from pare_tune.tune.study import Study
 
 HERE = Path(__file__).parent
 MakeConfig = Callable[..., RunConfig]
@@ -119,6 +122,40 @@ def test_a_killed_trial_process_repeats_one_epoch_at_most(
 
 
 @pytest.mark.parametrize(
+    ("losses", "restarts"),
+    [
+        (["process", "process"], 1),
+        (["process", "epoch", "process", "process"], 2),
+        (["node"] * 6, 5),
+        (["node", "process", "node", "process"], 3),
+        ([*["node"] * 5, "epoch", "node"], 6),
+    ],
+)
+def test_what_is_lost_is_asked_for_again_as_long_as_that_may_help(
+    losses: list[Any], restarts: int, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Also where nothing else is left to ask for; the last loss fails the trial where it is one too many."""
+    config = make_config("1", epochs=4, pruning=False, confirm=0)
+    space = open_space(config, get_task("wdbc"))
+    facts = TaskFacts(task="wdbc", direction="min")
+    study = Study(tmp_path / "study.journal", space, config.search, epochs=4, facts=facts)
+    folder = RunFolder(tmp_path)
+    desk = Desk(study, folder, config.search.budget, ended=lambda number: None, tick=lambda: None)
+    for turn, lost in enumerate(["begin", *losses]):
+        if lost == "epoch":
+            desk.study.record(0, {"epoch": 1, "score": 1.0, "best_score": 1.0, "seconds": 0.5, "k": 3})
+            continue
+        if lost != "begin":
+            assert desk.next("other") == "later"
+            desk.finish("trial", lost=lost)
+        asked = desk.next("trial")
+        assert (asked is None) == (turn == len(losses) and restarts < len(losses) - losses.count("epoch"))
+    [trial] = study.views()
+    assert trial.retries == restarts
+    assert trial.state == ("running" if asked else "failed")
+
+
+@pytest.mark.parametrize(
     ("number", "why"),
     [
         (signal.SIGINT, "interrupted"),
@@ -154,10 +191,10 @@ def test_a_trial_that_had_all_its_epochs_is_complete_whatever_is_left(
     class Killed(BaseException):
         pass
 
-    def die(self: Desk, tune_id: str, *, crashed: bool) -> None:
+    def die(self: Desk, tune_id: str, *, lost: Any = None) -> None:
         if self.study.num_epochs >= 8:
             raise Killed
-        finish(self, tune_id, crashed=crashed)
+        finish(self, tune_id, lost=lost)
 
     finish = Desk.finish
     config = make_config(budget, epochs=4, confirm=0, pruning=False)
