@@ -475,7 +475,8 @@ class SearchConfig(_Model):
     """Bytes that the run folder may take, written as 5GB or 800 MiB; what is least wanted goes first, never the best
     trial, the record, or what a running trial needs. None for no limit."""
     max_concurrent: int | None = Field(default=None, ge=1)
-    """Trials at a time; None is as many as the cluster holds."""
+    """Trials at a time; None is as many as the cluster holds. More than that wait for the nodes that an autoscaler
+    adds."""
     workers_per_trial: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1.0, gt=0)
     gpus_per_worker: float | None = Field(default=None, ge=0)

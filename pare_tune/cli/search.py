@@ -138,7 +138,11 @@ def search(
     ] = None,
     max_disk: Annotated[str | None, MAX_DISK] = None,
     max_concurrent: Annotated[
-        int | None, typer.Option(help="Trials at a time; default: all that fit.", rich_help_panel=_CLUSTER)
+        int | None,
+        typer.Option(
+            help="Trials at a time; default: all that fit. More than that wait for the nodes that an autoscaler adds.",
+            rich_help_panel=_CLUSTER,
+        ),
     ] = None,
     workers_per_trial: Annotated[
         int | None, typer.Option(help="Data-parallel workers in each trial.", rich_help_panel=_CLUSTER)

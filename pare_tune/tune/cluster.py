@@ -69,7 +69,10 @@ class Cluster:
         return str(ray.get_runtime_context().get_node_id())
 
     def capacity(self, search: SearchConfig) -> int:
-        """How many trials fit at a time, at most `search.max_concurrent`.
+        """How many trials run at a time: those that fit, at most `search.max_concurrent`.
+
+        In a cluster that was joined, `max_concurrent` may be more than fits now: what waits makes an autoscaler add
+        nodes, and takes the place of nodes that come back.
 
         Raises:
             ClusterError: not even one does, or several workers are asked for without a dashboard.
@@ -82,7 +85,8 @@ class Cluster:
         gpus = self.gpus_for(search.gpus_per_worker)
         slots = self.require(search.workers_per_trial, search.cpus_per_worker, gpus)
         fits = slots // search.workers_per_trial
-        return min(fits, search.max_concurrent or fits)
+        asked = search.max_concurrent or fits
+        return min(fits, asked) if self.local else asked
 
     def gpus_for(self, asked: float | None) -> float:
         """GPUs of a worker: what was asked for, else one where there are any."""

@@ -19,6 +19,8 @@ def test_as_many_trials_run_as_fit() -> None:
     cluster = Cluster("http://127.0.0.1:8265", local=False)
     assert cluster.capacity(SearchConfig()) == 2
     assert cluster.capacity(SearchConfig(max_concurrent=1)) == 1
+    assert cluster.capacity(SearchConfig(max_concurrent=9)) == 9, "an autoscaler adds nodes for what waits"
+    assert Cluster(None, local=True).capacity(SearchConfig(max_concurrent=9)) == 2
     assert cluster.capacity(SearchConfig(cpus_per_worker=0.5)) == 4
     assert cluster.capacity(SearchConfig(cpus_per_worker=0.5, workers_per_trial=3)) == 1
     with pytest.raises(ClusterError, match="1 workers with 1 CPUs and 1 GPUs each do not fit"):
