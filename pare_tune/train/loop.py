@@ -120,9 +120,11 @@ class _Fit:
         self.parallel: nn.Module = self.model
         if context.world_size > 1:
             devices = [context.device] if context.device.type == "cuda" else None
-            # With k = 0 the gate and the source head take no part.
+            # With k = 0 the gate and the source head take no part; to look for such parts costs a walk through the
+            # graph every step. (`static_graph` would save no more than that, and forbids `no_sync`.)
+            idle = self.model.mixer is not None and 0 in map(self._k, range(self.config.train.epochs))
             self.parallel = DistributedDataParallel(
-                self.model, device_ids=devices, find_unused_parameters=True
+                self.model, device_ids=devices, find_unused_parameters=idle, gradient_as_bucket_view=True
             )
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.model, self.config.optimizer)
