@@ -301,7 +301,7 @@ def two_at_a_time(base: type[Any]) -> type[Any]:
                 for epoch in reports:
                     if self._desk.result(name, epoch.to_dict()):
                         break
-                self._desk.finish(name, crashed=False)
+                self._desk.finish(name)
 
     return Two
 

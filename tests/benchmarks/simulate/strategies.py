@@ -163,7 +163,7 @@ class Ours:
         if outcome == "failed":
             why = {"cause": cause, "message": f"{cause}, as it was recorded"}
             self._desk.result(key, {**self._blank, "epoch": 0, **why})
-        self._desk.finish(key, crashed=False)
+        self._desk.finish(key)
 
 
 class OptunaStrategy:
