@@ -259,8 +259,8 @@ def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
     warnings = [*inputs.warnings, *targets.warnings]
     if guessed:
         warnings.append(
-            f"{opened.inputs.where}: samples of {said(layout.shape)} values are taken as rows of a table; if they are "
-            f"series, say modality: sequence_1d, if they are a table, modality: table"
+            f"{opened.inputs.where}: samples of {said(layout.shape)} values are taken as rows of a table; "
+            f"if they are series, say modality: sequence_1d (--set own.modality=sequence_1d), else modality: table"
         )
     seen = Survey(
         layout=_sized(spec, layout, inputs, warnings),
