@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +38,7 @@ from pare_tune.method.methods import METHODS
 from pare_tune.method.model import Precision
 from pare_tune.method.schedule import KSchedule
 from pare_tune.sources import SOURCES
+from pare_tune.sources.base import SourceKind
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Modality, Preset, Task
 from pare_tune.tasks.own.spec import OwnData, from_options
@@ -579,6 +580,11 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
     Modality.TABLE: _Embedded("micro-roberta", _TEXT, epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
+_LARGE_LR: Final = 5e-5
+_LARGE_NEW_PARTS: Final = 20.0
+"""Of other encoders, which forget what they know at the small ones' rate (MiniLM, tests/benchmarks/RESULTS.md); their
+new parts learn as fast as those."""
+
 
 def default_trial(
     task: Task,
@@ -609,9 +615,14 @@ def default_trial(
     }  # fmt: skip
     if preset == "embedded":
         small = EMBEDDED[task.modality]
+        if backbone not in (None, small.backbone):
+            read = tuple(s for s in small.sources if SOURCES[s].kind is not SourceKind.WAVES)
+            small = dataclasses.replace(
+                small, backbone=backbone, sources=read, lr=_LARGE_LR, new_parts=_LARGE_NEW_PARTS
+            )
         trial = TrialConfig(
             **common,
-            backbone=backbone or small.backbone,
+            backbone=small.backbone,
             # Measured: at the paper's 1 the mixed loss drowns the target's in a short training (RESULTS.md).
             loss=LossConfig(beta2=0.1),
             source=SourceConfig(name=_learnable(small, task)),

@@ -61,6 +61,24 @@ def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("task", "backbone", "lr", "source"),
+    [
+        ("balance-scale", None, 3e-4, "waves"),
+        ("balance-scale", "micro-roberta", 3e-4, "waves"),
+        ("balance-scale", "roberta-base", 5e-5, "docs"),
+        ("psicov", "vit-base", 5e-5, "shapes"),
+    ],
+)
+def test_other_encoders_keep_what_they_know_and_get_a_source_that_they_read(
+    task: str, backbone: str | None, lr: float, source: str
+) -> None:
+    config = default_trial(get_task(task), preset="embedded", backbone=backbone)
+    assert (config.optimizer.lr, config.source.name) == (lr, source)
+    # New parts learn as fast with all of them.
+    assert config.optimizer.lr * config.optimizer.new_parts >= 3e-4
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("lr: 0.001", "lr: fast", r"best.yaml:\d+: optimizer.lr: .*got 'fast'"),

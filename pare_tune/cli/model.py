@@ -217,7 +217,20 @@ def _print_calibration(metrics: dict[str, Any]) -> None:
 
 def _print_next(folder: Path) -> None:
     say(f"model: {shown(folder)}")
-    say(f"next:  {command('predict', folder, 'inputs.npy', '-o', 'out.npy')}")
+    inputs, out = _named_as_its_data(folder)
+    say(f"next:  {command('predict', folder, inputs, '-o', out)}")
+
+
+def _named_as_its_data(folder: Path) -> tuple[str, str]:
+    from pare_tune.train.export import ModelFolder
+
+    own = ModelFolder(folder).config().own
+    given = None if own is None else next(part.input for _, part in own.parts())
+    if given is None or given.file is None:
+        return "inputs.npy", "out.npy"
+    if given.is_table:
+        return f"inputs{given.file.suffix}", "out.csv"
+    return (f"inputs{given.file.suffix}" if given.file.suffix else "images"), "out.npy"
 
 
 def _tell_json(epoch: dict[str, Any]) -> None:
