@@ -52,6 +52,20 @@ def test_a_temperature_makes_up_for_too_much_confidence(output: Output, is_mask:
     assert calibration_error(logits / fitted.temperature, targets, output) < 0.03
 
 
+@pytest.mark.parametrize(("output", "num_outputs"), [(Point(3), 3), (MultiLabel(2), 2)])
+def test_few_samples_that_are_all_right_make_nothing_certain(output: Output, num_outputs: int) -> None:
+    codes = torch.arange(40) % num_outputs
+    right = torch.nn.functional.one_hot(codes, num_outputs)
+    targets = {"y": codes if isinstance(output, Point) else right.float()}
+    logits = 9.0 * (2.0 * right - 1.0)
+    fitted = Calibration.fit(logits, targets, output, is_mask=False, fitted_on="validation")
+    assert fitted is not None
+    assert fitted.temperature is not None
+    scaled = logits / fitted.temperature
+    doubt = 1 - (scaled.softmax(1) if isinstance(output, Point) else scaled.sigmoid()).max(dim=1).values
+    assert float(doubt.max()) == pytest.approx(1 / (targets["y"].numel() + 2), rel=0.05)
+
+
 def test_padding_has_no_say() -> None:
     output = Dense((4,))
     ignore = torch.zeros(N, 4)
