@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pare_tune.cli import main
+from pare_tune.config import default_trial
 from pare_tune.tasks import get_task
 
 CODE = "from pare_tune.cli import main; main()"
@@ -280,6 +281,9 @@ def test_a_test_score_that_is_undefined_is_shown_as_such(
         "epochs": 2, "trained_on": "train", "folder": str(tmp_path / "final"),
     }  # fmt: skip
     monkeypatch.setattr("pare_tune.api.train", lambda *_, **__: found)
+    (tmp_path / "final").mkdir()
+    config = default_trial(get_task("wdbc"), preset="embedded").to_yaml()
+    (tmp_path / "final/config.yaml").write_text(config, encoding="utf-8")
     code, out, error = call("train", "best.yaml")
     assert code == 0, error
     assert f"test auroc_error {shown} 9 samples" in " ".join(out.split())

@@ -52,7 +52,7 @@ def test_it_says_what_the_data_are_and_what_would_be_trained(folder: Path) -> No
         "constant  channels 2",
         "1 samples repeat another; none is in two splits",
         "1 of 4 channels are constant",
-        "would train micro-roberta on 50 tokens a sample (from 4 × 100), source docs",
+        "would train micro-roberta on 25 tokens a sample (from 4 × 100), source docs",
         "with --preset paper: roberta-base, 60 epochs in batches of 64, source conll2003 (--source-data FOLDER)",
     ):
         assert part in shown, part
@@ -67,7 +67,7 @@ def test_a_script_reads_the_same_as_json(folder: Path) -> None:
     assert sum(told["class_counts"]["run"].values()) == 10
     assert told["inputs"]["nan"] == 0
     training = told["training"]
-    assert training["tokens"] == 50
+    assert training["tokens"] == 25
     assert training["steps"] == -(-told["counts"]["train"] // training["batch_size"]) * training["epochs"]
 
 

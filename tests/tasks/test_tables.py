@@ -193,8 +193,7 @@ def test_whole_numbers_columns_alone_are_one_channel() -> None:
 def test_a_column_that_training_saw_no_variation_in_is_0() -> None:
     nan = np.nan
     x = x_of(table_of([0.1, 0.1, 0.1, 1e6], [nan, nan, nan, 5.0], [1.0, 2.0, 3.0, 2.0]), [0, 1, 2])
-    np.testing.assert_array_equal(x[:, 0, :2], 0.0)
-    np.testing.assert_array_equal(x[:, 1, 1], [1, 1, 1, 0])
+    np.testing.assert_array_equal(x[:, :, :2], 0.0)
 
 
 def test_a_missing_number_is_the_mean_and_flagged_if_training_met_one() -> None:
