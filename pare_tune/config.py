@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -580,10 +580,9 @@ EMBEDDED: Mapping[Modality, _Embedded] = {
     Modality.TABLE: _Embedded("micro-roberta", _TEXT, epochs=18, batch_size=16, lr=3e-4, max_tokens=64),
 }
 
-_LARGE_LR: Final = 5e-5
-_LARGE_NEW_PARTS: Final = 20.0
-"""Of other encoders, which forget what they know at the small ones' rate (MiniLM, tests/benchmarks/RESULTS.md); their
-new parts learn as fast as those."""
+_LARGE_LR, _LARGE_NEW_PARTS = 5e-5, 20.0
+"""`optimizer.lr` and `optimizer.new_parts` of other encoders, which forget what they know at the small ones' rates
+(MiniLM, tests/benchmarks/RESULTS.md)."""
 
 
 def default_trial(

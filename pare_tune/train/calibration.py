@@ -153,7 +153,7 @@ def _fit_temperature(logits: Tensor, y: Tensor) -> float:
         scaled = logits / math.exp(log_t)
         if scaled.ndim == 2:
             classes = scaled.shape[1]
-            smoothing = min(1.0, wrong * classes / max(classes - 1, 1))
+            smoothing = wrong * classes / max(classes - 1, 1)
             return float(nnf.cross_entropy(scaled, y, label_smoothing=smoothing))
         return float(nnf.binary_cross_entropy_with_logits(scaled, y * (1 - 2 * wrong) + wrong))
 

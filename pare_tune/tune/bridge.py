@@ -313,10 +313,17 @@ class StudyScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial lost its process, perhaps with its node: what Ray Tune calls before it tells the searcher."""
-        # Ray tells the one from the other in words alone (2.60).
-        is_node = "its node has died" in Path(trial.error_file).read_text(encoding="utf-8")
         with self._desk.guard():
-            self._desk.finish(trial.trial_id, lost="node" if is_node else "process")
+            self._desk.finish(trial.trial_id, lost="node" if _lost_its_node(trial) else "process")
+
+
+def _lost_its_node(trial: Any) -> bool:
+    """Ray tells a lost node from a lost process in words alone (2.60), in a file that a full disk does not take."""
+    path = trial.error_file
+    try:
+        return path is not None and "its node has died" in Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 class StudyStopper(Stopper):

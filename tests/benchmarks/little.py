@@ -54,7 +54,6 @@ SEARCHED: Mapping[str, Mapping[str, Any]] = {
 """What is given to `tune` and to `train`: as before folds, as plans choose now, and several models averaged. Ways that
 search alike share one search."""
 _MOST_TESTED = 1000
-_ROWS = "row"
 
 
 def load(name: str, real: Path | None) -> tuple[pd.DataFrame | np.ndarray, np.ndarray]:

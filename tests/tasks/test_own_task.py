@@ -346,8 +346,10 @@ def unlike(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         (unlike(series((40,))).cumsum(axis=1), {}, "sequence_1d"),
         (np.sort(unlike(series((40,)))), {}, "sequence_1d"),
         (unlike(series((300,))), {}, "sequence_1d"),
+        (np.where(np.arange(40) < 9, series((40,)), 0) * (series((40,), 1) > 6), {}, "sequence_1d"),
+        (series((40,)).astype(np.float64) * 1e200, {}, "sequence_1d"),
     ],
-    ids=["short", "said", "length", "unlike", "noise", "walk", "smooth", "many"],
+    ids=["short", "said", "length", "unlike", "noise", "walk", "smooth", "many", "spikes", "large"],
 )
 def test_rows_of_an_array_are_a_tables_where_their_order_says_nothing(
     tmp_path: Path, x: npt.NDArray[Any], said: dict[str, Any], modality: str
@@ -433,6 +435,12 @@ def with_labels(**changes: int) -> npt.NDArray[Any]:
         ({"x": series().astype(np.float64) * 1e39}, {}, "more than single precision holds"),
         ({"x": np.ones((N, 2, 40))}, {}, "every channel has one value throughout"),
         ({"x": series()[:2], "y": Y[:2]}, {}, "holds 2 samples; train, val and test need at least one each"),
+        ({"x": series()[:0], "y": Y[:0]}, {}, "holds 0 samples; train, val and test need at least one each"),
+        (
+            {"x": series((40,))[:0], "y": Y[:0]},
+            {},
+            "holds 0 samples; train, val and test need at least one each",
+        ),
         ({"x": series((2, 40))[:, :, :0]}, {"modality": "sequence_1d", "channels": "first"}, "hold nothing"),
         ({"y": np.zeros(N, int)}, {}, "every sample is of class '0'"),
         ({"y": with_labels(_9=7)}, {}, "class '7' has 1 sample; to be in each of 3 splits"),

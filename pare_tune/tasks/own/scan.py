@@ -118,23 +118,26 @@ def are_features(samples: Samples) -> bool:
     if length < _FEWEST_STEPS or length > _MOST_FEATURES:
         return length < _FEWEST_STEPS
     x_nF = np.concatenate([*samples.blocks(np.arange(min(len(samples), _LOOKED_AT)))]).astype(np.float64)
-    spread_F = x_nF.std(axis=0)
-    if not spread_F.max() > _UNLIKE * np.median(spread_F):
-        return False
-    shuffle = np.random.default_rng(0).permutation
-    steps = [
-        float(np.abs(np.diff(x, axis=1)).mean()) for x in (x_nF, *(shuffle(x_nF, axis=1) for _ in range(5)))
-    ]
-    return steps[0] > _UNORDERED * float(np.mean(steps[1:]))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when all is scanned
+        spread_F = x_nF.std(axis=0)
+        varying_F = spread_F[spread_F > 0]  # most steps of spikes never do
+        if not len(varying_F) or not varying_F.max() > _UNLIKE * np.median(varying_F):
+            return False
+        shuffle = np.random.default_rng(0).permutation
+        shuffled = [_mean_step(shuffle(x_nF, axis=1)) for _ in range(5)]
+        return _mean_step(x_nF) > _UNORDERED * float(np.mean(shuffled))
+
+
+def _mean_step(x_nF: Float64) -> float:
+    return float(np.abs(np.diff(x_nF, axis=1)).mean())
 
 
 def scan_inputs(samples: Samples, layout: Layout) -> Scan:
     """Read every input once.
 
     Raises:
-        DataError: there are fewer than three samples, or a file is damaged further in.
+        DataError: a file is damaged further in.
     """
-    _require_size(samples)
     seen, start = _Range(samples), 0
     digests: list[bytes] = []
     low, high = np.full(1, np.inf), np.full(1, -np.inf)
@@ -169,7 +172,8 @@ def scan_inputs(samples: Samples, layout: Layout) -> Scan:
     return scan
 
 
-def _require_size(samples: Samples) -> None:
+def require_size(samples: Samples) -> None:
+    """Raise DataError where there are too few samples for three splits, or nothing in them."""
     if len(samples) < 3:
         raise DataError(
             f"{samples.where} holds {len(samples)} samples; train, val and test need at least one each"
@@ -184,7 +188,7 @@ def scan_dense(inputs: Samples, dense: Samples, layout: Layout, *, are_images: b
     Raises:
         DataError: they are neither masks nor numbers, or of a shape that the modality does not have.
     """
-    _require_size(dense)
+    require_size(dense)
     seen, values, zero, start = _Range(dense), Values(), 0, 0
     for block in dense.blocks(np.arange(len(dense))):
         clean = seen.add(block, start)

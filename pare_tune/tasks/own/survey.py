@@ -38,7 +38,7 @@ from pare_tune.tasks.own.fit import (
 from pare_tune.tasks.own.layout import Layout, find_layout, friendly_length
 from pare_tune.tasks.own.read import Opened, files_of, open_data
 from pare_tune.tasks.own.samples import Array, Samples, said
-from pare_tune.tasks.own.scan import Column, Scan, are_features, scan_dense, scan_inputs
+from pare_tune.tasks.own.scan import Column, Scan, are_features, require_size, scan_dense, scan_inputs
 from pare_tune.tasks.own.spec import OwnData
 from pare_tune.tasks.own.split import SPLITS, assign, units_of
 from pare_tune.tasks.own.tables import Cells
@@ -251,6 +251,7 @@ def _code() -> str:
 def _look(spec: OwnData) -> tuple[Survey, Int64, Int64]:
     """(survey, split, units)."""
     opened = open_data(spec)
+    require_size(opened.inputs)
     guessed = _is_guessed_table(spec, opened)
     layout = _layout(spec, opened, is_table=opened.is_table or guessed)
     target, targets, codes, problems = _targets(spec, opened, layout)

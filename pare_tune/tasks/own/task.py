@@ -38,20 +38,20 @@ _NEAREST: Final[Mapping[Modality, tuple[str, str, int]]] = {
 }
 """Whose settings trial 0 of a user's own task has under the paper's preset: name in paper.toml, title, table."""
 
-_STEPS: Final[Mapping[Modality, tuple[int, int]]] = {
-    Modality.GRID_2D: (8, 1000),
-    Modality.DENSE_2D: (4, 500),
-    Modality.SEQUENCE_1D: (16, 800),
-    Modality.DENSE_1D: (8, 2500),
-    Modality.TABLE: (8, 400),
+_STEPS: Final[Mapping[Modality, tuple[int, int, int]]] = {
+    Modality.GRID_2D: (8, 1000, 60),
+    Modality.DENSE_2D: (4, 500, 60),
+    Modality.SEQUENCE_1D: (16, 800, 60),
+    Modality.DENSE_1D: (8, 2500, 60),
+    Modality.TABLE: (8, 400, 30),
 }
-"""(batch, steps) of one training under the embedded preset: about what the benchmark tasks take, a minute or less.
-Measured on few samples (tests/benchmarks/RESULTS.md): smaller batches do as well on tables, and worse on series."""
-_EPOCHS: Final[Mapping[Modality, tuple[int, int]]] = {Modality.TABLE: (3, 30)}
-_ANY_EPOCHS: Final = (3, 60)
-"""Fewest, so that k can fall, and most, where the samples are few."""
+"""(batch, steps, most epochs) of one training under the embedded preset: about what the benchmark tasks take, a minute
+or less. Of few samples (tests/benchmarks/RESULTS.md) smaller batches do as well on tables, and worse on series."""
+_FEWEST_EPOCHS: Final = 3
+"""So that k can fall."""
 _SHORT_SERIES: Final = 512
-"""Steps; up to as many, half as many tokens as longer ones have are as good and take half the time."""
+"""Steps; series of as many or fewer do as well with half the usual tokens, in less time (RESULTS.md)."""
+_TOKENS_OF_SHORT: Final = 32
 
 
 def own_task(spec: OwnData, cache: Path | None = None) -> Task:
@@ -274,12 +274,11 @@ def paper_of(layout: Layout) -> PaperSettings:
 def short_training(layout: Layout, num_train: int) -> dict[str, Any]:
     """What the embedded preset has instead of its own: batch, epochs (about as many steps, however many samples there
     are), and the tokens of short series."""
-    batch, steps = _STEPS[layout.modality]
-    fewest, most = _EPOCHS.get(layout.modality, _ANY_EPOCHS)
+    batch, steps, most = _STEPS[layout.modality]
     epochs = math.ceil(steps / math.ceil(num_train / batch))
-    settings = {"train.batch_size": batch, "train.epochs": min(max(epochs, fewest), most)}
+    settings = {"train.batch_size": batch, "train.epochs": min(max(epochs, _FEWEST_EPOCHS), most)}
     if layout.modality is Modality.SEQUENCE_1D and input_shape(layout, None)[-1] <= _SHORT_SERIES:
-        settings["input.max_tokens"] = 32
+        settings["input.max_tokens"] = _TOKENS_OF_SHORT
     return settings
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from pare_tune.method import PareOutput
 
 
-class SimpleModel(nn.Module):
+class SimpleModel(nn.Module, ABC):
     """Predicts from tensors that a fit left, by steps that do not depend on samples: it can be exported. Abstract."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -28,9 +29,9 @@ class SimpleModel(nn.Module):
         """(B, C, …) → outputs as a `PareModel` gives them."""
         return PareOutput(target=self.outputs(x.float()).float())
 
+    @abstractmethod
     def outputs(self, x: Tensor) -> Tensor:
         """(B, C, …) → (B, …)."""
-        raise NotImplementedError
 
 
 class Constant(SimpleModel):
