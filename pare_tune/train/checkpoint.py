@@ -7,8 +7,10 @@ is read with `weights_only=True`.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import struct
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +39,10 @@ _UNWRITTEN = (RuntimeError, SafetensorError)
 """What torch and safetensors raise when the disk is full."""
 _LARGE = 64 * 2**20
 """Bytes of a state that takes the disk longer than a copy in memory is worth."""
+_SHARE = 0.02
+"""Of a training's time that writing its states may take."""
+_REPEATED_S = 30.0
+"""What an interruption may cost at most, or an epoch where that is longer."""
 _NOISE = 5
 """Tells the seeds of an epoch's noise from those of its order, partners and augmentation (`batches`)."""
 
@@ -56,15 +62,24 @@ class StateWriter:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._last: Future[None] | None = None
+        self._due = -math.inf
+
+    @property
+    def is_due(self) -> bool:
+        """Whether writing again costs at most 2 % of the time since the last: epochs of few steps are shorter."""
+        return time.perf_counter() >= self._due
 
     def write(self, path: Path, state: Mapping[str, Any]) -> None:
         """As `save_state`; `state` may change as soon as this has returned."""
+        started = time.perf_counter()
         self._wait()
         if _bytes_of(state) < _LARGE:
             save_state(path, state)
-            return
-        # A copy in memory takes a fraction of the time that the disk takes.
-        self._last = self._thread.submit(save_state, path, tree_map_only(Tensor, _copied, dict(state)))
+        else:
+            # A copy in memory takes a fraction of the time that the disk takes.
+            self._last = self._thread.submit(save_state, path, tree_map_only(Tensor, _copied, dict(state)))
+        ended = time.perf_counter()
+        self._due = ended + min((ended - started) / _SHARE, _REPEATED_S)
 
     def close(self) -> None:
         """Wait for the last one."""

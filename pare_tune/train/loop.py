@@ -151,7 +151,7 @@ class _Fit:
         last = min(until or self.config.train.epochs, self.config.train.epochs)
         with closing(self.writer):
             for index in range(len(self.curve), last):
-                self._save(self._run_epoch(index))
+                self._save(self._run_epoch(index), ends=index + 1 == last)
                 self.context.report(self.curve[-1])
                 if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
                     self._require_learning()
@@ -169,7 +169,7 @@ class _Fit:
             for parameter in self.model.target_embedder.parameters():
                 dist.broadcast(parameter.data, src=0)
         self.alignment_s = time.perf_counter() - started
-        self._save(keep=False)
+        self._save(keep=False, ends=True)
 
     def _run_epoch(self, index: int) -> bool:
         """Add an epoch to the curve; whether its weights are those to keep so far."""
@@ -312,7 +312,11 @@ class _Fit:
                 grid=self.opened.backbone.spec.token_grid,
             )
 
-    def _save(self, keep: bool) -> None:
+    def _save(self, keep: bool, *, ends: bool) -> None:
+        """Write the best weights if these are, and what to go on from: at an end, and as often as is cheap.
+
+        What was not written is trained again after an interruption, to the same numbers.
+        """
         folder = self.context.folder
         if folder is None or not self.context.is_main:
             return
@@ -321,6 +325,8 @@ class _Fit:
             self.judge.write_held_out(folder / HELD_OUT)
         if self.validate and len(self.curve) == self.config.train.epochs:
             self.curve[-1] = replace(self.curve[-1], influences=self.judge.influences(folder))
+        if not (ends or self.writer.is_due):
+            return
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

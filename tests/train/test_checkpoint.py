@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +145,27 @@ def test_a_refusal_beside_the_training_is_told_at_its_end(
     writer.write(tmp_path / "file" / "last.pt", {"step": 1})
     with pytest.raises(StorageError, match="cannot write"):
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "after_s", "due"),
+    [(0.1, 4.9, False), (0.1, 5.1, True), (60.0, 29.0, False), (60.0, 31.0, True)],
+    ids=["short epochs", "two percent", "a slow disk", "never later than that"],
+)
+def test_states_are_written_as_often_as_is_cheap(
+    takes_s: float, after_s: float, due: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def save(path: Path, state: Mapping[str, Any]) -> None:
+        nonlocal now
+        now += takes_s
+
+    monkeypatch.setattr(checkpoint, "save_state", save)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    writer = StateWriter()
+    assert writer.is_due
+    writer.write(tmp_path / "last.pt", {})
+    now += after_s
+    assert writer.is_due is due
+    writer.close()
