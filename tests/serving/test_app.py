@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from pare_tune.config import TrialConfig, default_trial
-from pare_tune.tasks.base import Point
-from pare_tune.tasks.load import load_task
-from pare_tune.tasks.own.memory import task_in_memory
 from pare_tune.tasks.own.predict import Piece
-from pare_tune.train.build import ModelShape, build_model
-from pare_tune.train.checkpoint import save_weights
 from pare_tune.train.describe import Description
-from pare_tune.train.opened import open_target
 from pare_tune.train.outputs import Predictions
 from pare_tune.train.predict import Predictor
 
@@ -31,22 +24,10 @@ from pare_tune.serving.app import JSON, NPY, Limits, make_app
 
 SERIES = np.random.default_rng(0).normal(size=(8, 2, 32)).astype(np.float32)
 TABLE = pd.DataFrame({"size": np.arange(8.0), "colour": ["red", "blue"] * 4})
-TARGETS = np.arange(8) % 2
 
 
-def served(inputs: Any, folder: Path) -> tuple[Predictor, Any]:
-    """(an untrained model of such samples, the app that serves it)."""
-    torch.set_num_threads(1)
-    task = task_in_memory("mine", inputs, TARGETS, output=Point, names=["no", "yes"])
-    config = default_trial(task, preset="embedded", method="finetune")
-    opened = open_target(config, data=load_task(task, cache=folder / "cache"))
-    shape = ModelShape.of(opened.data, None)
-    save_weights(
-        folder / "model.safetensors",
-        build_model(config, shape, opened.backbone, opened.num_tokens),
-        shape.to_dict(),
-    )
-    (folder / "config.yaml").write_text(TrialConfig.to_yaml(config))
+def served(folder: Path) -> tuple[Predictor, Any]:
+    """(the model in a folder, the app that serves it)."""
     predictor = Predictor(folder, probabilities=True)
 
     async def answer(piece: Piece) -> Predictions:
@@ -57,13 +38,13 @@ def served(inputs: Any, folder: Path) -> tuple[Predictor, Any]:
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Any]:
-    return served(SERIES, tmp_path_factory.mktemp("series"))
+def series(untrained: Callable[[Any], Path]) -> tuple[Predictor, Any]:
+    return served(untrained(SERIES))
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Any]:
-    return served(TABLE, tmp_path_factory.mktemp("table"))
+def table(untrained: Callable[[Any], Path]) -> tuple[Predictor, Any]:
+    return served(untrained(TABLE))
 
 
 def call(
