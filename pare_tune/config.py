@@ -245,6 +245,9 @@ class InputConfig(_Model):
     with a new projection for short patches; behind a LayerNorm such tokens tell no amplitudes, and positions of text
     encoders are lost in them. readable: with a random bias, the pretrained projection resampled to short patches, and
     positions as strong as in pretraining."""
+    stem: Literal["none", "convolutions"] = "none"
+    """What an embedder of series adds to its patches. convolutions: shares of steps at which fixed convolutions are
+    above thresholds, in the token's own steps and in the whole series (MiniRocket's features)."""
 
 
 class TrialConfig(_Model):
@@ -606,6 +609,9 @@ def default_trial(
     is_map = task.modality is Modality.DENSE_2D
     head = HeadConfig(kind="stages" if is_map else "across" if is_series else "last")
     norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
+    stem: Literal["none", "convolutions"] = (
+        "convolutions" if task.modality is Modality.SEQUENCE_1D else "none"
+    )
     precision: Precision = "bf16" if task.loss in ("cross_entropy", "bce_with_logits") else "fp32"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
@@ -636,7 +642,11 @@ def default_trial(
             ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size, precision=precision),
             input=InputConfig(
-                canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable", norm=norm
+                canvas=task.canvas["embedded"],
+                max_tokens=small.max_tokens,
+                start="readable",
+                norm=norm,
+                stem=stem,
             ),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
@@ -661,7 +671,11 @@ def default_trial(
             precision=precision,
         ),
         input=InputConfig(
-            canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
+            canvas=task.canvas["paper"],
+            max_tokens=paper.target_tokens,
+            start="readable",
+            norm=norm,
+            stem=stem,
         ),
     )
 

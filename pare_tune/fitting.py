@@ -29,9 +29,10 @@ _FITS: Mapping[str, tuple[Callable[[Task], bool], str]] = {
     ),
     "input.image_size": (lambda task: task.modality.is_grid, "is for tasks that a vision backbone reads"),
     "input.max_tokens": (lambda task: task.modality in _SERIES, "is for series, which are cut into tokens"),
+    "input.stem": (lambda task: task.modality in _SERIES, "is for series"),
 }
 """Setting → (whether a task has it, what it is for)."""
-_EVERYWHERE: Mapping[str, Any] = {"head.kind": "last"}
+_EVERYWHERE: Mapping[str, Any] = {"head.kind": "last", "input.stem": "none"}
 """Setting → the value that says what is so anyway where a task does not have it."""
 
 

@@ -21,6 +21,7 @@ from pare_tune.tasks import TASKS, get_task
         ("ninapro", "input.canvas", 64, "samples differ in size; ninapro"),
         ("ecg", "input.image_size", 64, "vision backbone reads; ecg"),
         ("wdbc", "input.max_tokens", 8, "series, which are cut into tokens; wdbc"),
+        ("wdbc", "input.stem", "convolutions", "series; wdbc.*leave it at none"),
         ("balance-scale", "source.name", "docs", "4 tokens long.*fewer than 16 hold no label.*choose waves"),
     ],
 )  # fmt: skip
@@ -37,7 +38,7 @@ def test_what_means_nothing_to_a_task_is_refused_where_it_is_asked_for(
         ("ninapro", {"head.kind": "last", "input.image_size": 32}),
         ("advection", {"head.kind": "stages", "head.width": 64, "input.max_tokens": 16}),
         ("psicov", {"input.canvas": 64, "source.name": "shapes"}),
-        ("wdbc", {"source.name": "docs", "input.canvas": None}),
+        ("wdbc", {"source.name": "docs", "input.canvas": None, "input.stem": "none"}),
     ],
 )
 def test_what_a_task_has_is_taken(task: str, settings: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ def test_what_a_task_has_is_taken(task: str, settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_no_default_is_one_that_its_task_cannot_use(name: str) -> None:
     task, trial = get_task(name), default_trial(get_task(name), preset="embedded")
-    for key in ("source.name", "head.kind", "input.image_size"):
+    for key in ("source.name", "head.kind", "input.image_size", "input.stem"):
         assert misfit(key, trial.value_of(key), trial, task) is None
 
 

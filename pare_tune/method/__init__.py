@@ -1,5 +1,6 @@
 """PaRe itself, in plain PyTorch: score, select, replace, encode, and the loss (Cai et al., ICML 2024)."""
 
+from pare_tune.method.convolutions import ConvolutionStem, Shares, kernels, num_dilations
 from pare_tune.method.embed import (
     GridEmbedder,
     SequenceEmbedder,
@@ -38,6 +39,7 @@ from pare_tune.method.select import hard_topk, select_iterative, select_topk, so
 
 __all__ = [
     "METHODS",
+    "ConvolutionStem",
     "CutMixer",
     "Encoder",
     "Gate",
@@ -61,6 +63,7 @@ __all__ = [
     "SequenceDenseHead",
     "SequenceEmbedder",
     "SequenceStagesHead",
+    "Shares",
     "TableEmbedder",
     "TargetMaskMixer",
     "TargetMixupMixer",
@@ -68,7 +71,9 @@ __all__ = [
     "fix_norm",
     "gumbel_like",
     "hard_topk",
+    "kernels",
     "make_mixer",
+    "num_dilations",
     "pare_loss",
     "patch_replace",
     "select_iterative",

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pare_tune.method.convolutions import ConvolutionStem
 from pare_tune.method.resize import resize_bilinear
 
 
@@ -63,7 +64,10 @@ class GridEmbedder(nn.Module):
 
 
 class SequenceEmbedder(nn.Module):
-    """Series of length L → N tokens of L/N steps each: Conv1d, LayerNorm, then positions; as in ORCA."""
+    """Series of length L → N tokens of L/N steps each: Conv1d, LayerNorm, then positions; as in ORCA.
+
+    With a stem, what it sees is added to the patches before the norm.
+    """
 
     def __init__(
         self,
@@ -75,9 +79,10 @@ class SequenceEmbedder(nn.Module):
         norm_eps: float = 1e-5,
         positions: Tensor | None = None,
         bias: bool = False,
+        stem: bool = False,
     ) -> None:
         """`positions` (N or more, D): where the learnable position table starts, None for no table; `bias`: let it
-        begin at random, see `_begin_bias`.
+        begin at random, see `_begin_bias`; `stem`: have a `ConvolutionStem`, which wants its `fit`.
 
         Raises:
             ValueError: num_tokens does not divide length, or the table does not fit.
@@ -94,6 +99,7 @@ class SequenceEmbedder(nn.Module):
         self.project = nn.Conv1d(in_channels, width, kernel_size=stack, stride=stack)
         nn.init.xavier_uniform_(self.project.weight, gain=math.sqrt(2.0))
         _begin_bias(self.project, bias and norm)
+        self.stem = ConvolutionStem(in_channels, length, num_tokens, width) if stem else None
         self.norm = _norm(width, norm, norm_eps)
         self.positions = _position_table(
             None if positions is None else positions[:num_tokens], num_tokens, width
@@ -107,7 +113,10 @@ class SequenceEmbedder(nn.Module):
         """
         if x_BCL.shape[-1] != self.length:
             raise ValueError(f"this embedder takes series of length {self.length}, got {tuple(x_BCL.shape)}")
-        x_BND: Tensor = self.norm(self.project(x_BCL).transpose(1, 2))
+        x_BND: Tensor = self.project(x_BCL).transpose(1, 2)
+        if self.stem is not None:
+            x_BND = x_BND + self.stem(x_BCL)
+        x_BND = self.norm(x_BND)
         return x_BND if self.positions is None else x_BND + self.positions
 
 
@@ -202,6 +211,8 @@ def fix_norm(embedder: GridEmbedder | SequenceEmbedder | TableEmbedder) -> None:
     else:
         weight_ID, bias = embedder.project.weight.flatten(1).T, _bias(embedder.project)
     variance = weight_ID.var(dim=1, correction=0).sum() + bias.var(dim=-1, correction=0).mean()
+    if isinstance(embedder, SequenceEmbedder) and embedder.stem is not None:
+        variance = variance + embedder.stem.own.weight.var() / 2 + embedder.stem.whole.weight.var() / 2
     embedder.norm = FixedNorm(embedder.norm, variance.sqrt())
 
 

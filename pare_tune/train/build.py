@@ -141,6 +141,10 @@ def check_fits(config: TrialConfig, modality: Modality, backbone: Backbone) -> N
             f"head.kind across predicts series, which a task of modality {modality.value} does not ask for; choose "
             f"stages or last"
         )
+    if config.input.stem == "convolutions" and modality not in (Modality.SEQUENCE_1D, Modality.DENSE_1D):
+        raise ConfigError(
+            f"input.stem convolutions reads series, the task's modality is {modality.value}; leave it at none"
+        )
     if config.input.norm == "fixed" and not backbone.spec.embed_norm:
         raise ConfigError(
             f"input.norm fixed: {backbone.spec.name} takes tokens without a norm, which is as linear; leave it at own"
@@ -296,6 +300,7 @@ def _target_embedder(
             spec.width,
             positions=_positions(config, backbone),
             bias=readable,
+            stem=config.input.stem == "convolutions",
             **norm,
         )
     if config.input.embedder == "pretrained":

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from pare_tune.backbones import Backbone
 from pare_tune.config import TrialConfig
-from pare_tune.method import PareModel
+from pare_tune.method import PareModel, SequenceEmbedder
 from pare_tune.sources.base import SourceData
 from pare_tune.steps import step
 from pare_tune.tasks.folds import Fold
@@ -23,6 +27,9 @@ from pare_tune.train.build import (
     without_idle_mixing,
 )
 from pare_tune.train.checkpoint import seed_everything
+
+_FEWEST, _MOST, _STEPS = 8, 256, 2**18
+"""Training series, and steps of all of them, that a stem is fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,18 @@ class OpenedTrial:
     def build(self) -> PareModel:
         """A new model; the same seed gives the same weights."""
         seed_everything(self.config.seed)
-        return build_model(self.config, self.shape, self.backbone, self.num_tokens)
+        model = build_model(self.config, self.shape, self.backbone, self.num_tokens)
+        embedder = model.target_embedder
+        if isinstance(embedder, SequenceEmbedder) and embedder.stem is not None:
+            embedder.stem.fit(self._some_inputs())
+        return model
+
+    def _some_inputs(self) -> Tensor:
+        """(n, C, L): training samples, as many as fit into memory many times over."""
+        train = self.data.train
+        count = min(len(train), max(_FEWEST, min(_MOST, _STEPS // self.data.input_shape[-1])))
+        rows = np.random.default_rng(0).choice(len(train), count, replace=False)
+        return torch.stack([train.item(int(row))["x"] for row in sorted(rows)])
 
 
 def open_trial(

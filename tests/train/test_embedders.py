@@ -15,6 +15,7 @@ from pare_tune.backbones import Backbone, load_backbone
 from pare_tune.backbones.hf import SequenceBackbone, sequence_spec
 from pare_tune.backbones.vision import SwinBackbone, VitBackbone, swin_spec, vit_spec
 from pare_tune.config import TrialConfig, default_trial
+from pare_tune.method import SequenceEmbedder
 from pare_tune.tasks import get_task
 from pare_tune.tasks.base import Point
 from pare_tune.train.build import ModelShape, _target_embedder, count_tokens
@@ -40,7 +41,7 @@ def bumps(factor: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def readable(embedder: torch.nn.Module, x: Tensor, y: Tensor) -> float:
     """R² on new samples of ridge regression from all tokens of a sample to y."""
-    tokens = embedder(x).flatten(1).double()
+    tokens = torch.cat([embedder(part) for part in x.split(30)]).flatten(1).double()
     tokens, y = tokens - tokens[:TRAIN].mean(0), (y - y[:TRAIN].mean()).double()
     gram = tokens @ tokens[:TRAIN].T
     ridge = 1e-4 * gram[:TRAIN].diagonal().mean() * torch.eye(TRAIN, dtype=torch.double)
@@ -74,7 +75,7 @@ CASES = [
     *(
         ("satellite", backbone, (channels, length))
         for backbone in ("micro-roberta", "roberta-base")
-        for channels, length in ((1, 46), (3, 192), (1, 256), (2, 1000))
+        for channels, length in ((1, 46), (3, 192), (1, 256), (2, 600))
     ),
     *(("wdbc", backbone, (1, 30)) for backbone in ("micro-roberta", "roberta-base")),
     *(
@@ -94,6 +95,12 @@ def embedder_of(config: TrialConfig, shape: tuple[int, ...], encoder: Backbone) 
     return _target_embedder(config, model, encoder, count_tokens(config, modality, shape, encoder))
 
 
+def fitted(embedder: torch.nn.Module, x: Tensor) -> torch.nn.Module:
+    if isinstance(embedder, SequenceEmbedder) and embedder.stem is not None:
+        embedder.stem.fit(x[:30])
+    return embedder
+
+
 @pytest.mark.parametrize("method", ["pare", "scratch"])
 @pytest.mark.parametrize(
     ("task", "backbone", "shape", "norm"),
@@ -111,8 +118,25 @@ def test_tokens_tell_scale_mean_and_place(
     config = config.with_values({"input.norm": norm})
     torch.manual_seed(1)
     embedder = embedder_of(config, shape, opened(backbone))
-    told = {factor: readable(embedder, *bumps(factor, shape)) for factor in FACTORS}
+    told = {}
+    for factor in FACTORS:
+        x, value = bumps(factor, shape)
+        told[factor] = readable(fitted(embedder, x), x, value)
     assert min(told.values()) >= 0.9, told
+
+
+@pytest.mark.parametrize(("stem", "tells"), [("convolutions", True), ("none", False)])
+def test_convolutions_tell_frequencies_whose_phase_varies(stem: str, tells: bool) -> None:
+    torch.manual_seed(1)
+    config = default_trial(get_task("satellite"), preset="embedded").with_values({"input.stem": stem})
+    embedder = embedder_of(config, (1, 150), opened("micro-roberta"))
+    frequency, phase = torch.empty(2, TRAIN + TEST, 1).uniform_(0, 1)
+    steps = torch.linspace(0, 1, 150)
+    x = torch.sin(2 * torch.pi * ((3 + 4 * frequency) * steps + phase))[:, None] + 0.2 * torch.randn(
+        TRAIN + TEST, 1, 150
+    )
+    told = readable(fitted(embedder, x), x, frequency[:, 0])
+    assert told >= 0.8 if tells else told < 0.5, told
 
 
 @pytest.mark.parametrize(("start", "attribute"), [("readable", "added_positions"), ("plain", "positions")])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pare_tune.method import PareModel, PointHead
+from pare_tune.method import PareModel, PointHead, Shares, kernels, num_dilations
 from pare_tune.tasks.base import Dense, Modality, MultiLabel, Numbers, Output, Point, Task
 from pare_tune.tasks.load import TaskData
 from pare_tune.train.simple.models import Constant, Convolutions, Linear, SimpleModel, Trees
@@ -197,35 +197,20 @@ class _Grown:
 
 
 def fit_convolutions(training: Training) -> SimpleModel:
-    """Thresholds are quantiles of what a few training series give; channels are drawn as MiniRocket draws them."""
+    """Thresholds are quantiles of what a few training series give."""
     from sklearn.preprocessing import StandardScaler
 
     n, num_channels, length = training.x.shape
-    rng = np.random.default_rng(0)
-    longest = max(1, (length - 1) // 8)
-    dilation_D = 2 ** np.arange(int(math.log2(longest)) + 1)
-    thresholds = max(1, _SHARES // (84 * len(dilation_D)))
-    channels = np.zeros((len(dilation_D), 84, num_channels), dtype=np.float32)
-    for chosen in channels.reshape(-1, num_channels):
-        count = int(2 ** rng.uniform(0, math.log2(min(num_channels, 9) + 1)))
-        chosen[rng.choice(num_channels, min(count, num_channels), replace=False)] = 1.0
-    tensors = {
-        "dilation_D": torch.from_numpy(dilation_D),
-        "channels_DPC": torch.from_numpy(channels),
-        "threshold_DPQ": torch.zeros(len(dilation_D), 84, thresholds),
-    }
-    model = Convolutions(tensors)
-    some = training.x[torch.from_numpy(np.sort(rng.choice(n, min(n, _SOME), replace=False)))]
+    shares = Shares()
+    thresholds = max(1, _SHARES // (len(kernels()) * num_dilations(length)))
+    shares.draw(num_channels, length, thresholds)
+    some = np.sort(np.random.default_rng(0).choice(n, min(n, _SOME), replace=False))
     quantiles = (torch.arange(thresholds) + 0.5) / thresholds
-    with torch.no_grad():
-        for place in range(len(dilation_D)):
-            given = model.convolved(some, place).transpose(0, 1).flatten(1)
-            stride = max(1, given.shape[1] // 10_000)
-            model.threshold_DPQ[place] = torch.quantile(given[:, ::stride], quantiles, dim=1).T
-        features_nF = torch.cat([model.features(part) for part in training.x.split(64)]).numpy()
+    shares.set_thresholds(training.x[torch.from_numpy(some)], quantiles.expand(len(kernels()), -1))
+    features_nF = torch.cat([shares.shares(part) for part in training.x.split(64)]).numpy()
     x_nF = features_nF.astype(np.float64)
     scaler = StandardScaler().fit(x_nF)
-    return Convolutions({**dict(model.named_buffers()), **_ridge(scaler, x_nF, training)})
+    return Convolutions({**dict(shares.named_buffers()), **_ridge(scaler, x_nF, training)})
 
 
 def fit_probe(training: Training) -> PareModel:

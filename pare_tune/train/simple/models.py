@@ -1,20 +1,17 @@
 """The simple models as torch modules: everything that was fitted is a buffer, so a file of tensors rebuilds them."""
-# Shape suffixes: B = batch, C = channels, L = steps, F = features, K = outputs, T = trees, M = nodes, D = dilations,
-# P = kernels, Q = thresholds.
+# Shape suffixes: B = batch, C = channels, L = steps, F = features, K = outputs, T = trees, M = nodes.
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import cache
 from typing import Final
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from pare_tune.method import PareOutput
+from pare_tune.method import PareOutput, Shares
 
 
 class SimpleModel(nn.Module, ABC):
@@ -85,57 +82,15 @@ class Trees(SimpleModel):
         return start_BK.index_add(1, self.output_T, self.value_TM[trees, node_BT])
 
 
-_TAPS: Final = 9
+class Convolutions(Shares, SimpleModel):
+    """A linear model of the shares of steps at which fixed convolutions are above thresholds."""
 
-
-@cache
-def kernels() -> Tensor:
-    """MiniRocket's (P, 9): every way to have three weights of 2 among six of −1."""
-    rows = torch.full((84, _TAPS), -1.0)
-    for row, places in zip(rows, itertools.combinations(range(_TAPS), 3), strict=True):
-        row[list(places)] = 2.0
-    return rows
-
-
-class Convolutions(SimpleModel):
-    """MiniRocket (Dempster et al., KDD 2021, https://arxiv.org/abs/2012.08791): shares of steps above thresholds.
-
-    Fixed kernels at several dilations over random channels, their outputs compared with quantiles seen in training; a
-    linear model reads the shares.
-    """
-
-    dilation_D: Tensor
-    channels_DPC: Tensor
-    """0 or 1."""
-    threshold_DPQ: Tensor
     weight_KF: Tensor
     bias_K: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(tensors)
-        self._dilations = self.dilation_D.tolist()
-
-    def convolved(self, x: Tensor, place: int) -> Tensor:
-        """(B, C, L) → (B, P, L) at one dilation."""
-        dilation = self._dilations[place]
-        weight = self.channels_DPC[place, :, :, None] * kernels().to(x)[:, None, :]
-        return nnf.conv1d(x, weight, padding=dilation * (_TAPS // 2), dilation=dilation)
-
-    def features(self, x: Tensor) -> Tensor:
-        """(B, C, L) → (B, F)."""
-        parts = []
-        for place in range(len(self._dilations)):
-            convolved = self.convolved(x, place)
-            above = [
-                (convolved > threshold_P[:, None]).float().mean(2)
-                for threshold_P in self.threshold_DPQ[place].T
-            ]
-            parts.append(torch.cat(above, 1))
-        return torch.cat(parts, 1)
-
     def outputs(self, x: Tensor) -> Tensor:
         """(B, C, L) → (B, K)."""
-        return nnf.linear(self.features(x).double(), self.weight_KF, self.bias_K)
+        return nnf.linear(self.shares(x).double(), self.weight_KF, self.bias_K)
 
 
 SIMPLE: Final[Mapping[str, type[SimpleModel]]] = {
