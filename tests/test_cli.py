@@ -231,8 +231,8 @@ def test_solved_data_come_at_the_size_of_the_release(
 
 
 @pytest.mark.ray
-def test_search_train_predict(tmp_path: Path) -> None:
-    """The whole path in processes of their own, as README shows it, on the smallest real task."""
+def test_search_train_predict(call: Call, tmp_path: Path) -> None:
+    """The whole path as README shows it, on the smallest real task: what needs Ray in processes of their own."""
     short = ["--set", "train.epochs=2", "--max-concurrent", "1"]
     search = run("--task", "wdbc", "--budget", "2", *short, cwd=tmp_path)
     assert search.returncode == 0, search.stderr
@@ -252,15 +252,12 @@ def test_search_train_predict(tmp_path: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout.splitlines()[-1])
     assert result["workers"] == 2
-    again = run("train", best, cwd=tmp_path)
-    assert again.returncode == 2
-    assert "already holds a trained model" in again.stderr
+    call.refused("train", best, parts=["already holds a trained model"])
     np.save(tmp_path / "inputs.npy", np.zeros((5, 1, 30), np.float32))
-    predicted = run("predict", folder / "final", "inputs.npy", "-o", "out.npy", cwd=tmp_path)
-    assert predicted.returncode == 0, predicted.stderr
+    assert call("predict", folder / "final", "inputs.npy", "-o", "out.npy")[0] == 0
     assert np.load(tmp_path / "out.npy").shape == (5, 2)
     options = ("-o", "out.csv", "--probabilities")
-    assert run("predict", folder / "final", "inputs.npy", *options, cwd=tmp_path).returncode == 0
+    assert call("predict", folder / "final", "inputs.npy", *options)[0] == 0
     rows = (tmp_path / "out.csv").read_text().splitlines()
     assert rows[0] == "class,probability:0,probability:1"
     assert len(rows) == 6

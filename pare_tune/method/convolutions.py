@@ -103,8 +103,9 @@ class ConvolutionStem(Shares):
         self.register_buffer("mean_2F", torch.zeros(2 * features))
         self.register_buffer("scale_2F", torch.ones(2 * features))
         self.own, self.whole = (nn.Linear(features, width, bias=False) for _ in range(2))
+        bound = (2 * features) ** -0.5
         for layer in (self.own, self.whole):
-            nn.init.uniform_(layer.weight, -1.0, 1.0)
+            nn.init.uniform_(layer.weight, -bound, bound)
 
     def fit(self, x_BCL: Tensor) -> None:
         """Take thresholds and scales from training series."""
@@ -116,10 +117,7 @@ class ConvolutionStem(Shares):
         ):
             spread_F, mean = torch.std_mean(seen_BNF.flatten(0, 1), dim=0, correction=0)
             mean_F.copy_(mean)
-            # Own and whole shares together vary by 1, behind weights of about 1: an optimiser's step, which is of one
-            # size for every weight, would move tokens too far behind hundreds of small ones.
-            scale = 1 / (spread_F * math.sqrt(2 * len(spread_F)))
-            scale_F.copy_(torch.where(spread_F > _LEAST_SPREAD, scale, 0.0))
+            scale_F.copy_(torch.where(spread_F > _LEAST_SPREAD, 1 / spread_F, 0.0))
 
     def forward(self, x_BCL: Tensor) -> Tensor:
         """(B, C, L) → (B, N, width)."""

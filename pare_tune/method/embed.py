@@ -212,7 +212,10 @@ def fix_norm(embedder: GridEmbedder | SequenceEmbedder | TableEmbedder) -> None:
         weight_ID, bias = embedder.project.weight.flatten(1).T, _bias(embedder.project)
     variance = weight_ID.var(dim=1, correction=0).sum() + bias.var(dim=-1, correction=0).mean()
     if isinstance(embedder, SequenceEmbedder) and embedder.stem is not None:
-        variance = variance + embedder.stem.own.weight.var() / 2 + embedder.stem.whole.weight.var() / 2
+        # Shares have unit variance each.
+        variance = variance + sum(
+            layer.weight.var(dim=0, correction=0).sum() for layer in (embedder.stem.own, embedder.stem.whole)
+        )
     embedder.norm = FixedNorm(embedder.norm, variance.sqrt())
 
 
