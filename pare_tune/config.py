@@ -609,9 +609,6 @@ def default_trial(
     is_map = task.modality is Modality.DENSE_2D
     head = HeadConfig(kind="stages" if is_map else "across" if is_series else "last")
     norm: Literal["own", "fixed"] = "fixed" if is_series else "own"
-    stem: Literal["none", "convolutions"] = (
-        "convolutions" if task.modality is Modality.SEQUENCE_1D else "none"
-    )
     precision: Precision = "bf16" if task.loss in ("cross_entropy", "bce_with_logits") else "fp32"
     k = KSchedule(start=paper.k_start, end=paper.k_end)
     common: dict[str, Any] = {
@@ -642,11 +639,7 @@ def default_trial(
             ),
             train=TrainConfig(epochs=small.epochs, batch_size=small.batch_size, precision=precision),
             input=InputConfig(
-                canvas=task.canvas["embedded"],
-                max_tokens=small.max_tokens,
-                start="readable",
-                norm=norm,
-                stem=stem,
+                canvas=task.canvas["embedded"], max_tokens=small.max_tokens, start="readable", norm=norm
             ),
         )
         return trial.with_values(task.embedded) if task.embedded else trial
@@ -671,11 +664,7 @@ def default_trial(
             precision=precision,
         ),
         input=InputConfig(
-            canvas=task.canvas["paper"],
-            max_tokens=paper.target_tokens,
-            start="readable",
-            norm=norm,
-            stem=stem,
+            canvas=task.canvas["paper"], max_tokens=paper.target_tokens, start="readable", norm=norm
         ),
     )
 

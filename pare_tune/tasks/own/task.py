@@ -273,10 +273,16 @@ def paper_of(layout: Layout) -> PaperSettings:
 
 def short_training(layout: Layout, num_train: int) -> dict[str, Any]:
     """What the embedded preset has instead of its own: batch, epochs (about as many steps, however many samples there
-    are), and the tokens of short series."""
+    are), the tokens of short series, and what series are seen by."""
     batch, steps, most = _STEPS[layout.modality]
     epochs = math.ceil(steps / math.ceil(num_train / batch))
-    settings = {"train.batch_size": batch, "train.epochs": min(max(epochs, _FEWEST_EPOCHS), most)}
+    settings: dict[str, Any] = {
+        "train.batch_size": batch,
+        "train.epochs": min(max(epochs, _FEWEST_EPOCHS), most),
+    }
+    if layout.modality is Modality.SEQUENCE_1D:
+        # Of few series patches alone teach neither frequencies nor shapes (tests/benchmarks/RESULTS.md).
+        settings["input.stem"] = "convolutions"
     if layout.modality is Modality.SEQUENCE_1D and input_shape(layout, None)[-1] <= _SHORT_SERIES:
         settings["input.max_tokens"] = _TOKENS_OF_SHORT
     return settings
