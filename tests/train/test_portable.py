@@ -95,7 +95,9 @@ def heads(backbone: Backbone, task: str, modality: str, dense: tuple[int, ...]) 
             target_scale=target_scale, source_kind=None, source_classes=0,
         )  # fmt: skip
         tokens = 12 if len(dense) == 1 else 16
-        model = build_model(config.with_values({"head.kind": head}), shape, backbone, tokens).eval()
+        stem = "none" if len(dense) == 2 else "convolutions"
+        settings = {"head.kind": head, "input.stem": stem}
+        model = build_model(config.with_values(settings), shape, backbone, tokens).eval()
         for parameter in model.target_head.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
         models.append(model)
