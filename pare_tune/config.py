@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -29,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from pare_tune.budget import Budget, parse_size, show_size
 from pare_tune.data.remote import is_url
 from pare_tune.errors import ConfigError
 from pare_tune.method.embed import stack_size
@@ -196,6 +196,13 @@ class TrainConfig(_Model):
     precision: Precision = "bf16"
     """On CUDA: bfloat16 autocast, or float32 throughout. bfloat16 doubles the error of smooth fields, so new trials
     take it for classes and labels alone."""
+    gradient_checkpointing: bool = False
+    """Compute the encoder's blocks again in the backward pass instead of keeping what they made: memory for time."""
+    compile: bool = False
+    """Let torch.compile make the encoder faster; it takes a minute or more a trial, and a compiler on every node."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What the workers of a trial hold. ddp: a whole model each. fsdp: a share of its weights, gradients and optimiser
+    state each, for encoders that do not fit one device."""
     loader_workers: int = Field(default=0, ge=0, le=64)
     """Processes a worker that prepare batches; 0 prepares them in the training process."""
 
@@ -213,8 +220,13 @@ class TrainConfig(_Model):
         """Samples of a worker's forward pass, and its passes an optimiser step: as few passes as the batch allows.
 
         Raises:
-            ConfigError: a step has fewer samples than there are workers.
+            ConfigError: a step has fewer samples than there are workers, or one worker shall share its model.
         """
+        if self.parallel == "fsdp" and workers == 1:
+            raise ConfigError(
+                "train.parallel fsdp shares a model among the workers of a trial, and there is one; take more "
+                "(--workers-per-trial of a search, --num-workers of train), or leave it at ddp"
+            )
         if self.group < workers:
             raise ConfigError(
                 f"{workers} workers cannot share an optimiser step of {self.group} samples (train.batch_size × "
@@ -372,75 +384,6 @@ def _contradiction(key: str, value: Any, method: str, decided: str) -> str:
     return (
         f"{key} is always {decided} with method {method}, got {value!r}; leave it out or take another method"
     )
-
-
-class Budget(_Model):
-    """How much a search may spend; exactly one unit."""
-
-    amount: float = Field(gt=0)
-    unit: Literal["trials", "seconds", "epochs"] = "trials"
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """`50` trials, `90s`, `30m`, `2h` or `1d` of wall time, `600ep` epochs.
-
-        Raises:
-            ConfigError: anything else.
-        """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(trials?|ep|epochs?|s|m|min|h|d)?\s*", text)
-        if match is None or float(match[1]) <= 0:
-            raise ConfigError(
-                f"a budget is a positive number of trials (50), wall time (90s, 30m, 2h, 1d) or epochs (600ep), "
-                f"got {text!r}"
-            )
-        amount, unit = float(match[1]), match[2] or "trials"
-        seconds = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-        if unit in seconds:
-            return cls(amount=amount * seconds[unit], unit="seconds")
-        if amount != int(amount):
-            raise ConfigError(f"a budget in trials or epochs is a whole number, got {text!r}")
-        return cls(amount=amount, unit="trials" if unit.startswith("trial") else "epochs")
-
-    def measured(self, *, trials: float, epochs: float, seconds: float) -> float:
-        """The one of these that is of the budget's unit."""
-        return {"trials": trials, "epochs": epochs, "seconds": seconds}[self.unit]
-
-    def __str__(self) -> str:
-        """As `parse` reads it, without loss."""
-        if self.unit != "seconds":
-            return f"{int(self.amount)} {self.unit if self.amount != 1 else self.unit.removesuffix('s')}"
-        for unit, length in (("h", 3600.0), ("min", 60.0)):
-            if self.amount >= length and (self.amount / length * 4).is_integer():
-                return f"{self.amount / length:g} {unit}"
-        return f"{self.amount!r} s"
-
-
-_BYTES = {
-    "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
-
-
-def parse_size(text: str) -> int:
-    """Bytes: `5GB`, `1.5 GiB`, `800M`; decimal units are powers of 1000, binary ones of 1024.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", text)
-    factor = _BYTES.get(match[2].lower()) if match is not None else None
-    if match is None or factor is None or int(float(match[1]) * factor) < 1:
-        raise ConfigError(f"a size is a positive number with its unit (5GB, 1.5 GiB, 800MB), got {text!r}")
-    return round(float(match[1]) * factor)
-
-
-def show_size(size: int) -> str:
-    """As `parse_size` reads it, without loss: 5 GB, 1.5 GiB, or bytes where no unit is whole to two places."""
-    for unit in ("TB", "TiB", "GB", "GiB", "MB", "MiB", "kB", "KiB"):
-        factor = _BYTES[unit.lower()]
-        if size >= factor and size * 100 % factor == 0:
-            return f"{size / factor:g} {unit}"
-    return f"{size} B"
 
 
 class SearchConfig(_Model):

@@ -23,7 +23,8 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": {"tasks", "data", "errors", "steps"},
     "sources": {"sources", "data", "errors", "steps"},
     "yaml": {"errors"},
-    "config": {"config", "yaml", "data", "errors", "method", "sources", "tasks"},
+    "budget": {"errors"},
+    "config": {"config", "budget", "yaml", "data", "errors", "method", "sources", "tasks"},
     "fitting": {"config", "errors", "method", "sources", "tasks"},
     "train": {
         "train",

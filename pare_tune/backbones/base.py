@@ -94,6 +94,11 @@ class Backbone(nn.Module, ABC):
         """What `positions` add to a token of the pretrained embedder, behind its norm if it has one."""
         return self.positions
 
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """The transformer blocks, in order: what may be computed again, or shared among workers, one at a time."""
+
     @abstractmethod
     def embed_source(self, x: Tensor, kind: str) -> Tensor:
         """Source samples (see `sources.SourceKind`) → (B, N, D), without gradient and always in evaluation mode."""

@@ -63,6 +63,11 @@ class SequenceBackbone(Backbone):
         self._tokenize = tokenize
 
     @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The encoder's layers."""
+        return tuple(self.encoder.layer)
+
+    @property
     @torch.no_grad()
     def added_positions(self) -> Tensor:
         """(longest N, D). Text: as the norm behind word, type and position scales them, 6 to 11 times the table in

@@ -73,6 +73,11 @@ class SwinBackbone(GridBackbone):
         self.positions = None
         self.encoder = nn.ModuleDict({"layers": model.layers, "norm": model.norm})
 
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Those of all stages; what shrinks the grid between them is small."""
+        return tuple(block for layer in cast("Any", self.encoder["layers"]) for block in layer.blocks)
+
     def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
         """(B, N, D) → the tokens and the features of every stage; the usual last of four has (S / 32)²."""
         rows, columns = cast("tuple[int, int]", self.spec.token_grid)
@@ -98,6 +103,11 @@ class VitBackbone(GridBackbone):
         norm = model.fc_norm if isinstance(model.norm, nn.Identity) else model.norm
         self.encoder = nn.ModuleDict({"norm_pre": model.norm_pre, "blocks": model.blocks, "norm": norm})
         self.prefix_PD = nn.Parameter(prefix_PD)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The encoder's own."""
+        return tuple(cast("nn.Sequential", self.encoder["blocks"]))
 
     def stages(self, tokens_BND: Tensor) -> tuple[Tensor, ...]:
         """(B, N, D) → the tokens and (B, N, D) of evenly spaced blocks."""

@@ -274,10 +274,13 @@ def _print_plan(plan: RunConfig, as_json: bool) -> None:
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
+    from pare_tune.config import task_of
     from pare_tune.plan import describe_plan
+    from pare_tune.train.memory import memory_line
 
+    need = memory_line(plan.trial, task_of(plan.trial), plan.search.workers_per_trial)
     Console().print(describe_plan(plan), highlight=False, emoji=False, soft_wrap=True)
-    say(plan.to_yaml())
+    say(f"{need}\n{plan.to_yaml()}")
 
 
 def _watch(

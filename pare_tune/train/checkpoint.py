@@ -100,12 +100,12 @@ def _copied(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
-def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read what `save_state` wrote; None when there is none, or when the file is damaged (training starts over)."""
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Read what `save_state` wrote, onto the CPU; None when there is none, or it is damaged (training starts over)."""
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED:
         return None
     return state

@@ -51,28 +51,33 @@ Predicted = tuple[Tensor, dict[str, Tensor]]
 def predict_split(
     model: PareModel | nn.Module, dataset: TargetDataset, *, batch_size: int, context: Context
 ) -> Predicted | None:
-    """Predictions (n, ...) and targets of a whole split, in order, on the CPU of rank 0; None on other ranks."""
+    """Predictions (n, ...) and targets of a whole split, in order, on the CPU of rank 0; None on other ranks.
+
+    Every worker makes as many passes, which workers that share a model need; what one has no sample for is thrown away.
+    """
     model.eval()
     indices = range(context.rank, len(dataset), context.world_size)
     predictions: list[Tensor] = []
     targets: list[dict[str, Tensor]] = []
-    for start in range(0, len(indices), batch_size):
-        batch = stack([dataset.item(i) for i in indices[start : start + batch_size]])
+    for start in range(0, math.ceil(len(dataset) / context.world_size), batch_size):
+        mine = indices[start : start + batch_size]
+        batch = stack([dataset.item(i) for i in mine or (0,)])
         x = batch.pop("x").to(context.device, non_blocking=True)
         output = cast("PareOutput", model(x))
-        predictions.append(output.target.float().cpu())
-        targets.append(batch)
+        predictions.append(output.target[: len(mine)].float().cpu())
+        targets.append({name: t[: len(mine)] for name, t in batch.items()})
+    predicted = torch.cat(predictions), join(targets)
     if context.world_size == 1:
-        return torch.cat(predictions), join(targets)
+        return predicted
     gathered: list[Any] | None = [None] * context.world_size if context.is_main else None
-    mine = (torch.cat(predictions), join(targets)) if predictions else None
-    dist.gather_object(mine, gathered)
+    dist.gather_object(predicted, gathered)
     if gathered is None:
         return None
-    parts = [(rank, part) for rank, part in enumerate(gathered) if part is not None]
-    order = torch.cat([torch.arange(rank, len(dataset), context.world_size) for rank, _ in parts]).argsort()
-    merged = join([part[1] for _, part in parts])
-    return torch.cat([part[0] for _, part in parts])[order], {k: v[order] for k, v in merged.items()}
+    order = torch.cat(
+        [torch.arange(rank, len(dataset), context.world_size) for rank in range(context.world_size)]
+    ).argsort()
+    merged = join([targets for _, targets in gathered])
+    return torch.cat([outputs for outputs, _ in gathered])[order], {k: v[order] for k, v in merged.items()}
 
 
 def evaluate(

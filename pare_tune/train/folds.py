@@ -80,7 +80,7 @@ def _keep(context: Context, number: int, result: FitResult, judge: Judge) -> Fol
 
 
 def _read(folder: Path | None, number: int) -> Mapping[str, Any] | None:
-    return None if folder is None else load_state(_file(folder, number), torch.device("cpu"))
+    return None if folder is None else load_state(_file(folder, number))
 
 
 def _outputs(kept: Mapping[str, Any]) -> FoldOutputs:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from pare_tune.errors import TrialFailed
+from pare_tune.backbones import Backbone
+from pare_tune.errors import ConfigError, TrialFailed
 from pare_tune.method import METHODS, LossParts, PareModel, PareOutput, pare_loss, source_loss
 from pare_tune.tasks.base import best_of
 from pare_tune.train.align import align_embedder
@@ -32,8 +31,10 @@ from pare_tune.train.evaluation import (
 )
 from pare_tune.train.held_out import HELD_OUT
 from pare_tune.train.judge import Judge
+from pare_tune.train.lighter import lighter
 from pare_tune.train.opened import OpenedTrial
-from pare_tune.train.optim import learning_rate, make_optimizer, set_rate
+from pare_tune.train.optim import learning_rate, set_rate
+from pare_tune.train.parallel import Team
 from pare_tune.train.patches import picture_epochs, record_patches
 from pare_tune.train.report import EpochReport, EpochSums, gate_statistics
 
@@ -75,6 +76,7 @@ def fit(
     Raises:
         TrialFailed: the loss is not finite any more, memory ran out, or two thirds of the epochs brought nothing
             better than a constant.
+        ConfigError: `train.compile` where nothing is at hand that compiles.
         DataError: the metric is not defined on the validation split.
         StorageError: the checkpoint could not be written.
     """
@@ -86,6 +88,12 @@ def fit(
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
             raise TrialFailed(f"out of memory: {error}", cause="out_of_memory") from error
+        if opened.config.train.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            why = " ".join(str(error).partition("\n\n")[0].split())
+            raise ConfigError(
+                f"train.compile: torch cannot compile the encoder here ({why}); install a C++ compiler (and "
+                f"Triton for GPUs) on every node, or leave it at false"
+            ) from error
         raise
 
 
@@ -117,17 +125,6 @@ class _Fit:
         self.train, self.judge, self.validate = train, judge, validate
         self.shape = opened.shape
         self.model = model.to(context.device)
-        self.parallel: nn.Module = self.model
-        if context.world_size > 1:
-            devices = [context.device] if context.device.type == "cuda" else None
-            # With k = 0 the gate and the source head take no part; to look for such parts costs a walk through the
-            # graph every step. (`static_graph` would save no more than that, and forbids `no_sync`.)
-            idle = self.model.mixer is not None and 0 in map(self._k, range(self.config.train.epochs))
-            self.parallel = DistributedDataParallel(
-                self.model, device_ids=devices, find_unused_parameters=idle, gradient_as_bucket_view=True
-            )
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(self.model, self.config.optimizer)
         settings = self.config.train
         self.size, _ = settings.per_worker(context.world_size)
         self.steps_per_epoch = math.ceil(len(train) / settings.group)
@@ -144,39 +141,58 @@ class _Fit:
         self.curve: list[EpochReport] = []
 
     def run(self, until: int | None) -> FitResult:
-        if not self._restore():
-            self._align()
+        self._begin()
         for report in self.curve:
             self.context.report(report)
         last = min(until or self.config.train.epochs, self.config.train.epochs)
-        with closing(self.writer):
+        with lighter(cast("Backbone", self.model.encoder), self.config.train), closing(self.writer):
             for index in range(len(self.curve), last):
                 self._save(self._run_epoch(index), ends=index + 1 == last)
                 self.context.report(self.curve[-1])
                 if self.validate and len(self.curve) == judged_after(self.config.train.epochs):
                     self._require_learning()
+        self.team.part()
         return FitResult(tuple(self.curve), self.judge.best_epoch, self.judge.best_score)
 
+    def _begin(self) -> None:
+        """Go on from the folder's checkpoint, or align and leave one, so that a resumed run does not align again."""
+        context = self.context
+        state = load_state(context.folder / LAST) if context.folder is not None else None
+        if state is not None and not self.judge.continues(state):
+            state = None
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+        else:
+            self._align()
+        # With k = 0 the gate and the source head take no part.
+        idle = self.model.mixer is not None and 0 in map(self._k, range(self.config.train.epochs))
+        self.team = Team(self.model, self.config, context, idle=idle)
+        self.model = self.team.model
+        if state is not None:
+            self.team.load_optimizer(state["optimizer"])
+            self.step = state["step"]
+            self.curve = [EpochReport(**report) for report in state["curve"]]
+            self.judge.restore(state)
+            self.alignment_s = state.get("alignment_s", 0.0)
+        elif self.alignment_s:
+            self._save(keep=False, ends=True)
+
     def _align(self) -> None:
-        """ORCA's first stage, by rank 0 alone; a checkpoint behind it, so that a resumed run does not repeat it."""
+        """ORCA's first stage, by rank 0 alone, whose model the others take over."""
         config, context, source = self.config, self.context, self.opened.source
         if not METHODS[config.method].aligns or config.align.epochs == 0 or source is None:
             return
         started = time.perf_counter()
         if context.is_main:
             align_embedder(config, self.model, self.train, source, context.device)
-        if context.world_size > 1:
-            for parameter in self.model.target_embedder.parameters():
-                dist.broadcast(parameter.data, src=0)
         self.alignment_s = time.perf_counter() - started
-        self._save(keep=False, ends=True)
 
     def _run_epoch(self, index: int) -> bool:
         """Add an epoch to the curve; whether its weights are those to keep so far."""
         started = time.perf_counter()
         seed_noise(self.config.seed, index, self.context.rank)
         epoch = _Epoch(index, self._k(index), EpochSums(self.context.device))
-        self.parallel.train()
+        self.team.module.train()
         group: list[StepBatch] = []
         for batch in self.batches.epoch(self._plan(epoch), index):
             group.append(batch)
@@ -227,26 +243,19 @@ class _Fit:
     def _optimizer_step(self, group: Sequence[StepBatch], epoch: _Epoch) -> None:
         total_steps = self.config.train.epochs * self.steps_per_epoch
         epoch.lr = learning_rate(self.step, total_steps, self.config.optimizer)
-        set_rate(self.optimizer, epoch.lr)
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer = self.team.optimizer
+        set_rate(optimizer, epoch.lr)
+        optimizer.zero_grad(set_to_none=True)
         for batch in group:
             # Gradients travel between workers once an optimiser step.
-            with nullcontext() if batch is group[-1] else self._no_sync():
+            with nullcontext() if batch is group[-1] else self.team.alone():
                 loss = self._forward(batch, epoch)
                 (loss * (batch.count * self.context.world_size / batch.group)).backward()
             if epoch.sums.batches % CHECK_EVERY == 0:
                 self._require_finite("loss", loss.item(), epoch)
-        clip = self.config.optimizer.clip
-        epoch.sums.add_step(
-            torch.nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
-        )
-        self.optimizer.step()
+        epoch.sums.add_step(self.team.clip(self.config.optimizer.clip))
+        optimizer.step()
         self.step += 1
-
-    def _no_sync(self) -> AbstractContextManager[None]:
-        if isinstance(self.parallel, DistributedDataParallel):
-            return cast("AbstractContextManager[None]", self.parallel.no_sync())
-        return nullcontext()
 
     def _forward(self, batch: StepBatch, epoch: _Epoch) -> Tensor:
         device = self.context.device
@@ -256,7 +265,9 @@ class _Fit:
         if batch.source is not None:
             source_x = batch.source["x"].to(device, non_blocking=True)
             source_y = batch.source["y"].to(device, non_blocking=True)
-        output = cast("PareOutput", self.parallel(x, source_x, source_kind=self.shape.source_kind, k=epoch.k))
+        output = cast(
+            "PareOutput", self.team.module(x, source_x, source_kind=self.shape.source_kind, k=epoch.k)
+        )
         loss, parts = self._loss(output, target, source_y)
         epoch.sums.add_batch(parts, batch.count, output.mixed)
         return loss
@@ -300,7 +311,10 @@ class _Fit:
     def _record_patches(self, epoch: _Epoch) -> None:
         folder, source = self.context.folder, self.opened.source
         due = epoch.index + 1 in picture_epochs(self.config.train.epochs)
-        if folder is not None and source is not None and self.context.is_main and due:
+        if folder is None or source is None or not due:
+            return
+        self.team.gather_small()
+        if self.context.is_main:
             record_patches(
                 folder,
                 self.model,
@@ -318,38 +332,27 @@ class _Fit:
         What was not written is trained again after an interruption, to the same numbers.
         """
         folder = self.context.folder
-        if folder is None or not self.context.is_main:
+        if folder is None:
+            return
+        trained = self.team.state()  # all workers at once, so whether or not it is due
+        if not self.context.is_main:
             return
         if keep:
-            save_weights(folder / BEST, self.model, {**self.shape.to_dict(), "epoch": self.judge.best_epoch})
+            about = {**self.shape.to_dict(), "epoch": self.judge.best_epoch}
+            save_weights(folder / BEST, self.team.whole(trained), about)
             self.judge.write_held_out(folder / HELD_OUT)
         if self.validate and len(self.curve) == self.config.train.epochs:
             self.curve[-1] = replace(self.curve[-1], influences=self.judge.influences(folder))
         if not (ends or self.writer.is_due):
             return
         state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **trained,
             "step": self.step,
             "curve": [report.to_dict() for report in self.curve],
             "alignment_s": self.alignment_s,
             **self.judge.state(),
         }
         self.writer.write(folder / LAST, state)
-
-    def _restore(self) -> bool:
-        """Whether there was a checkpoint to go on from."""
-        folder = self.context.folder
-        state = load_state(folder / LAST, self.context.device) if folder is not None else None
-        if state is None or not self.judge.continues(state):
-            return False
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.curve = [EpochReport(**report) for report in state["curve"]]
-        self.judge.restore(state)
-        self.alignment_s = state.get("alignment_s", 0.0)
-        return True
 
     def _require_learning(self) -> None:
         if self.judge.fold > 0:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from pare_tune.config import Budget, RunConfig, load_run, task_of
 from pare_tune.data.files import write_text
 from pare_tune.data.remote import url_of
-from pare_tune.errors import StudyFailed
+from pare_tune.errors import PareTuneError, StudyFailed
 from pare_tune.shell import command
 from pare_tune.tasks import Task
 from pare_tune.tasks.folds import Fold, Folds
@@ -18,6 +20,7 @@ from pare_tune.tasks.load import provenance_of
 from pare_tune.train.build import open_data
 from pare_tune.train.fingerprint import Fingerprint, check_unchanged, read_fingerprint
 from pare_tune.train.keeper import home_of
+from pare_tune.train.memory import memory_line
 from pare_tune.train.place import Home
 from pare_tune.train.simple.scores import read_simple
 from pare_tune.tune.cluster import Cluster, connect
@@ -62,6 +65,9 @@ def search(config: RunConfig, options: SessionOptions = _USUAL) -> Result:
     _check_folds(config, options)
     with _cluster(config, options) as cluster:
         cluster.capacity(config.search)
+        if options.runner is None and cluster.gpus_for(config.search.gpus_per_worker):
+            # Takes a second or two, in which the workers start.
+            Thread(target=_tell_memory, args=(config, task, options.notify), daemon=True).start()
         folder = RunFolder.create(config.runs, config.trial.task)
         with folder.owned(), folder.mirrored(options.notify):
             write_text(folder.space_yaml, space.to_yaml())
@@ -147,6 +153,11 @@ def snapshot(run: Path | str) -> Snapshot:
         dashboard_url=study.user_attrs.get("dashboard") if alive else None,
     )
     return replace(state, simple=read_simple(folder.path))
+
+
+def _tell_memory(config: RunConfig, task: Task, notify: Callable[[str], None]) -> None:
+    with suppress(PareTuneError):  # the trials will say what is wrong
+        notify(memory_line(config.trial, task, config.search.workers_per_trial))
 
 
 def _check_folds(config: RunConfig, options: SessionOptions) -> None:

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,11 +31,22 @@ from pare_tune.method import (
     pare_loss,
     source_loss,
 )
+from pare_tune.method.model import Precision
+
+
+class Case(NamedTuple):
+    """An encoder and what it is given."""
+
+    backbone: str
+    batch: int
+    shape: tuple[int, ...]
+    tokens: int
+
 
 CASES = {
-    "micro-swin, B 16, N 256": ("micro-swin", 16, (3, 64, 64), 256),
-    "micro-roberta, B 16, N 64": ("micro-roberta", 16, (1, 256), 64),
-    "Swin-tiny, B 4, N 3136": ("timm:swin_tiny_patch4_window7_224", 4, (3, 224, 224), 3136),
+    "micro-swin, B 16, N 256": Case("micro-swin", 16, (3, 64, 64), 256),
+    "micro-roberta, B 16, N 64": Case("micro-roberta", 16, (1, 256), 64),
+    "Swin-tiny, B 4, N 3136": Case("timm:swin_tiny_patch4_window7_224", 4, (3, 224, 224), 3136),
 }
 
 
@@ -45,8 +57,10 @@ class TakeSource(Mixer):
         return Mixed(tokens_BND=source_BND, lam=0.5, target_weight=0.5)
 
 
-def step_of(name: str, batch: int, shape: tuple[int, ...], n: int, mixer: str) -> Callable[[], float]:
+def step_of(case: Case, mixer: str, precision: Precision = "fp32") -> Callable[[], float]:
+    """A training step that returns its seconds, on torch's default device."""
     torch.manual_seed(0)
+    name, batch, shape, n = case
     backbone = load_backbone(name, pretrained=False)
     spec = backbone.spec
     chosen: Mixer = (
@@ -61,7 +75,9 @@ def step_of(name: str, batch: int, shape: tuple[int, ...], n: int, mixer: str) -
         embedder = SequenceEmbedder(shape[0], shape[1], n, spec.width)
         source_x, kind = torch.randint(0, 200, (batch, n)), "text"
     head = PointHead(spec.feature_width, 10)
-    model = PareModel(backbone, embedder, head, chosen, PointHead(spec.feature_width, 10)).train()
+    model = PareModel(
+        backbone, embedder, head, chosen, PointHead(spec.feature_width, 10), precision=precision
+    ).train()
     x, y = torch.randn(batch, *shape), torch.randint(0, 10, (batch,))
 
     def step() -> float:
@@ -72,9 +88,26 @@ def step_of(name: str, batch: int, shape: tuple[int, ...], n: int, mixer: str) -
         loss_mt = torch.nn.functional.cross_entropy(out.mixed_target, y)
         loss, _ = pare_loss(loss_t, loss_mt, source_loss(out.mixed_source, y), lam=0.5)
         loss.backward()
+        wait()
         return time.perf_counter() - started
 
     return step
+
+
+def wait() -> None:
+    """Until the device has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def against_floor(case: Case, pairs: int, precision: Precision = "fp32") -> tuple[float, float, float]:
+    """Milliseconds of the floor and of PaRe, and the median ratio of pairs."""
+    floor, pare = (step_of(case, mixer, precision) for mixer in ("floor", "pare"))
+    for _ in range(2):
+        floor(), pare()
+    timed = [(floor(), pare()) for _ in range(pairs)]
+    a, b = (1e3 * statistics.median(column) for column in zip(*timed, strict=True))
+    return a, b, statistics.median(p / f for f, p in timed)
 
 
 def main() -> None:
@@ -85,13 +118,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.threads} threads, median of {options.pairs} pairs\n")
     print("| step | floor, ms | PaRe, ms | ratio |\n|---|---:|---:|---:|")
-    for title, (name, batch, shape, n) in CASES.items():
-        floor, pare = (step_of(name, batch, shape, n, mixer) for mixer in ("floor", "pare"))
-        for _ in range(2):
-            floor(), pare()
-        pairs = [(floor(), pare()) for _ in range(options.pairs)]
-        ratio = statistics.median(p / f for f, p in pairs)
-        a, b = (1e3 * statistics.median(column) for column in zip(*pairs, strict=True))
+    for title, case in CASES.items():
+        a, b, ratio = against_floor(case, options.pairs)
         print(f"| {title} | {a:.0f} | {b:.0f} | {ratio:.3f} |", flush=True)
 
 

@@ -53,10 +53,10 @@ class _Paired:
         return cell, self._train(cell)
 
 
-def scored(config: TrialConfig, cache: Path | None = None) -> Result:
+def scored(config: TrialConfig, cache: Path | None = None, device: str = "cpu") -> Result:
     """Validation and test scores of `config` trained in full, with the weights that validation chose."""
     with tempfile.TemporaryDirectory() as folder:
-        context = Context(report=lambda report: None, folder=Path(folder))
+        context = Context(report=lambda report: None, folder=Path(folder), device=torch.device(device))
         metrics = run_final(config, context, with_val=False, cache=cache)
     assert metrics is not None
     return {key: metrics[key] for key in ("validation", "test", "epoch", "seconds")}

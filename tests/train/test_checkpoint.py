@@ -21,13 +21,11 @@ from pare_tune.train.checkpoint import (
     seed_noise,
 )
 
-CPU = torch.device("cpu")
-
 
 def test_state_comes_back(tmp_path: Path) -> None:
     state = {"model": {"w": torch.randn(3)}, "step": 4, "curve": [{"epoch": 1, "score": float("nan")}]}
     save_state(tmp_path / "last.pt", state)
-    found = load_state(tmp_path / "last.pt", CPU)
+    found = load_state(tmp_path / "last.pt")
     assert found is not None
     torch.testing.assert_close(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
     assert found["step"] == 4
@@ -39,7 +37,7 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "last.pt"
     save_state(path, {"w": torch.randn(100)})
     path.write_bytes(path.read_bytes()[:keep])
-    assert load_state(path, CPU) is None
+    assert load_state(path) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path, keep: int) -> None:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_any_bytes_count_as_no_state(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "last.pt").write_bytes(content)
-    assert load_state(tmp_path / "last.pt", CPU) is None
+    assert load_state(tmp_path / "last.pt") is None
 
 
 def test_code_in_a_state_file_does_not_run(tmp_path: Path) -> None:
@@ -64,7 +62,7 @@ def test_code_in_a_state_file_does_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "owned",))
 
     torch.save({"w": Attack()}, tmp_path / "last.pt")
-    assert load_state(tmp_path / "last.pt", CPU) is None
+    assert load_state(tmp_path / "last.pt") is None
     assert not (tmp_path / "owned").exists()
 
 
@@ -101,7 +99,7 @@ def test_a_full_disk_leaves_the_previous_state_whole(tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(StorageError, match="No space left"):
         save_state(tmp_path / "last.pt", {"step": 2})
-    assert load_state(tmp_path / "last.pt", CPU) == {"step": 1}
+    assert load_state(tmp_path / "last.pt") == {"step": 1}
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -130,7 +128,7 @@ def test_a_state_is_written_as_it_was_when_it_was_handed_over(
                 tmp_path / "last.pt", {"model": {"w": weights}, "step": step, "curve": [{"epoch": step}]}
             )
             weights.fill_(-1.0)
-    found = load_state(tmp_path / "last.pt", CPU)
+    found = load_state(tmp_path / "last.pt")
     assert found is not None
     assert found["model"]["w"].unique().tolist() == [2.0]
     assert (found["step"], found["curve"]) == (2, [{"epoch": 2}])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from pare_tune.tasks.base import Batch, Metric
 from pare_tune.tasks.metrics import METRICS
 from pare_tune.train import loop
 from pare_tune.train.batches import TargetDataset
-from pare_tune.train.checkpoint import LAST
+from pare_tune.train.checkpoint import BEST, LAST, load_weights
 from pare_tune.train.evaluation import evaluate
 from pare_tune.train.loop import Context, EpochReport
 
@@ -198,8 +199,14 @@ def small(toy: Toy) -> Toy:
     return toy.changed(**always, **{"train.batch_size": 3, "train.accumulation": 3})
 
 
+def shared(toy: Toy) -> Toy:
+    """A model that the workers share."""
+    return quiet(toy).changed(**{"train.parallel": "fsdp", "train.gradient_checkpointing": True})
+
+
 def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
-    """Leaves {out}/{rank}.pt: curves without noise, with it, and of a training that was cut short and went on."""
+    """Leaves {out}/{rank}.pt: curves without noise, with it, of a shared model, and of trainings that were cut short
+    and went on."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -213,6 +220,13 @@ def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
             curve(toy, folder=out, report=die)
         dist.barrier()
         curves["resumed"] = curve(toy, folder=out)
+        with pytest.raises(Killed):
+            curve(shared(toy), folder=out / "shared", report=die)
+        dist.barrier()
+        shutil.copy(out / "shared" / LAST, out / "killed.pt") if rank == 0 else None
+        result, model = shared(toy).run(rank=rank, world_size=2, folder=out / "shared")
+        curves["shared"] = numbers(result.curve)
+        torch.save(model.state_dict(), out / f"shared-{rank}.pt")
         torch.save(curves, out / f"{rank}.pt")
         # Gloo aborts where one side hangs up while the other still talks.
         dist.barrier()
@@ -221,9 +235,15 @@ def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_workers(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Curve]]:
+def two_workers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they leave what they leave."""
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def two_workers(toy: Toy, two_workers_folder: Path) -> list[dict[str, Curve]]:
     """What each of two workers saw."""
-    out = tmp_path_factory.mktemp("two")
+    out = two_workers_folder
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -231,12 +251,12 @@ def two_workers(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> list[dict
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("batches", [quiet, small])
+@pytest.mark.parametrize("batches", [quiet, small, shared])
 def test_two_workers_follow_the_curve_of_one(
     toy: Toy, two_workers: list[dict[str, Curve]], batches: Callable[[Toy], Toy]
 ) -> None:
     """Same samples a step, no noise: equal up to the order of float32 sums (1e-4 of the loss)."""
-    one, _ = batches(toy).run()
+    one, _ = batches(toy).changed(**{"train.parallel": "ddp"}).run()
     first, second = (curves[batches.__name__] for curves in two_workers)
     for name in ("train_loss", "loss_target", "loss_mixed_target", "loss_mixed_source", "score", "grad_norm"):
         expected = [getattr(r, name) for r in one.curve]
@@ -253,3 +273,27 @@ def test_two_interrupted_workers_end_as_two_undisturbed_ones(two_workers: list[d
             assert resumed == pytest.approx(whole, rel=1e-6)
     gates = [curves["whole"][0]["gate_target"] for curves in two_workers]
     assert gates[0] != gates[1]
+
+
+def test_what_a_shared_model_leaves_is_whole(
+    toy: Toy, two_workers: list[dict[str, Curve]], two_workers_folder: Path, tmp_path: Path
+) -> None:
+    """As one worker leaves it, to the order of float32 sums; another number of workers could go on from it."""
+    alone = quiet(toy)
+    with pytest.raises(Killed):
+        alone.run(folder=tmp_path, report=die)
+    states = [
+        torch.load(path, weights_only=True) for path in (two_workers_folder / "killed.pt", tmp_path / LAST)
+    ]
+    torch.testing.assert_close(states[0]["model"], states[1]["model"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        states[0]["optimizer"]["state"], states[1]["optimizer"]["state"], rtol=1e-2, atol=1e-4
+    )
+    _, model = alone.run(folder=tmp_path)
+    for rank in range(2):
+        last = torch.load(two_workers_folder / f"shared-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(last, dict(model.state_dict()), rtol=1e-3, atol=1e-4)
+    best, about = load_weights(two_workers_folder / "shared" / BEST)
+    expected, _ = load_weights(tmp_path / BEST)
+    torch.testing.assert_close(best, expected, rtol=1e-3, atol=1e-4)
+    assert about["epoch"] == alone.run(folder=tmp_path)[0].best_epoch
