@@ -199,7 +199,7 @@ class TrainConfig(_Model):
     gradient_checkpointing: bool = False
     """Compute the encoder's blocks again in the backward pass instead of keeping what they made: memory for time."""
     compile: bool = False
-    """Let torch.compile make the encoder faster; it takes a minute or more a trial, and a compiler on every node."""
+    """Let torch.compile make the encoder faster; it takes minutes a trial, and a compiler on every node."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What the workers of a trial hold. ddp: a whole model each. fsdp: a share of its weights, gradients and optimiser
     state each, for encoders that do not fit one device."""

@@ -130,7 +130,7 @@ def _shared(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[
     """The whole `state` of an optimiser, each tensor shared as its parameter is."""
     from torch.distributed.tensor import distribute_tensor
 
-    parameters = cast("list[Any]", [p for group in optimizer.param_groups for p in group["params"]])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def share(index: int, value: Any) -> Any:
         parameter = parameters[index]

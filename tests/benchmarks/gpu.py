@@ -78,7 +78,7 @@ def selecting() -> Iterator[str]:
 
 def memories() -> Iterator[str]:
     """What `--dry-run` tells against what a step takes."""
-    yield "| memory of B target and B mixed samples | precision | told, MB | measured, MB | ratio | s to tell |"
+    yield "| memory of B target and B mixed samples | precision | told, MB | measured, MB | ratio | CPU s to tell |"
     yield "|---|---|---:|---:|---:|---:|"
     for task, backbone in (("cifar100", SWIN), ("ecg", ROBERTA)):
         for precision in ("fp32", "bf16") if GPU else ("fp32",):
