@@ -30,7 +30,7 @@ _LEAST_SPREAD: Final = 1e-3
 @cache
 def kernels() -> Tensor:
     """MiniRocket's (P, 9): every way to have three weights of 2 among six of −1."""
-    rows = torch.full((84, _TAPS), -1.0)
+    rows = torch.full((84, _TAPS), -1.0, device="cpu")  # kept, wherever the first model is built
     for row, places in zip(rows, itertools.combinations(range(_TAPS), 3), strict=True):
         row[list(places)] = 2.0
     return rows

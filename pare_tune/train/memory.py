@@ -75,7 +75,8 @@ def memory_need(config: TrialConfig, task: Task, workers: int = 1) -> MemoryNeed
     size, passes = config.train.per_worker(workers)
     with torch.device("meta"):
         rehearsal = Rehearsal.of(config, task)
-    with FakeTensorMode(), _Alive() as alive:
+    # Constants that modules keep for all models are real.
+    with FakeTensorMode(allow_non_fake_inputs=True), _Alive() as alive:
         model = rehearsal.model
         model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
         optimizer = make_optimizer(model, config.optimizer)

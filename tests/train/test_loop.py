@@ -41,6 +41,11 @@ def die(report: EpochReport) -> None:
         raise Killed
 
 
+def die_at_once(_: EpochReport) -> None:
+    """In the first, whose checkpoint is written however short it was."""
+    raise Killed
+
+
 def numbers(curve: tuple[EpochReport, ...] | list[EpochReport]) -> list[dict[str, float]]:
     return [{k: v for k, v in r.to_dict().items() if k not in VOLATILE} for r in curve]
 
@@ -221,9 +226,10 @@ def _worker(rank: int, toy: Toy, port: int, out: Path) -> None:
         dist.barrier()
         curves["resumed"] = curve(toy, folder=out)
         with pytest.raises(Killed):
-            curve(shared(toy), folder=out / "shared", report=die)
+            curve(shared(toy), folder=out / "shared", report=die_at_once)
         dist.barrier()
-        shutil.copy(out / "shared" / LAST, out / "killed.pt") if rank == 0 else None
+        if rank == 0:
+            shutil.copy(out / "shared" / LAST, out / "killed.pt")
         result, model = shared(toy).run(rank=rank, world_size=2, folder=out / "shared")
         curves["shared"] = numbers(result.curve)
         torch.save(model.state_dict(), out / f"shared-{rank}.pt")
@@ -281,7 +287,7 @@ def test_what_a_shared_model_leaves_is_whole(
     """As one worker leaves it, to the order of float32 sums; another number of workers could go on from it."""
     alone = quiet(toy)
     with pytest.raises(Killed):
-        alone.run(folder=tmp_path, report=die)
+        alone.run(folder=tmp_path, report=die_at_once)
     states = [
         torch.load(path, weights_only=True) for path in (two_workers_folder / "killed.pt", tmp_path / LAST)
     ]
