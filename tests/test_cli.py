@@ -314,6 +314,7 @@ def test_own_data_are_planned_without_code(call: Call, own: Path, given: list[st
     assert "series of 64 steps → 2 classes" in shown
     assert "preset: embedded (default for data of your own)" in " ".join(shown.split())
     assert "with --preset paper: roberta-base" in shown
+    assert "memory of a trial: about" in shown
     plan = json.loads(call(*given, "--dry-run", "--json")[1])
     assert plan["trial"]["own"]["input"] == {"file": str(own / "inputs.npy")}
     assert plan["trial"]["data"] is None
