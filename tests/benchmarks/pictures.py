@@ -27,7 +27,7 @@ WIDTH = 1200
 COLOURS = 64
 CELLS = (
     "import pare_tune\n\nresult = pare_tune.tune(task='balance-scale', budget=6, settings={'train.epochs': 9})",
-    "result.trials[['number', 'state', 'score', 'epoch', 'config/method', 'config/optimizer.lr']]",
+    "result.trials[['number', 'state', 'best_score', 'best_epoch', 'method', 'optimizer.lr', 'k.start']]",
 )
 
 
@@ -64,13 +64,13 @@ def draw_notebook(out: Path, browser: str) -> None:
         ExecutePreprocessor(timeout=900).preprocess(book, {"metadata": {"path": folder}})
         page = Path(folder) / "notebook.html"
         page.write_text(HTMLExporter().from_notebook_node(book)[0], encoding="utf-8")
-        draw_page(page.as_uri(), out, browser, height=1100)
+        draw_page(page.as_uri(), out, browser, height=680)
 
 
 def draw_interface(model: Path, out: Path, browser: str) -> None:
     asked = Serving(model=model.absolute(), token="token")
     with serving(asked):
-        draw_page(f"http://{asked.host}:{asked.port}/docs", out, browser, height=900)
+        draw_page(f"http://{asked.host}:{asked.port}/docs", out, browser, height=560)
 
 
 def main() -> None:
