@@ -18,9 +18,10 @@ from pathlib import Path
 
 from pare_tune.data.files import is_owned, owned
 from pare_tune.data.remote import Outbox, Store, UrlStore, patiently
-from pare_tune.errors import StorageError
+from pare_tune.errors import RunBusy, StorageError
 
 _SCRATCH = "pare-tune-scratch-"
+_ATTEMPT = ".attempt"
 _LOOK_S = 2.0
 _YOUNG_S = 3600.0
 """A scratch folder that nobody owns may still be filled; after so long its process is dead."""
@@ -67,7 +68,9 @@ class Place:
 
 
 @contextmanager
-def workplace(home: Home, name: str = "", *, only: Collection[str] | None = None) -> Iterator[Place]:
+def workplace(
+    home: Home, name: str = "", *, only: Collection[str] | None = None, attempt: int | None = None
+) -> Iterator[Place]:
     """A place to work on what belongs to `home.folder`/`name`.
 
     Where that is not seen, it is a new folder with the files that are there so far, and what changes is sent back: in
@@ -75,9 +78,12 @@ def workplace(home: Home, name: str = "", *, only: Collection[str] | None = None
 
     Args:
         only: patterns of the files that are needed here and fetched at the beginning; None is all of them.
+        attempt: how often this was begun before, somewhere else: files are taken from the newest attempt alone. None
+            where there can be no other.
 
     Raises:
         StorageError: they could not be fetched, or in the end not be sent.
+        RunBusy: a newer attempt has begun.
     """
     if home.is_here:
         folder = home.folder / name
@@ -88,7 +94,9 @@ def workplace(home: Home, name: str = "", *, only: Collection[str] | None = None
     root = Path(tempfile.mkdtemp(prefix=_SCRATCH))
     try:
         with owned(root, otherwise="start again"):
-            place = _Away(home.store(), name, root / (name.rpartition("/")[2] or home.folder.name))
+            folder = root / (name.rpartition("/")[2] or home.folder.name)
+            store = home.store() if attempt is None else _NewestAttempt(home.store(), name, attempt, root)
+            place = _Away(store, name, folder)
             place.fetch_all(only)
             try:
                 yield place
@@ -109,6 +117,49 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+class _NewestAttempt:
+    """A store that takes a trial's files from one attempt, until a newer one begins.
+
+    A worker whose node is cut off trains on, and may reach the store although its trial goes on elsewhere. Stores have
+    no locks, so each attempt leaves its number there, and a file is sent only while no higher one is there. What was on
+    its way in that moment still arrives: before the newer attempt has an epoch to send, if a file takes no longer.
+
+    Args:
+        root: a folder of this process alone.
+    """
+
+    def __init__(self, store: Store, name: str, attempt: int, root: Path) -> None:
+        self._store, self._attempt = store, attempt
+        self._mark, self._local = f"{name}/{_ATTEMPT}", root / _ATTEMPT
+        self.fetch, self.stamps = store.fetch, store.stamps
+        if attempt and self._newest() < attempt:
+            self._local.write_text(str(attempt))
+            store.publish(self._local, self._mark)
+
+    def publish(self, local: Path, name: str) -> None:
+        """As `Store` has it. Raises RunBusy."""
+        self._check()
+        self._store.publish(local, name)
+
+    def delete(self, name: str) -> None:
+        """As `Store` has it. Raises RunBusy."""
+        self._check()
+        self._store.delete(name)
+
+    def _check(self) -> None:
+        if self._newest() > self._attempt:
+            raise RunBusy(
+                f"{self._mark.rpartition('/')[0]} goes on elsewhere; this worker was taken for dead"
+            )
+
+    def _newest(self) -> int:
+        try:
+            self._store.fetch(self._mark, self._local)
+        except FileNotFoundError:
+            return 0
+        return int(self._local.read_text())
+
+
 class _Away(Place):
     """A folder of this node whose files go to a store, one epoch behind at most."""
 
@@ -119,6 +170,7 @@ class _Away(Place):
         self._wanted, self._idle = threading.Event(), threading.Event()
         self._idle.set()
         self._closing = False
+        self._superseded: RunBusy | None = None
         self._thread = threading.Thread(target=self._loop, name="publish", daemon=True)
         self._thread.start()
 
@@ -133,6 +185,8 @@ class _Away(Place):
 
     def publish(self) -> None:
         self._idle.wait()
+        if self._superseded is not None:
+            raise self._superseded
         self._idle.clear()
         self._wanted.set()
 
@@ -142,7 +196,8 @@ class _Away(Place):
         self._closing = True
         self._wanted.set()
         self._thread.join()
-        patiently(self._outbox.send)
+        if self._superseded is None:
+            patiently(self._outbox.send)
 
     def _loop(self) -> None:
         while True:
@@ -152,9 +207,11 @@ class _Away(Place):
                 return
             try:
                 self._outbox.send()
+            except RunBusy as error:
+                self._superseded = error
             except StorageError:
                 if asked:
                     traceback.print_exc()  # to the log; the next epoch tries again
             finally:
-                if asked:
+                if not self._wanted.is_set():  # asked for in the moment of a look, it is done with that
                     self._idle.set()

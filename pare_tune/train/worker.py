@@ -6,6 +6,7 @@ several, and the final training, whether or not the workers' nodes share a disk.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,13 +43,15 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """One trial on several workers; reports an `EpochReport` dict an epoch.
 
     Args:
-        settings: {"trial": TrialConfig dict, "home": Home, "name": str, "cache": str | None, "folds": dict | None}.
+        settings: {"trial": TrialConfig dict, "home": Home, "name": str, "cache": str | None, "folds": dict | None,
+            "attempt": int}.
 
     A `TrialFailed` leaves {"cause", "message"} in the trial's failure.json before it travels on, because Ray hands its
     caller an error of its own.
     """
     cache = settings.get("cache")
     with worker_place(settings) as place:
+        tell_start()
         try:
             run_trial(
                 _trial(settings),
@@ -80,12 +83,17 @@ def final_loop_per_worker(settings: dict[str, Any]) -> None:
         )
 
 
+def tell_start() -> None:
+    """Let the driver know that all workers of the trial have their places."""
+    ray.train.report({"epoch": 0, "best_score": math.nan, "started": True})
+
+
 def worker_place(settings: Mapping[str, Any]) -> AbstractContextManager[Place]:
     """Where this worker keeps its files: the first one all of them, the others what they must begin with."""
     only = (
         None if ray.train.get_context().get_world_rank() == 0 else (LAST, f"*/{LAST}", FOLDS_DONE, HELD_OUT)
     )
-    return workplace(settings["home"], settings["name"], only=only)
+    return workplace(settings["home"], settings["name"], only=only, attempt=settings.get("attempt"))
 
 
 def launch_final(

@@ -88,6 +88,8 @@ class Desk:
         self.interrupted = False
         self._ended, self._room = ended, room
         self._numbers: dict[str, int] = {}
+        self._placed: set[str] = set()
+        self._most_placed = 1
         self._outcomes: dict[int, _Outcome] = {}
         self._early: dict[str, set[int]] = {}
         self._restarts: Counter[tuple[int, int, str]] = Counter()
@@ -144,13 +146,27 @@ class Desk:
                 continue
             write_text(self._trial_folder(ask.number) / "config.yaml", config.to_yaml())
             self._numbers[tune_id] = ask.number
-            assignment = {"number": ask.number, "halved": ask.halved, "draw": ask.draw}
+            assignment = {
+                "number": ask.number,
+                "attempt": ask.attempt,
+                "halved": ask.halved,
+                "draw": ask.draw,
+            }
             return {**assignment, "config": config.model_dump_json()}
         return None
+
+    def start(self, tune_id: str) -> None:
+        """The trial has a place to run at."""
+        self._placed.add(tune_id)
+        self._most_placed = max(self._most_placed, len(self._placed))
+        self.study.start(self._numbers[tune_id])
 
     def result(self, tune_id: str, result: Mapping[str, Any]) -> bool:
         """Take in a report; whether the trial must stop."""
         number = self._numbers[tune_id]
+        if "started" in result:
+            self.start(tune_id)
+            return False
         if "cause" in result:
             if result["cause"] == "fatal":
                 self.error = _rebuilt(result["kind"], result["message"])
@@ -178,6 +194,7 @@ class Desk:
     def finish(self, tune_id: str, *, lost: Literal["process", "node"] | None = None) -> None:
         """The trial has left its worker, or was lost with it; enter its final state, unless it starts again or the
         session is being given up."""
+        self._placed.discard(tune_id)
         number = self._numbers.pop(tune_id, None)
         if number is None:
             return
@@ -250,8 +267,9 @@ class Desk:
 
     def _cost(self, trials: int) -> float:
         """What so many whole trials take, in the budget's unit."""
+        at_once = min(self.concurrency, self._most_placed)  # there may be no nodes for all that may run
         views = self.study.views()
-        return cost(self.budget, trials, epochs=self.study.epochs, concurrency=self.concurrency, trials=views)
+        return cost(self.budget, trials, epochs=self.study.epochs, concurrency=at_once, trials=views)
 
     def _left(self) -> float:
         """What is left of the budget; nothing new begins at 0."""
@@ -342,10 +360,20 @@ class StudyStopper(Stopper):
 
 
 class StudyCallback(Callback):
-    """Lets the view draw."""
+    """Tells the desk of trials that start, and lets the view draw.
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    Args:
+        starts: whether a trial trains once its process has started; one of several workers tells that itself.
+    """
+
+    def __init__(self, desk: Desk, *, starts: bool) -> None:
+        self._desk, self._starts = desk, starts
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process is there."""
+        if self._starts:
+            with self._desk.guard():
+                self._desk.start(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Between Ray's events."""

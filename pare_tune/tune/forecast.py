@@ -12,9 +12,7 @@ from itertools import accumulate
 
 from pare_tune.config import Budget, SearchConfig
 from pare_tune.tune.pruner import rungs
-from pare_tune.tune.snapshot import TrialView
-
-OPEN = ("waiting", "running")
+from pare_tune.tune.snapshot import OPEN, TrialView
 
 _SLACK = 1.2
 """Full trials take so much longer than those seen, to be safe of a deadline."""
@@ -89,13 +87,16 @@ def _trials_left(search: SearchConfig, trials: Sequence[TrialView], elapsed: flo
     """Wall time until the last trial ends, as the places at which trials run become free one by one."""
     lengths = Lengths.of(search, trials)
     begun = [t for t in trials if t.state in OPEN]
+    waiting = [t for t in begun if t.state == "waiting"]
     unbegun = max(0, round(search.budget.amount) - len(trials))
     repeats = min(unbegun, repeats_due(trials, affordable_seeds(search.budget, search.confirm, float)))
-    free = [pace.epoch_s * (lengths.left(t) - pace.share_done(t, elapsed)) for t in begun]
+    free = [
+        pace.epoch_s * (lengths.left(t) - pace.share_done(t, elapsed)) for t in begun if t.state == "running"
+    ]
     free += [0.0] * (pace.slots - len(free))
     heapq.heapify(free)
-    for _ in range(unbegun - repeats):
-        heapq.heappush(free, heapq.heappop(free) + pace.gap_s + lengths.new * pace.epoch_s)
+    for epochs in [*map(lengths.left, waiting), *[lengths.new] * (unbegun - repeats)]:
+        heapq.heappush(free, heapq.heappop(free) + pace.gap_s + epochs * pace.epoch_s)
     if unbegun > repeats or any(t.repeats is None for t in begun):
         # The confirmation waits for the search: who is the best may still change.
         free = [max(free)] * len(free)

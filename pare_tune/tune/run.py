@@ -135,13 +135,13 @@ def snapshot(run: Path | str) -> Snapshot:
     config = load_run(folder.run_yaml)
     study = load_study(folder.journal)
     about, alive = study.user_attrs.get("about"), is_searched(folder.path)
+    began = study.user_attrs.get("session") if alive else None
     if about is None:
         what = "look again in a moment" if alive else f"go on with: {command('resume', run)}"
         raise StudyFailed(f"{run} is only being begun; {what}")
-    trials = [view(t, config.epochs_of_a_trial, alive=alive) for t in study.get_trials(deepcopy=False)]
+    trials = [view(t, config.epochs_of_a_trial, began=began) for t in study.get_trials(deepcopy=False)]
     elapsed = elapsed_before(study)
-    began = study.user_attrs.get("session")
-    if alive and began is not None:
+    if began is not None:
         elapsed = max(elapsed, float(study.user_attrs["elapsed"]) + time.time() - began)
     state = make_snapshot(
         folder.path,

@@ -177,7 +177,7 @@ class Session:
                 # Ray's own choice in a notebook clears the cell, and what was displayed in it.
                 progress_reporter=tune.CLIReporter(),
                 stop=StudyStopper(self._desk),
-                callbacks=[StudyCallback(self._desk)],
+                callbacks=[StudyCallback(self._desk, starts=not several)],
             ),
         )
         try:

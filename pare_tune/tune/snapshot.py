@@ -8,13 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pare_tune.tasks.base import Direction, is_better, loss_sign
 from pare_tune.train.simple.scores import SimpleScore
 from pare_tune.tune.paired import Interval, interval
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+OPEN: Final[frozenset[TrialState]] = frozenset({"waiting", "running"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ def choose(trials: Sequence[TrialView], direction: Direction) -> Choice:
             leader = trial
     if leader is None:
         return Choice(None, None)
-    is_open = any(t.repeats is not None and t.state in ("waiting", "running") for t in trials)
+    is_open = any(t.repeats is not None and t.state in OPEN for t in trials)
     confirmed = _confirmed(complete, broken)
     if is_open or not any(c.number == leader.number and c.fresh for c in confirmed):
         return Choice(leader.number, leader.number)

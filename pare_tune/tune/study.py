@@ -7,6 +7,8 @@ What is kept beside Optuna's own fields, all of it readable by any Optuna tool:
 
     trial user attrs   settings      dotted setting → value; written last when a trial is asked for
                        epoch 7       the `EpochReport` of epoch 7, and `elapsed`, seconds since the search began
+                       started       when a place was found for it, by the driver's clock
+                       attempt       how often it was taken up again
                        cause, message, stopped, retries, halved
                     repeats, seed, draw  of a trial that confirms another: its number, a fresh seed, other folds
     study user attrs   about         task, metric, unit, direction, ...
@@ -37,7 +39,7 @@ from pare_tune.tune.journal import NAME, open_storage, reopened, repair, study_d
 from pare_tune.tune.prior import Ranked
 from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.snapshot import TaskFacts, TrialView, choose
+from pare_tune.tune.snapshot import OPEN, TaskFacts, TrialView, choose
 from pare_tune.tune.space import BoundSpace
 
 _FAILED = "failed"
@@ -54,6 +56,8 @@ class Ask:
     """Whether memory ran out before, so that it runs with half the batch and twice the accumulation."""
     draw: int = 0
     """How its folds are drawn."""
+    attempt: int = 0
+    """How often it was asked for before."""
 
 
 Decision = Literal["continue", "prune", "fail"]
@@ -125,6 +129,7 @@ class Study:
         """The next trial: what a dead process left running, trial 0, earlier searches' best points, the sampler's."""
         if self._orphans:
             trial = reopened(self._study, self._orphans.pop(0))
+            trial.set_user_attr("attempt", int(trial.user_attrs.get("attempt", 0)) + 1)
         else:
             self._enqueue_first()
             trial = self._study.ask()
@@ -142,6 +147,7 @@ class Study:
             self.settings(trial.number),
             halved=bool(attrs.get("halved", False)),
             draw=int(attrs.get("draw", 0)),
+            attempt=int(attrs.get("attempt", 0)),
         )
 
     def _enqueue_first(self) -> None:
@@ -156,7 +162,7 @@ class Study:
         "later" while trials run that may change the order; None when these are confirmed.
         """
         trials = self.views()
-        if any(t.state == "running" and t.repeats is None for t in trials):
+        if any(t.state in OPEN and t.repeats is None for t in trials):
             return "later"
         leaders = self._leaders(trials)
         default = [0] if trials[0].state == "complete" else []
@@ -170,6 +176,10 @@ class Study:
                     self._study.enqueue_trial(self._frozen(number).params, user_attrs=attrs)
                     return self.ask()
         return None
+
+    def start(self, number: int) -> None:
+        """A place was found for the trial; until then it waits."""
+        self._live[number].set_user_attr("started", time.time())
 
     def record(self, number: int, report: Mapping[str, Any]) -> Decision:
         """Note one epoch; repeated ones change nothing. What should become of the trial, in the pruner's eyes."""
@@ -221,6 +231,7 @@ class Study:
 
     def requeue(self, number: int) -> None:
         """The trial has lost its process and is asked for again."""
+        self._live[number].set_user_attr("started", None)
         self._orphans.append(number)
 
     def epochs_of(self, number: int) -> int:
@@ -307,10 +318,11 @@ class Study:
             while self._trials(TrialState.WAITING):
                 self._study.ask()
         self._study.set_user_attr("elapsed", self._elapsed_before)
-        self._study.set_user_attr("session", time.time())
+        self._began = time.time()
+        self._study.set_user_attr("session", self._began)
 
     def _view(self, trial: FrozenTrial) -> TrialView:
-        seen = view(trial, self.epochs, alive=trial.number in self._live)
+        seen = view(trial, self.epochs, began=self._began if trial.number in self._live else None)
         if trial.state.is_finished():
             self._ended[trial.number] = seen  # Optuna changes no finished trial
         return seen
@@ -331,15 +343,19 @@ def elapsed_before(study: optuna.Study) -> float:
     return max(seen)
 
 
-def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
-    """An Optuna trial as people see it; `alive` tells running from interrupted."""
+def view(trial: FrozenTrial, epochs: int, *, began: float | None) -> TrialView:
+    """An Optuna trial as people see it.
+
+    Args:
+        began: when the session that has it began; None where it ended. Tells running from waiting.
+    """
     curve: list[Mapping[str, Any]] = []
     while (report := trial.user_attrs.get(_epoch_key(len(curve) + 1))) is not None:
         curve.append(report)
     best = next((r for r in reversed(curve) if math.isfinite(r["best_score"])), None)
     return TrialView(
         number=trial.number,
-        state=_state(trial, alive),
+        state=_state(trial, began),
         params=trial.user_attrs.get("settings", {}),
         curve=tuple(curve),
         epochs=epochs,
@@ -354,13 +370,15 @@ def view(trial: FrozenTrial, epochs: int, *, alive: bool) -> TrialView:
     )
 
 
-def _state(trial: FrozenTrial, alive: bool) -> Literal["waiting", "running", "complete", "pruned", "failed"]:
+def _state(
+    trial: FrozenTrial, began: float | None
+) -> Literal["waiting", "running", "complete", "pruned", "failed"]:
     match trial.state:
         case TrialState.COMPLETE:
             return "complete"
         case TrialState.PRUNED if "cause" not in trial.user_attrs:
             return "pruned"
-        case TrialState.RUNNING if alive:
+        case TrialState.RUNNING if began is not None and (trial.user_attrs.get("started") or 0.0) >= began:
             return "running"
         case TrialState.RUNNING | TrialState.WAITING:
             return "waiting"

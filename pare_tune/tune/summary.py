@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from pare_tune.config import Budget, SearchConfig
 from pare_tune.data.files import replacing
-from pare_tune.tune.forecast import OPEN, remaining, repeats_planned
-from pare_tune.tune.snapshot import Snapshot, TaskFacts, TrialView
+from pare_tune.tune.forecast import remaining, repeats_planned
+from pare_tune.tune.snapshot import OPEN, Snapshot, TaskFacts, TrialView
 
 
 def used(budget: Budget, trials: Sequence[TrialView], elapsed: float) -> float:

@@ -72,14 +72,16 @@ def run_on_worker(job: Job, assignment: Mapping[str, Any]) -> None:
     """Run one trial and report every epoch to Ray Tune; a failure is one more report, with `cause` and `message`.
 
     Args:
-        assignment: {"number": int, "config": JSON of the TrialConfig, "halved": bool, "draw": int, of folds}.
+        assignment: {"number": int, "attempt": int, "config": JSON of the TrialConfig, "halved": bool, "draw": int, of
+            folds}.
     """
     from ray import tune
 
     # Of several workers this is only the driver, which writes the log; checkpoints are theirs.
     only = (LOG,) if job.num_workers > 1 else None
     try:
-        with workplace(job.home, trial_name(assignment["number"]), only=only) as place:
+        name, attempt = trial_name(assignment["number"]), assignment["attempt"]
+        with workplace(job.home, name, only=only, attempt=attempt) as place:
 
             def report(told: dict[str, Any]) -> None:
                 place.publish()
@@ -104,7 +106,7 @@ def _attempt(
         try:
             # After a driver was killed its workers live on for a moment, and must not write checkpoints under these.
             with owned(place.folder, otherwise="the search goes on without this trial", wait_s=_TAKEOVER_S):
-                run = partial(_run, job, job.folds_of(assignment), place, report)
+                run = partial(_run, job, assignment, place, report)
                 _run_with_retry(
                     run, config, job.num_workers, halved=bool(assignment["halved"]), report=report
                 )
@@ -178,13 +180,14 @@ def _run_with_retry(
 
 def _run(
     job: Job,
-    folds: Folds | None,
+    assignment: Mapping[str, Any],
     place: Place,
     report: Callable[[dict[str, Any]], None],
     config: TrialConfig,
 ) -> None:
+    folds = job.folds_of(assignment)
     if job.num_workers > 1:
-        _run_on_several(job, config, place, folds)
+        _run_on_several(job, config, place, folds, assignment["attempt"])
     else:
         _run_here(job, config, place.folder, folds, report)
 
@@ -216,7 +219,7 @@ def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitR
     return run_trial(config, context, cache=cache)
 
 
-def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | None) -> None:
+def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | None, attempt: int) -> None:
     """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
     import ray.train
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -246,6 +249,7 @@ def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | 
             callbacks=[TuneReportCallback()],
         ),
         folds=None if folds is None else asdict(folds),
+        attempt=attempt,
     )
     try:
         trainer.fit()
@@ -255,13 +259,14 @@ def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | 
 
 
 def _loop(runner: TrialRunner | None) -> Callable[[dict[str, Any]], None]:
-    from pare_tune.train.worker import train_loop_per_worker, worker_context, worker_place
+    from pare_tune.train.worker import tell_start, train_loop_per_worker, worker_context, worker_place
 
     if runner is None:
         return train_loop_per_worker
 
     def loop(settings: dict[str, Any]) -> None:
         with worker_place(settings) as place:
+            tell_start()
             runner(TrialConfig.model_validate(settings["trial"]), worker_context(place, settings))
 
     return loop

@@ -180,7 +180,7 @@ def tried_of_run(run: Path) -> list[Tried]:
     facts = TaskFacts.read(
         {"task": config.trial.task, "direction": "max", **study.user_attrs.get("about", {})}
     )
-    trials = [view(t, config.epochs_of_a_trial, alive=False) for t in study.get_trials(deepcopy=False)]
+    trials = [view(t, config.epochs_of_a_trial, began=None) for t in study.get_trials(deepcopy=False)]
     ordered = ranking(trials, facts.direction)
     if not any(t.state == "complete" for t in ordered):
         raise ConfigError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pare_tune.data import remote
-from pare_tune.errors import StorageError
+from pare_tune.errors import RunBusy, StorageError
 from pare_tune.train.place import Home, workplace
 
 
@@ -159,3 +159,28 @@ def test_a_store_that_refuses_for_good_is_told(home: Elsewhere, shelf: Shelf, tm
     with pytest.raises(StorageError):
         train()
     assert list(tmp_path.glob("pare-tune-scratch-*")) == []
+
+
+def test_an_attempt_that_is_cut_off_stops_sending_once_a_newer_one_has_begun(
+    home: Elsewhere, shelf: Shelf
+) -> None:
+    """Its node was taken for dead in a partition, but it still reaches the store."""
+
+    def cut_off() -> None:
+        with workplace(home, "trials/0003", attempt=0) as place:
+            (place.folder / "last.pt").write_bytes(b"epoch 1")
+            place.publish()
+            place.publish()  # waits for the first
+            with workplace(home, "trials/0003", attempt=1) as newer:
+                assert (newer.folder / "last.pt").read_bytes() == b"epoch 1"
+                (place.folder / "last.pt").write_bytes(b"stale epoch 2")
+                place.publish()
+                (newer.folder / "last.pt").write_bytes(b"epoch 2 of the newer one")
+            (place.folder / "last.pt").unlink()
+            place.publish()
+
+    with pytest.raises(RunBusy, match="trials/0003 goes on elsewhere"):
+        cut_off()
+    assert shelf.files["trials/0003/last.pt"] == b"epoch 2 of the newer one"
+    with workplace(home, "trials/0003", attempt=2) as third:
+        assert (third.folder / "last.pt").read_bytes() == b"epoch 2 of the newer one"

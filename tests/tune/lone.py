@@ -63,6 +63,7 @@ class LoneSession(Session):
 
         config = TrialConfig.model_validate_json(assignment["config"])
         folder = job.home.folder / "trials" / f"{assignment['number']:04d}"
+        self._desk.start(tune_id)
         try:
             assert job.runner is not None
             folds = job.folds_of(assignment)

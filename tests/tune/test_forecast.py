@@ -245,3 +245,12 @@ def test_trials_that_a_killed_session_left_behind_count_with_what_they_lack() ->
     assert remaining(
         plan(Budget(amount=2)), [trial(0, "complete", 0, curve=rows), waiting], 90.0
     ) == pytest.approx(50.0)
+
+
+def test_trials_that_wait_for_nodes_wait_for_the_places_there_are() -> None:
+    """Twelve were asked for where two run at a time: the ten that wait run two by two."""
+    rows = [{"epoch": e, "score": 1.0, "elapsed": 10.0 * e, "seconds": 10.0} for e in range(1, 4)]
+    running = [trial(n, "running", 0, curve=rows) for n in range(2)]
+    waiting = [trial(n, "waiting", 0) for n in range(2, 12)]
+    search = plan(Budget(amount=12)).model_copy(update={"pruning": False})
+    assert remaining(search, [*running, *waiting], 30.0) == pytest.approx(60 + 5 * 90)
