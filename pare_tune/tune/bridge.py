@@ -91,6 +91,7 @@ class Desk:
         self._placed: set[str] = set()
         self._most_placed = 1
         self._outcomes: dict[int, _Outcome] = {}
+        self._lost: dict[int, Literal["process", "node"]] = {}
         self._early: dict[str, set[int]] = {}
         self._restarts: Counter[tuple[int, int, str]] = Counter()
 
@@ -168,6 +169,9 @@ class Desk:
             self.start(tune_id)
             return False
         if "cause" in result:
+            if result["cause"] == "lost":  # one of its workers, not the process that tells of it
+                self._lost[number] = result["kind"]
+                return True
             if result["cause"] == "fatal":
                 self.error = _rebuilt(result["kind"], result["message"])
             self._outcomes[number] = _Outcome("failed", result["cause"], result["message"])
@@ -198,7 +202,7 @@ class Desk:
         number = self._numbers.pop(tune_id, None)
         if number is None:
             return
-        outcome = self._outcomes.pop(number, None)
+        outcome, lost = self._outcomes.pop(number, None), self._lost.pop(number, lost)
         if self.error is not None or (self.interrupted and (outcome is None or lost)):
             return
         if outcome is None and lost is not None and self._may_restart(number, lost):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
 import os
 import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from pare_tune.errors import PareTuneError, RunBusy, StorageError, TrialFailed
 from pare_tune.tasks.folds import Folds
 from pare_tune.tasks.own.survey import looked_at_once
 from pare_tune.train.place import Home, Place, workplace
-from pare_tune.tune.folder import RunFolder
+from pare_tune.tune.several import WorkerLost, one_line, run_on_several
 
 if TYPE_CHECKING:
     from pare_tune.train.loop import Context, EpochReport, FitResult
@@ -36,7 +35,6 @@ TrialRunner = Callable[[TrialConfig, "Context"], "FitResult"]
 EVENT: Mapping[str, Any] = {"epoch": 0, "best_score": float("nan")}
 """A report that is no epoch: Ray Tune wants the metric in all of them."""
 LOG = "log.txt"
-FAILURE = "failure.json"
 _TAKEOVER_S = 60.0
 """How long a trial waits for another process that still trains it."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -122,6 +120,8 @@ def _attempt(
 def _told(error: Exception) -> dict[str, str]:
     """A failure as the driver is told of it; "fatal" ends the search, for no other trial would fare better."""
     match error:
+        case WorkerLost():
+            return {"cause": "lost", "kind": error.what, "message": str(error)}
         case TrialFailed():
             return {"cause": error.cause, "message": str(error)}
         case RunBusy():
@@ -133,7 +133,7 @@ def _told(error: Exception) -> dict[str, str]:
             message = f"cannot write {where}: {error.strerror}; free some space, then resume"
             return {"cause": "fatal", "kind": StorageError.__name__, "message": message}
         case _:
-            return {"cause": "crashed", "message": _one_line(error)}
+            return {"cause": "crashed", "message": one_line(error)}
 
 
 def halve(config: TrialConfig, workers: int = 1) -> TrialConfig | None:
@@ -187,7 +187,7 @@ def _run(
 ) -> None:
     folds = job.folds_of(assignment)
     if job.num_workers > 1:
-        _run_on_several(job, config, place, folds, assignment["attempt"])
+        run_on_several(job, config, place, folds, assignment["attempt"])
     else:
         _run_here(job, config, place.folder, folds, report)
 
@@ -219,72 +219,6 @@ def _train(config: TrialConfig, context: Context, *, cache: Path | None) -> FitR
     return run_trial(config, context, cache=cache)
 
 
-def _run_on_several(job: Job, config: TrialConfig, place: Place, folds: Folds | None, attempt: int) -> None:
-    """Drive a `TorchTrainer`; its workers' epochs travel to Ray Tune through Ray's own callback."""
-    import ray.train
-    from ray.train.v2.api.exceptions import TrainingFailedError
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    from pare_tune.train.worker import torch_trainer
-    from pare_tune.tune.cluster import free_lost_groups
-
-    # Epochs wait for this poll of Ray's (2 s by default); with tracking the dashboard lists the trial. Ray reads both
-    # where the trainer is made, which is here, also on a cluster that the caller had joined without them.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    (place.folder / FAILURE).unlink(missing_ok=True)
-    free_lost_groups()  # of trials before this one, which waits for its workers' CPUs
-    trainer = torch_trainer(
-        _loop(job.runner),
-        config,
-        job.home,
-        place.name,
-        job.cache,
-        num_workers=job.num_workers,
-        resources={"CPU": job.cpus_per_worker, "GPU": job.gpus_per_worker},
-        # The epochs are ours to resume (last.pt), so Ray Train must not find an older run of its own: a fresh name.
-        run_config=ray.train.RunConfig(
-            name=f"{job.home.folder.name}-trial-{place.folder.name}-{time.time_ns()}",
-            storage_path=str(RunFolder(job.home.folder).ray),
-            callbacks=[TuneReportCallback()],
-        ),
-        folds=None if folds is None else asdict(folds),
-        attempt=attempt,
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        place.fetch(FAILURE)
-        raise _told_failure(error, place.folder) or TrialFailed(_one_line(error), cause="crashed") from error
-
-
-def _loop(runner: TrialRunner | None) -> Callable[[dict[str, Any]], None]:
-    from pare_tune.train.worker import tell_start, train_loop_per_worker, worker_context, worker_place
-
-    if runner is None:
-        return train_loop_per_worker
-
-    def loop(settings: dict[str, Any]) -> None:
-        with worker_place(settings) as place:
-            tell_start()
-            runner(TrialConfig.model_validate(settings["trial"]), worker_context(place, settings))
-
-    return loop
-
-
-def _told_failure(error: Exception, folder: Path) -> PareTuneError | None:
-    """The error of ours that ended a worker: as Ray hands it on, or as the worker left it in the trial's folder."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        cause = getattr(failure, "_base_exc", failure)
-        if isinstance(cause, PareTuneError):
-            return cause
-    try:
-        failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
-        return TrialFailed(str(failure["message"]), cause=str(failure["cause"]))
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 @contextmanager
 def _log(path: Path) -> Iterator[None]:
     """Everything printed goes to the trial's log, appended: a resumed trial goes on in the same file."""
@@ -308,8 +242,3 @@ def _free_memory() -> None:
         _frozen = True
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else ''}".strip(": ")

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 from pare_tune.data.remote import UrlStore, join_url
 from pare_tune.tune.run import snapshot
@@ -53,7 +54,9 @@ def train(ledger: Path, config: Any, context: Any) -> Any:
     kept = len(json.loads(last.read_text())) if last.is_file() else 0
 
     def report(epoch: Any) -> None:
-        if epoch.epoch > kept:
+        if context.world_size > 1:  # as a step does: the others hear at once of one that is gone
+            torch.distributed.all_reduce(torch.zeros(1))
+        if epoch.epoch > kept and context.is_main:
             (context.folder / "held_out.safetensors").write_bytes(PAYLOAD)
             with (ledger / context.folder.name).open("a") as file:
                 file.write(f"{epoch.epoch}\n")
@@ -63,7 +66,7 @@ def train(ledger: Path, config: Any, context: Any) -> Any:
 
 
 def session(folder: Path, runs: str, run: str | None) -> None:
-    """In a process of its own: search, or go on."""
+    """In a process of its own: search, or go on. WORKERS of the environment is their number in a trial."""
     import fakes
     from ray import cloudpickle
 
@@ -78,8 +81,10 @@ def session(folder: Path, runs: str, run: str | None) -> None:
         if run is not None:
             resume(run if "://" in run else Path(run), options=options)
         else:
+            workers = int(os.environ.get("WORKERS", "1"))
+            at_once = {"max_concurrent": 2 // workers, "workers_per_trial": workers}
             config = fakes.run_config(
-                folder, budget=str(TRIALS), epochs=EPOCHS, pruning=False, confirm=0, max_concurrent=2
+                folder, budget=str(TRIALS), epochs=EPOCHS, pruning=False, confirm=0, **at_once
             )
             search(config.model_copy(update={"runs": runs if "://" in runs else Path(runs)}), options)
     except PareTuneError as error:
@@ -91,6 +96,7 @@ class Nodes:
     """A head without CPUs and nodes of two, which can be killed, stopped and joined by others."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        self._dashboard = str("WORKERS" in environment).lower()
         self.folder, self.runs, self.ledger = folder, folder / "runs", folder / "ledger"
         for path in (self.runs, self.ledger, folder / "tmp"):
             path.mkdir()
@@ -109,16 +115,14 @@ class Nodes:
         """Where the driver is."""
         ray = f"ray start --head --num-cpus=0 --port={self.port} --node-ip-address=127.0.0.1 --block {_agent_ports()}"
         head = self._start(
-            f"exec {ray} --temp-dir={self.folder}/ray{len(self.started)} --include-dashboard=false"
+            f"exec {ray} --temp-dir={self.folder}/ray{len(self.started)} --include-dashboard={self._dashboard}"
         )
         return self._up(head)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, cpus: int = 2) -> subprocess.Popen[bytes]:
         """One more node, out of sight of the runs."""
         ip = f"127.0.0.{len(self.started) + 1}"
-        ray = (
-            f"ray start --address={self.address} --num-cpus=2 --node-ip-address={ip} --block {_agent_ports()}"
-        )
+        ray = f"ray start --address={self.address} --num-cpus={cpus} --node-ip-address={ip} --block {_agent_ports()}"
         hidden = f"mount -t tmpfs none {self.runs} && TMPDIR={self.folder}/tmp exec {ray}"
         node = self._start(f"exec unshare -m bash -c '{hidden}'")
         return self._up(node)
@@ -236,6 +240,18 @@ def worker(cluster: Nodes) -> None:
     cluster.kill(second)
     assert cluster.ended(driver) == 0
     report("a node with trials", cluster, run_of(cluster.runs), 2, began)
+
+
+def several(cluster: Nodes) -> None:
+    """One of the two nodes that a trial with two workers runs on is lost, and then one of the next two."""
+    lost = [cluster.start(cpus=1), cluster.start(cpus=1)]
+    began, driver = time.monotonic(), cluster.drive(str(cluster.runs))
+    for epochs, node in zip((5, 19), lost, strict=True):
+        cluster.until(epochs)
+        cluster.kill(node)
+        cluster.start(cpus=1)
+    assert cluster.ended(driver) == 0
+    report("a node of a trial with two workers, twice", cluster, run_of(cluster.runs), 2, began)
 
 
 def twice(cluster: Nodes) -> None:
@@ -452,6 +468,7 @@ def _slowed(port: int, delay_s: float) -> int:
 
 CASES: dict[str, tuple[Callable[..., None], float | None]] = {
     "worker": (worker, None),
+    "several": (several, None),
     "twice": (twice, None),
     "all": (all_gone, None),
     "head": (head, None),
@@ -484,7 +501,7 @@ def main() -> None:
         act, delay_s = CASES[name]
         with ExitStack() as stack:
             arguments: list[Any] = []
-            environment: dict[str, str] = {}
+            environment: dict[str, str] = {"WORKERS": "2"} if name == "several" else {}
             if delay_s is not None:
                 store, environment = stack.enter_context(s3(delay_s))
                 arguments.append(store)

@@ -129,12 +129,15 @@ def test_a_killed_trial_process_repeats_one_epoch_at_most(
         (["node"] * 6, 5),
         (["node", "process", "node", "process"], 3),
         ([*["node"] * 5, "epoch", "node"], 6),
+        (["told process", "told process"], 1),
+        (["told node"] * 6, 5),
     ],
 )
 def test_what_is_lost_is_asked_for_again_as_long_as_that_may_help(
     losses: list[Any], restarts: int, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    """Also where nothing else is left to ask for; the last loss fails the trial where it is one too many."""
+    """Also where nothing else is left to ask for; the last loss fails the trial where it is one too many. Of several
+    workers it is one that is lost, and a living process that tells of it."""
     config = make_config("1", epochs=4, pruning=False, confirm=0)
     space = open_space(config, get_task("wdbc"))
     facts = TaskFacts(task="wdbc", direction="min")
@@ -147,12 +150,19 @@ def test_what_is_lost_is_asked_for_again_as_long_as_that_may_help(
             continue
         if lost != "begin":
             assert desk.next("other") == "later"
-            desk.finish("trial", lost=lost)
+            how, _, what = lost.rpartition(" ")
+            if how:
+                assert desk.result("trial", {"cause": "lost", "kind": what, "message": ""})
+            desk.finish("trial", lost=None if how else what)
         asked = desk.next("trial")
         assert (asked is None) == (turn == len(losses) and restarts < len(losses) - losses.count("epoch"))
     [trial] = study.views()
     assert trial.retries == restarts
-    assert trial.state == ("running" if asked else "failed")
+    assert trial.state == ("waiting" if asked else "failed")
+    if isinstance(asked, dict):
+        assert asked["attempt"] == restarts
+        desk.start("trial")
+        assert study.views()[0].state == "running"
 
 
 @pytest.mark.parametrize(

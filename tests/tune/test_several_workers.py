@@ -10,8 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from pare_tune.config import RunConfig
+from pare_tune.tune import several
 from pare_tune.tune.cluster import connect, free_lost_groups
 from pare_tune.tune.run import SessionOptions, search
 
@@ -68,6 +72,33 @@ def test_what_was_reserved_for_dead_actors_is_given_back() -> None:
         free_lost_groups()
         time.sleep(0.2)
     assert state(kept) == "REMOVED"
+
+
+NODE = WorkerHealthCheckFailedError("failed", RayActorError(error_msg="it died because its node has died"))
+PROCESS = WorkerHealthCheckFailedError("failed", RayActorError(error_msg="the worker process has died"))
+PEER = UserExceptionWithTraceback(RuntimeError(), "gloo/transport/tcp/pair.cc:538] Connection closed by peer")
+OWN = UserExceptionWithTraceback(ZeroDivisionError(), "ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("failures", "living", "lost"),
+    [
+        ([PEER, NODE], {"a", "b"}, "node"),
+        ([PEER, PROCESS], {"a", "b"}, "process"),
+        ([PEER, PROCESS], {"a"}, "node"),
+        ([PEER], {"a", "b"}, "process"),
+        ([PEER], {"a", "c"}, "node"),
+        ([OWN, PEER], {"a"}, None),
+        ([], {"a"}, None),
+    ],
+)
+def test_what_a_worker_was_lost_with_is_told_from_its_own_failure(
+    failures: list[Exception], living: set[str], lost: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several, "_living_nodes", lambda: living)
+    monkeypatch.setattr(several, "_DETECTED_S", 0.0)
+    error = WorkerGroupError("failed", dict(enumerate(failures)))
+    assert several.what_was_lost(error, {"a", "b"}) == lost
 
 
 def train_runs() -> list[str]:
