@@ -386,23 +386,21 @@ class StudyCallback(Callback):
 
 
 class Throttle:
-    """True at most every `interval_s` seconds."""
+    """Lets something be done at most every `interval_s` seconds, and so seldom that it takes `share` of the time: what
+    looks at all trials takes longer the more there are, and those that report wait meanwhile.
+    """
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._last = float("-inf")
+    def __init__(self, interval_s: float, share: float) -> None:
+        self._interval_s, self._share = interval_s, share
+        self._due = float("-inf")
 
-    def took(self, seconds: float, share: float) -> None:
-        """What is done each time takes so long: from now on seldom enough to take no more than `share` of the time."""
-        self._interval_s = max(self._interval_s, seconds / share)
-
-    def due(self) -> bool:
-        """Whether it is time again."""
-        now = time.monotonic()
-        if now - self._last < self._interval_s:
-            return False
-        self._last = now
-        return True
+    def __call__(self, act: Callable[[], None]) -> None:
+        """Do it if it is time again."""
+        began = time.monotonic()
+        if began >= self._due:
+            act()
+            ended = time.monotonic()
+            self._due = max(began + self._interval_s, ended + (ended - began) / self._share)
 
 
 def _rebuilt(kind: str, message: str) -> PareTuneError:

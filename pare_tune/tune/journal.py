@@ -123,7 +123,6 @@ class Densities(TPESampler):
 
     def made_of(
         self,
-        study: optuna.Study,
         name: str,
         distribution: BaseDistribution,
         trials: list[FrozenTrial],
@@ -134,14 +133,15 @@ class Densities(TPESampler):
         Args:
             further: (values, weights), values as Optuna keeps them inside; a trial has weight 1.
         """
-        space = {name: distribution}
-        own = self._get_internal_repr(trials, space, study)[name]
+        # Optuna's own way to these values is a third of the time of an ask while many trials run.
+        having = [t.params for t in trials if name in t.params]
+        own = np.array([distribution.to_internal_repr(params[name]) for params in having], dtype=float)
         parameters = self._parzen_estimator_parameters
         values = np.concatenate([own, *(v for v, _ in further)])
         weights = np.concatenate(
             [np.asarray(parameters.weights(len(own)), dtype=float), *(w for _, w in further)]
         )
-        return _ParzenEstimator({name: values}, space, parameters, weights)
+        return _ParzenEstimator({name: values}, {name: distribution}, parameters, weights)
 
     def most_promising(self, good: _ParzenEstimator, bad: _ParzenEstimator, name: str, seed: int) -> float:
         """Of draws from `good`, the one where it exceeds `bad` most, as Optuna keeps it inside."""

@@ -80,7 +80,6 @@ class RepeatableTPE(BaseSampler):
         if self._tpe is None:
             self._tpe = self._look(study, trial.number)
         return self._tpe.value(
-            study,
             param_name,
             param_distribution,
             self._priors.get(param_name),
@@ -133,7 +132,6 @@ class _InformedTPE:
 
     def value(
         self,
-        study: Study,
         name: str,
         distribution: BaseDistribution,
         prior: Prior | None,
@@ -148,7 +146,7 @@ class _InformedTPE:
 
         def density(trials: list[FrozenTrial], *extras: Extra | None) -> Any:
             further = [(e.values, e.weights) for e in extras if e is not None]
-            return self._densities.made_of(study, name, distribution, trials, further)
+            return self._densities.made_of(name, distribution, trials, further)
 
         below, above = density(self._below, pseudo, better), density(self._above, worse)
         return distribution.to_external_repr(self._densities.most_promising(below, above, name, seed))

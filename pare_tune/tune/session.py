@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,13 +41,6 @@ from pare_tune.tune.warm import Start, ranking
 Observe = Callable[[Snapshot], None]
 Notify = Callable[[str], None]
 
-_OBSERVE_S = 0.25
-_METRICS_S = 5.0
-_DISK_S = 5.0
-_TABLES_S = 30.0
-_TABLES_SHARE = 0.02
-"""Of the driver's time: the tables are written whole, and grow with every epoch."""
-
 
 def _unheard(line: str) -> None:
     """Notes that nobody asked for."""
@@ -59,7 +51,7 @@ class SessionOptions:
     """What a search and going on with it take alike: who watches it, and where and with what it runs."""
 
     observe: Observe | None = None
-    """Called with the state of the search about four times a second, and at its end."""
+    """Called with the state of the search up to four times a second, and at its end."""
     notify: Notify = _unheard
     """Called with one-line notes: what is not searched and why."""
     runner: TrialRunner | None = None
@@ -102,11 +94,17 @@ class Session:
         self._observe, self._notify = options.observe, options.notify
         self._last_best: int | None = None
         self._kept: set[int] = set()
-        self._view_due, self._tables_due = Throttle(_OBSERVE_S), Throttle(_TABLES_S)
-        self._metrics_due, self._disk_due = Throttle(_METRICS_S), Throttle(_DISK_S)
         search, start = config.search, Start.load(folder.warm_start_yaml)
         self._cap = None if search.max_disk is None else DiskCap(folder, search.max_disk)
         self._told_full = False
+        self._chores: list[tuple[Throttle, Callable[[], None]]] = [
+            (Throttle(5.0, share=0.02), lambda: self._metrics.update(self._snapshot())),
+            (Throttle(30.0, share=0.02), self._write_tables),
+        ]
+        if self._observe is not None:
+            self._chores.append((Throttle(0.25, share=0.05), lambda: self._show(self._snapshot())))
+        if self._cap is not None:
+            self._chores.append((Throttle(5.0, share=0.02), self._hold_disk))
         for line in (*space.warnings, *space.notes, *([] if start is None else [str(start)])):
             self._notify(line)
         self._concurrency = cluster.capacity(search)
@@ -189,19 +187,15 @@ class Session:
     def _tick(self) -> None:
         if self._folder.mirror is not None and self._folder.mirror.lost is not None:
             self._desk.error = self._folder.mirror.lost
-        if self._observe is not None and self._view_due.due():
-            self._show(self._snapshot())
-        if self._metrics_due.due():
-            self._metrics.update(self._snapshot())
-        if self._tables_due.due():
-            started = time.monotonic()
-            self._write_tables()
-            self._tables_due.took(time.monotonic() - started, _TABLES_SHARE)
-        if self._cap is not None and self._disk_due.due():
-            lacking = self._cap.hold(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
-            if lacking and not self._told_full:
-                self._notify(self._cap.problem(lacking))
-                self._told_full = True
+        for throttle, chore in self._chores:
+            throttle(chore)
+
+    def _hold_disk(self) -> None:
+        assert self._cap is not None
+        lacking = self._cap.hold(self._least_wanted(), self._last_best, self._kept, set(self._study.live))
+        if lacking and not self._told_full:
+            self._notify(self._cap.problem(lacking))
+            self._told_full = True
 
     def _make_room(self) -> None:
         """Before a trial starts; raises StorageError where --max-disk leaves no room for it."""

@@ -121,7 +121,7 @@ class Actor:
 
 def _told(config: dict[str, Any]) -> dict[str, Any]:
     """The assignment, without what Ray Tune puts beside it."""
-    return {name: config[name] for name in ("number", "attempt", "halved", "draw", "config")}
+    return {name: value for name, value in config.items() if not name.startswith("__")}
 
 
 class Nodes(ResourceManager):
