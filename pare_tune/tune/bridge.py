@@ -37,6 +37,9 @@ _HOPELESS = 3
 """So many trials that fail alike before any epoch mean that something else is wrong than their settings."""
 _MOST_RESTARTS = {"process": 1, "node": 5}
 """What was lost → how often a trial starts again without a new epoch; a trial may well be what takes a node down."""
+_FEW_WAITING = 16
+"""So many trials may wait for nodes, or as many as run: for an autoscaler to double the cluster, and no more, since
+what is asked for long before it runs knows nothing of what others tell until then."""
 _ADVICE = {
     "crashed": "Mend that, then resume",
     "out_of_memory": "Not even half a batch fits: start again with --set train.batch_size=… or input.image_size=…",
@@ -130,6 +133,8 @@ class Desk:
             if not self.study.has_orphans and self._left() <= 0:
                 # One of those that run may lose its process, and must be asked for again.
                 return "later" if self._numbers else None
+            if len(self._numbers) - len(self._placed) >= max(_FEW_WAITING, len(self._placed)):
+                return "later"
             if self._room is not None:
                 self._room()
             ask = self._ask()
