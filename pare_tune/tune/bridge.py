@@ -277,8 +277,8 @@ class Desk:
     def _cost(self, trials: int) -> float:
         """What so many whole trials take, in the budget's unit."""
         at_once = min(self.concurrency, self._most_placed)  # there may be no nodes for all that may run
-        views = self.study.views()
-        return cost(self.budget, trials, epochs=self.study.epochs, concurrency=at_once, trials=views)
+        timed = self.study.views() if self.budget.unit == "seconds" else ()
+        return cost(self.budget, trials, epochs=self.study.epochs, concurrency=at_once, trials=timed)
 
     def _left(self) -> float:
         """What is left of the budget; nothing new begins at 0."""

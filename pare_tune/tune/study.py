@@ -112,7 +112,7 @@ class Study:
         )
         self._direction = facts.direction
         self._live: dict[int, Trial] = {}
-        self._ended: dict[int, TrialView] = {}
+        self._seen: dict[int, tuple[FrozenTrial, TrialView]] = {}
         self._begin(facts)
         # Counted on, since each report would otherwise look at every trial there was.
         trials = self._trials()
@@ -299,7 +299,7 @@ class Study:
 
     def views(self) -> tuple[TrialView, ...]:
         """All trials as people see them."""
-        return tuple(self._ended.get(t.number) or self._view(t) for t in self._trials())
+        return tuple(map(self._view, self._trials()))
 
     def close(self) -> None:
         """End the session: its time is spent."""
@@ -322,10 +322,12 @@ class Study:
         self._study.set_user_attr("session", self._began)
 
     def _view(self, trial: FrozenTrial) -> TrialView:
-        seen = view(trial, self.epochs, began=self._began if trial.number in self._live else None)
-        if trial.state.is_finished():
-            self._ended[trial.number] = seen  # Optuna changes no finished trial
-        return seen
+        before = self._seen.get(trial.number)
+        if before is not None and before[0] is trial:  # Optuna changes no trial, it puts another in its place
+            return before[1]
+        now = view(trial, self.epochs, began=self._began if trial.number in self._live else None)
+        self._seen[trial.number] = trial, now
+        return now
 
     def _frozen(self, number: int) -> FrozenTrial:
         return trial_of(self._study, number)
