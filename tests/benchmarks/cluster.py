@@ -89,11 +89,7 @@ class Host:
     async def train(self, slot: int) -> dict[str, Any]:
         """The next report, as Ray Tune's trainable fills it up."""
         config, settings, epoch = self._trials[slot]
-        about = {
-            "trial_id": str(slot), "date": "2026-11-28_12-00-00", "timestamp": 1, "time_this_iter_s": self._epoch_s,
-            "time_total_s": 1.0, "pid": 1, "hostname": "node", "node_ip": "10.0.0.1", "config": config,
-            "time_since_restore": 1.0, "iterations_since_restore": epoch, "done": epoch == EPOCHS,
-        }  # fmt: skip
+        about = await self.about(slot)
         if epoch == EPOCHS:
             return {**about, "__duplicate__": True}
         began, number = time.time(), config["number"]
@@ -102,6 +98,15 @@ class Host:
         self._trained.append((slot, began, time.time()))
         report = report_of(settings, number, epoch, time.time() - began)
         return {**about, **report.to_dict(), "training_iteration": epoch}
+
+    async def about(self, slot: int) -> dict[str, Any]:
+        """What Ray Tune's trainable says of itself."""
+        config, _, epoch = self._trials[slot]
+        return {
+            "trial_id": str(slot), "date": "2026-11-28_12-00-00", "timestamp": 1, "time_this_iter_s": self._epoch_s,
+            "time_total_s": 1.0, "pid": 1, "hostname": "node", "node_ip": "10.0.0.1", "config": config,
+            "time_since_restore": 1.0, "iterations_since_restore": epoch, "done": epoch == EPOCHS,
+        }  # fmt: skip
 
     async def trained(self) -> list[tuple[int, float, float]]:
         """(slot, begin, end) of every epoch."""
@@ -116,6 +121,9 @@ class Actor:
         self.__ray_ready__ = SimpleNamespace(remote=partial(start, config))
         self.train = SimpleNamespace(remote=partial(host.train.remote, slot))
         self.reset = SimpleNamespace(remote=lambda config, **_: start(_told(config)))
+        self.get_auto_filled_metrics = SimpleNamespace(
+            remote=lambda **_: host.about.remote(slot)  # asked for and hardly ever read
+        )
         self.stop = SimpleNamespace(remote=partial(start, None))
 
 
@@ -148,6 +156,9 @@ class Nodes(ResourceManager):
 
     def free_resources(self, acquired_resource: AcquiredResources) -> None:
         self._free += 1
+
+    def clear(self) -> None:
+        """The search is over."""
 
     def actor(self, slot: int, config: dict[str, Any], **_: Any) -> Actor:
         """In place of `remote_class.remote(…)`."""
