@@ -1,18 +1,22 @@
 """What the driver of a large search costs: up to a thousand trials at a time, ten thousand in one study.
 
-    python tests/benchmarks/cluster.py --concurrent 100 300 1000 [--study 9000] [--epoch-s 20] [--profile]
+    python tests/benchmarks/cluster.py --concurrent 100 300 1000 [--study 8000] [--epoch-s 20] [--profile]
 
-The driver is all real: Ray, Ray Tune's loop and its calls to actors, the session with its journal, sampler, snapshots,
-tables, log lines and TensorBoard files. Simulated are the nodes and the trials: in place of a placement group and a
-process of its own each "actor" is an entry in one of HOSTS real ones, which answers the same calls and sleeps where
-training would work. So nothing is measured of Ray's scheduler, of the start of processes, or of files from other nodes.
+The driver is all real: Ray, Ray Tune's loop with a pending call to every trial, the session with its journal, sampler,
+snapshots, tables, log lines and TensorBoard files. Simulated are the nodes and the trials: in place of a placement
+group and a process of its own each "actor" is an entry in one real one, which answers the same calls. So nothing is
+measured of Ray's scheduler, of the start of processes, of the network, or of files from other nodes.
 
 A trial has EPOCHS epochs of --epoch-s seconds on average unless the pruner stops it, and waits after every one until
 the driver has taken its report, as Ray Tune's trials do. --study trials are in the journal before the search goes on;
---rounds times as many trials as run at a time are added. Measured from the first full house until nothing more is
-asked for: "busy" is the share of that time that a slot trains. Cores are CPU time of the driver's process, threads of
-Ray's included, and memory is the most that it ever had. Suggestions are all that are made in this time. "opened in" is
-the CPU time of looking at the study from another process.
+--rounds times as many trials as run at a time are added.
+
+Time is the CPU time of the driver's process, threads of Ray's included, plus what it has nothing to do in: the clock
+jumps to the end of the next epoch, which is when the actor may answer. So other load counts little, waiting for the
+disk not at all, and a search of hours takes as long as its driver works. Measured from the first full house until
+nothing more is asked for: "busy" is the share of that time that a slot trains, and "cores" the share that the driver
+works. Memory is the most that its process ever had. Suggestions are all that are made meanwhile. "opened in" is the CPU
+time of looking at the study from another process.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import heapq
 import os
 import pstats
 import random
@@ -37,18 +42,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import ray
+from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
+from ray.air.execution._internal import RayActorManager
 from ray.air.execution.resources import AcquiredResources, ResourceManager
 from ray.tune.execution import tune_controller
 from rich.console import Console
 
-from pare_tune.api import resume_search
+from pare_tune import api
 from pare_tune.config import RunConfig, SearchConfig, TrialConfig, default_trial
 from pare_tune.data.files import write_text
 from pare_tune.report import LiveView
 from pare_tune.tasks import get_task
 from pare_tune.train.fingerprint import Fingerprint
 from pare_tune.train.report import EpochReport
+from pare_tune.tune import bridge
+from pare_tune.tune import study as study_module
 from pare_tune.tune.cluster import Cluster, connect
 from pare_tune.tune.folder import RunFolder
 from pare_tune.tune.run import SessionOptions
@@ -57,7 +66,6 @@ from pare_tune.tune.space import open_space
 from pare_tune.tune.study import Study
 
 EPOCHS = 16
-HOSTS = 2
 
 
 def report_of(settings: TrialConfig, number: int, epoch: int, seconds: float) -> EpochReport:
@@ -72,73 +80,99 @@ def report_of(settings: TrialConfig, number: int, epoch: int, seconds: float) ->
     )  # fmt: skip
 
 
-class Host:
-    """Many trials, each of which sleeps where it would train."""
+class Clock:
+    """CPU seconds of this process, and those that were skipped because there was nothing to do."""
 
-    def __init__(self, epoch_s: float) -> None:
-        self._epoch_s = epoch_s
-        self._trials: dict[int, list[Any]] = {}
-        self._trained: list[tuple[int, float, float]] = []
+    def __init__(self) -> None:
+        self._skipped = 0.0
+        self._skips: list[tuple[float, float]] = []
+
+    def __call__(self) -> float:
+        return time.process_time() + self._skipped
+
+    def skip_to(self, moment: float) -> None:
+        """Wait, without taking time."""
+        now = self()
+        if moment > now:
+            self._skips.append((now, moment - now))
+            self._skipped += moment - now
+
+    def worked(self, since: float, until: float) -> float:
+        """Share of the time that was not skipped."""
+        return 1.0 - sum(seconds for at, seconds in self._skips if since <= at <= until) / (until - since)
+
+
+class Host:
+    """Many trials, each of which waits where it would train."""
+
+    def __init__(self) -> None:
+        self._trials: dict[int, Any] = {}
+        self._over: dict[int, asyncio.Event] = {}
 
     async def start(self, slot: int, config: dict[str, Any] | None) -> bool:
         """A new trial on a slot; None where only the process is asked whether it is there."""
         if config is not None:
-            self._trials[slot] = [config, TrialConfig.model_validate_json(config["config"]), 0]
+            self._trials[slot] = config, TrialConfig.model_validate_json(config["config"])
+            self._over[slot] = asyncio.Event()
         return True
 
-    async def train(self, slot: int) -> dict[str, Any]:
-        """The next report, as Ray Tune's trainable fills it up."""
-        config, settings, epoch = self._trials[slot]
+    async def train(self, slot: int, epoch: int, seconds: float) -> dict[str, Any]:
+        """The report after `epoch`, as Ray Tune's trainable fills it up, once it is over."""
+        await self._over[slot].wait()
+        self._over[slot].clear()
+        config, settings = self._trials[slot]
         about = await self.about(slot)
-        if epoch == EPOCHS:
-            return {**about, "__duplicate__": True}
-        began, number = time.time(), config["number"]
-        await asyncio.sleep(self._epoch_s * random.Random(f"{number} {epoch}").uniform(0.5, 1.5))
-        self._trials[slot][2] = epoch = epoch + 1
-        self._trained.append((slot, began, time.time()))
-        report = report_of(settings, number, epoch, time.time() - began)
-        return {**about, **report.to_dict(), "training_iteration": epoch}
+        if epoch > EPOCHS:
+            return {**about, "done": True, "__duplicate__": True}
+        report = report_of(settings, config["number"], epoch, seconds)
+        return {**about, **report.to_dict(), "training_iteration": epoch, "time_this_iter_s": seconds}
+
+    async def end_epoch(self, slot: int) -> None:
+        """Let `train` answer."""
+        self._over[slot].set()
 
     async def about(self, slot: int) -> dict[str, Any]:
         """What Ray Tune's trainable says of itself."""
-        config, _, epoch = self._trials[slot]
         return {
-            "trial_id": str(slot), "date": "2026-11-28_12-00-00", "timestamp": 1, "time_this_iter_s": self._epoch_s,
-            "time_total_s": 1.0, "pid": 1, "hostname": "node", "node_ip": "10.0.0.1", "config": config,
-            "time_since_restore": 1.0, "iterations_since_restore": epoch, "done": epoch == EPOCHS,
+            "trial_id": str(slot), "date": "2026-11-28_12-00-00", "timestamp": 1, "time_total_s": 1.0, "pid": 1,
+            "hostname": "node", "node_ip": "10.0.0.1", "config": self._trials[slot][0], "time_since_restore": 1.0,
+            "iterations_since_restore": 1, "done": False,
         }  # fmt: skip
-
-    async def trained(self) -> list[tuple[int, float, float]]:
-        """(slot, begin, end) of every epoch."""
-        return self._trained
 
 
 class Actor:
     """What Ray Tune holds in place of the handle of a process."""
 
-    def __init__(self, host: Any, slot: int, config: dict[str, Any]) -> None:
-        start = partial(host.start.remote, slot)
-        self.__ray_ready__ = SimpleNamespace(remote=partial(start, config))
-        self.train = SimpleNamespace(remote=partial(host.train.remote, slot))
-        self.reset = SimpleNamespace(remote=lambda config, **_: start(_told(config)))
-        self.get_auto_filled_metrics = SimpleNamespace(
-            remote=lambda **_: host.about.remote(slot)  # asked for and hardly ever read
-        )
-        self.stop = SimpleNamespace(remote=partial(start, None))
+    def __init__(self, nodes: Nodes, slot: int, config: dict[str, Any]) -> None:
+        self._nodes, self._slot, self._epoch = nodes, slot, 0
+        self.__ray_ready__ = SimpleNamespace(remote=partial(self._start, config))
+        self.reset = SimpleNamespace(remote=lambda config, **_: self._start(config))
+        self.train = SimpleNamespace(remote=self._train)
+        self.stop = SimpleNamespace(remote=partial(nodes.answered, "start", slot, None))
+        # Asked for, and hardly ever read.
+        self.get_auto_filled_metrics = SimpleNamespace(remote=lambda **_: nodes.host.about.remote(slot))
 
+    def _start(self, config: dict[str, Any]) -> Any:
+        self._epoch = 0
+        own = {name: value for name, value in config.items() if not name.startswith("__")}
+        return self._nodes.answered("start", self._slot, own)
 
-def _told(config: dict[str, Any]) -> dict[str, Any]:
-    """The assignment, without what Ray Tune puts beside it."""
-    return {name: value for name, value in config.items() if not name.startswith("__")}
+    def _train(self) -> Any:
+        self._epoch += 1
+        return self._nodes.train(self._slot, self._epoch)
 
 
 class Nodes(ResourceManager):
-    """So many slots, all there from the start."""
+    """So many slots, all there from the start, and what is on them."""
 
-    def __init__(self, slots: int, epoch_s: float) -> None:
-        self._free, self._count = slots, 0
-        host = ray.remote(num_cpus=0, max_concurrency=10_000)(Host)
-        self.hosts = [host.remote(epoch_s) for _ in range(HOSTS)]
+    def __init__(self, slots: int, epoch_s: float, clock: Clock) -> None:
+        self._free, self._count, self._epoch_s, self.clock = slots, 0, epoch_s, clock
+        self._rng = random.Random(0)
+        self.host = ray.remote(num_cpus=0, max_concurrency=10_000)(Host).remote()
+        self.due: list[tuple[float, int]] = []
+        self.on_its_way = 0
+        self.epochs: list[tuple[int, float, float]] = []
+        """(slot, begin, end) of each."""
 
     def request_resources(self, resource_request: Any) -> None:
         """Nothing to wait for."""
@@ -152,7 +186,7 @@ class Nodes(ResourceManager):
     def acquire_resources(self, resource_request: Any) -> AcquiredResources:
         self._free -= 1
         self._count += 1
-        return Slot(resource_request, partial(self.actor, self._count))
+        return Slot(resource_request, partial(self._actor, self._count))
 
     def free_resources(self, acquired_resource: AcquiredResources) -> None:
         self._free += 1
@@ -160,9 +194,46 @@ class Nodes(ResourceManager):
     def clear(self) -> None:
         """The search is over."""
 
-    def actor(self, slot: int, config: dict[str, Any], **_: Any) -> Actor:
+    def _actor(self, slot: int, config: dict[str, Any], **_: Any) -> Actor:
         """In place of `remote_class.remote(…)`."""
-        return Actor(self.hosts[slot % HOSTS], slot, _told(config))
+        return Actor(self, slot, config)
+
+    def answered(self, method: str, *arguments: Any) -> Any:
+        """A call that is answered at once."""
+        self.on_its_way += 1
+        return getattr(self.host, method).remote(*arguments)
+
+    def train(self, slot: int, epoch: int) -> Any:
+        """A call that is answered after an epoch."""
+        began = self.clock()
+        seconds = self._epoch_s * self._rng.uniform(0.5, 1.5) if epoch <= EPOCHS else 0.0
+        self.epochs.append((slot, began, began + seconds))
+        heapq.heappush(self.due, (began + seconds, slot))
+        return self.host.train.remote(slot, epoch, seconds)
+
+
+class Manager(RayActorManager):
+    """Ray Tune's, whose waiting takes no time."""
+
+    def __init__(self, resource_manager: Nodes) -> None:
+        super().__init__(resource_manager)
+        self._nodes, self._clock = resource_manager, resource_manager.clock
+
+    def next(self, timeout: float | None = None) -> bool:
+        """The next answer within so many seconds of the clock."""
+        nodes, until = self._nodes, self._clock() + (timeout or 0.0)
+        self._try_start_actors()
+        if not nodes.on_its_way and nodes.due and nodes.due[0][0] <= until:
+            end, slot = heapq.heappop(nodes.due)
+            self._clock.skip_to(end)
+            nodes.host.end_epoch.remote(slot)
+            nodes.on_its_way += 1
+        if nodes.on_its_way and super().next(timeout=30.0):
+            nodes.on_its_way -= 1
+            return True
+        nodes.on_its_way = 0  # what nobody waits for any more
+        self._clock.skip_to(until)
+        return bool(super().next(timeout=0.0))
 
 
 @dataclass
@@ -195,18 +266,19 @@ def begin(folder: Path, trials: int, concurrent: int, filled: int) -> RunFolder:
 
 
 def fill(study: Study, trials: int) -> None:
-    """Without waiting for the disk."""
-    study.optuna.sampler, sync, os.fsync = RandomSampler(seed=0), os.fsync, lambda fd: None  # type: ignore[assignment]
+    """Half of them stopped at the first rung, a quarter at the second; without waiting for the disk."""
+    study.optuna.sampler, study.optuna.pruner = RandomSampler(seed=0), NopPruner()
+    sync, os.fsync = os.fsync, lambda fd: None  # type: ignore[assignment]
     for _ in range(trials):
         ask = study.ask()
         settings = study.space.config(ask.settings)
-        for epoch in range(1, EPOCHS + 1):
-            report = report_of(settings, ask.number, epoch, 20.0)
-            if study.record(ask.number, report.to_dict()) == "prune":
-                study.prune(ask.number, "rung")
-                break
-        else:
+        length = EPOCHS if ask.number % 4 == 0 else 12 if ask.number % 2 == 0 else 6
+        for epoch in range(1, length + 1):
+            study.record(ask.number, report_of(settings, ask.number, epoch, 20.0).to_dict())
+        if length == EPOCHS:
             study.complete(ask.number)
+        else:
+            study.prune(ask.number, "rung")
     os.fsync = sync
 
 
@@ -214,38 +286,40 @@ def measure(concurrent: int, rounds: float, filled: int, epoch_s: float, folder:
     """One row."""
     trials = round(rounds * concurrent)
     run = begin(folder, trials, concurrent, filled)
-    asked: list[tuple[float, float, float]] = []
+    clock = Clock()
+    asked: list[tuple[float, float]] = []
     original = Study.ask
 
     def ask(self: Study) -> Any:
-        started, cpu = time.time(), time.process_time()
+        began = clock()
         result = original(self)
-        asked.append((started, time.process_time() - cpu, cpu))
+        asked.append((began, clock() - began))
         return result
 
     Study.ask, Cluster.capacity = ask, lambda self, search: concurrent  # type: ignore[method-assign, assignment]
+    for module in (api, bridge, study_module):
+        module.time = SimpleNamespace(monotonic=clock, time=time.time)  # type: ignore[attr-defined]
     with connect(dashboard=False):
-        nodes = Nodes(concurrent, epoch_s)
+        nodes = Nodes(concurrent, epoch_s, clock)
         tune_controller.PlacementGroupResourceManager = lambda: nodes
+        tune_controller.RayActorManager = Manager
         with Path(os.devnull).open("w") as nowhere, LiveView(Console(file=nowhere), mode="plain") as view:
-            result = resume_search(run.path, options=SessionOptions(observe=view.update, dashboard=False))
-        epochs = [e for host in nodes.hosts for e in ray.get(host.trained.remote())]
+            result = api.resume_search(run.path, options=SessionOptions(observe=view.update, dashboard=False))
     Study.ask = original  # type: ignore[method-assign]
     ended = sum(t.state in ("complete", "pruned") for t in result.snapshot.trials)
     assert ended == filled + trials, f"{ended} of {filled + trials} trials ended"
 
-    since, until = asked[concurrent][0], asked[-7][0]  # the last six confirm, when nothing else runs
-    cores = (asked[-7][2] - asked[concurrent][2]) / (until - since)
-    busy = sum(max(0.0, min(e, until) - max(b, since)) for _, b, e in epochs)
-    ends = [e for _, _, e in epochs if since <= e <= until]
-    waits = _waits(epochs, since, until)
+    (since, _), (until, _) = asked[concurrent], asked[-7]  # the last six confirm, when nothing else runs
+    span = until - since
+    busy = sum(max(0.0, min(end, until) - max(began, since)) for _, began, end in nodes.epochs)
+    reports = sum(since <= end <= until for _, _, end in nodes.epochs)
+    waits = _waits(nodes.epochs, since, until)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     journal = run.journal.stat().st_size / 1e6
-    late = [1e3 * s for at, s, _ in asked if since <= at <= until]
-    rate = len(ends) / (until - since)
+    late = [1e3 * seconds for at, seconds in asked if since <= at <= until]
     return (
-        f"| {concurrent:,} | {filled:,} + {trials:,} | {rate:.0f} | {cores:.2f} | {memory:.2f} | "
-        f"{busy / (until - since) / concurrent:.1%} | {1e3 * statistics.median(waits):.0f} "
+        f"| {concurrent:,} | {filled:,} + {trials:,} | {reports / span:.0f} | {clock.worked(since, until):.2f} | "
+        f"{memory:.2f} | {busy / span / concurrent:.1%} | {1e3 * statistics.median(waits):.0f} "
         f"({1e3 * waits[int(0.99 * len(waits))]:.0f}) | {statistics.median(late):.0f} ({max(late):.0f}) | "
         f"{journal:.0f} | {opened(run.path):.1f} |"
     )
