@@ -259,7 +259,8 @@ class Desk:
 
     def _ask(self) -> Ask | Literal["later"]:
         seeds = 0 if self.study.has_orphans else self.seeds
-        if seeds and self.study.num_trials and self._left() <= self._need(seeds):
+        is_near = seeds and self.study.num_trials and self._left() <= self._cost(3 * seeds)
+        if is_near and self._left() <= self._need(seeds):
             again = self.study.ask_repeat(seeds)
             if again is not None:
                 return again

@@ -159,7 +159,7 @@ class _History:
         self._study = study
         self._ranked: list[tuple[tuple[float, ...], int]] = []
         self._numbers: list[int] = []
-        self._known: set[int] = set()
+        self._open: list[int] = []
         self._trials: list[FrozenTrial] = []
 
     def is_of(self, study: Study) -> bool:
@@ -173,12 +173,15 @@ class _History:
 
     def update(self) -> None:
         """Look at the trials that ended since the last time."""
+        seen = len(self._trials)
         self._trials = self._study.get_trials(deepcopy=False)
-        for trial in self._trials:
-            if trial.number not in self._known and trial.state in _LEARNED_FROM and not _is_repeat(trial):
-                self._known.add(trial.number)
-                bisect.insort(self._ranked, (order_of(trial, self._study), trial.number))
-                bisect.insort(self._numbers, trial.number)
+        looked_at = [*self._open, *range(seen, len(self._trials))]
+        self._open = [n for n in looked_at if not self._trials[n].state.is_finished()]
+        for number in looked_at:
+            trial = self._trials[number]
+            if trial.state in _LEARNED_FROM and not _is_repeat(trial):
+                bisect.insort(self._ranked, (order_of(trial, self._study), number))
+                bisect.insort(self._numbers, number)
 
     def split(self, asked: int, size: int) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
         """The good trials and the others, as TPE splits at most `size` of them; running ones are among the others."""
@@ -190,8 +193,9 @@ class _History:
             good = {number for _, number in self._ranked[:_GOOD]}
             newest = (n for n in reversed(self._numbers) if n not in good)
             above = sorted((good - below) | set(islice(newest, size - _GOOD)))
-        running = (t for t in self._trials if t.state == TrialState.RUNNING and t.number != asked)
-        others = [self._trials[n] for n in above] + [t for t in running if not _is_repeat(t)]
+        live = (self._trials[n] for n in self._open if n != asked)
+        running = [t for t in live if t.state == TrialState.RUNNING and not _is_repeat(t)]
+        others = [*(self._trials[n] for n in above), *running]
         return [self._trials[n] for n in sorted(below)], sorted(others, key=lambda t: t.number)
 
 

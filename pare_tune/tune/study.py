@@ -299,7 +299,7 @@ class Study:
 
     def views(self) -> tuple[TrialView, ...]:
         """All trials as people see them."""
-        return tuple(map(self._view, self._trials()))
+        return tuple(self._view(number, trial) for number, trial in enumerate(self._trials()))
 
     def close(self) -> None:
         """End the session: its time is spent."""
@@ -321,12 +321,12 @@ class Study:
         self._began = time.time()
         self._study.set_user_attr("session", self._began)
 
-    def _view(self, trial: FrozenTrial) -> TrialView:
-        before = self._seen.get(trial.number)
+    def _view(self, number: int, trial: FrozenTrial) -> TrialView:
+        before = self._seen.get(number)
         if before is not None and before[0] is trial:  # Optuna changes no trial, it puts another in its place
             return before[1]
-        now = view(trial, self.epochs, began=self._began if trial.number in self._live else None)
-        self._seen[trial.number] = trial, now
+        now = view(trial, self.epochs, began=self._began if number in self._live else None)
+        self._seen[number] = trial, now
         return now
 
     def _frozen(self, number: int) -> FrozenTrial:

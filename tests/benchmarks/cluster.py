@@ -51,7 +51,7 @@ from rich.console import Console
 
 from pare_tune import api
 from pare_tune.config import RunConfig, SearchConfig, TrialConfig, default_trial
-from pare_tune.data.files import write_text
+from pare_tune.data.files import write_json, write_text
 from pare_tune.report import LiveView
 from pare_tune.tasks import get_task
 from pare_tune.train.fingerprint import Fingerprint
@@ -262,6 +262,8 @@ def begin(folder: Path, trials: int, concurrent: int, filled: int) -> RunFolder:
         study = Study(run.journal, space, search, epochs=EPOCHS, facts=facts)
         fill(study, filled)
         study.close()
+        written = {str(t.number): [t.state, t.epoch] for t in study.views()}
+        write_json(run.tensorboard / "written.json", written)  # TensorBoard has them already
     return run
 
 
