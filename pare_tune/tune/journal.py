@@ -1,7 +1,8 @@
 """The journal file of a study, and everything that touches Optuna's private parts: a test holds that nothing else does.
 
 Optuna 5 has no public way to reopen a trial that a killed process left running, to read one trial without a copy, to
-open a large journal quickly, or to add observations of one's own to TPE's densities.
+tell whether a study has changed, to open a large journal quickly, or to add observations of one's own to TPE's
+densities.
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ def load_study(journal: Path) -> optuna.Study:
 def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
     """One trial, not copied. Alone in its journal, a study has trials whose ids are their numbers."""
     return study._storage.get_trial(number)
+
+
+def changes(study: optuna.Study) -> int:
+    """How often a study has changed."""
+    storage: Any = study._storage
+    return int(storage._replay_result.log_number_read)
 
 
 def reopened(study: optuna.Study, number: int) -> Trial:

@@ -35,7 +35,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pare_tune.config import SearchConfig
 from pare_tune.errors import StudyFailed
 from pare_tune.tasks.base import loss_sign
-from pare_tune.tune.journal import NAME, open_storage, reopened, repair, study_direction, trial_of
+from pare_tune.tune.journal import NAME, changes, open_storage, reopened, repair, study_direction, trial_of
 from pare_tune.tune.prior import Ranked
 from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
@@ -113,6 +113,7 @@ class Study:
         self._direction = facts.direction
         self._live: dict[int, Trial] = {}
         self._seen: dict[int, tuple[FrozenTrial, TrialView]] = {}
+        self._views: tuple[int, tuple[TrialView, ...]] = -1, ()
         self._begin(facts)
         # Counted on, since each report would otherwise look at every trial there was.
         trials = self._trials()
@@ -299,7 +300,10 @@ class Study:
 
     def views(self) -> tuple[TrialView, ...]:
         """All trials as people see them."""
-        return tuple(self._view(number, trial) for number, trial in enumerate(self._trials()))
+        now = changes(self._study)
+        if self._views[0] != now:
+            self._views = now, tuple(self._view(number, trial) for number, trial in enumerate(self._trials()))
+        return self._views[1]
 
     def close(self) -> None:
         """End the session: its time is spent."""
