@@ -299,10 +299,10 @@ def _file_writer(writer: SummaryWriter) -> Any:
 
 
 def _fresh_writer(folder: Path) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
+    from pare_tune.report.eventfile import Writer
 
     shutil.rmtree(folder, ignore_errors=True)
-    return SummaryWriter(str(folder))
+    return Writer(str(folder))
 
 
 def _mark(trial: TrialView) -> list[Any]:

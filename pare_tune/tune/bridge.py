@@ -259,8 +259,7 @@ class Desk:
 
     def _ask(self) -> Ask | Literal["later"]:
         seeds = 0 if self.study.has_orphans else self.seeds
-        is_near = seeds and self.study.num_trials and self._left() <= self._cost(3 * seeds)
-        if is_near and self._left() <= self._need(seeds):
+        if seeds and self.study.num_trials and self._left() <= self._need(seeds):
             again = self.study.ask_repeat(seeds)
             if again is not None:
                 return again
@@ -273,7 +272,7 @@ class Desk:
 
     def _need(self, seeds: int) -> float:
         """What confirming trial 0 and two others still takes of the budget, at most."""
-        return self._cost(repeats_due(self.study.views(), seeds))
+        return self._cost(repeats_due(self.study.default_repeats, seeds))
 
     def _cost(self, trials: int) -> float:
         """What so many whole trials take, in the budget's unit."""

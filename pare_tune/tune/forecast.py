@@ -36,9 +36,9 @@ def affordable_seeds(budget: Budget, confirm: int, cost_of: Callable[[int], floa
     return next((s for s in range(confirm, 0, -1) if cost_of(3 * s) <= budget.amount / 4), 0)
 
 
-def repeats_due(trials: Sequence[TrialView], seeds: int) -> int:
-    """Trials that confirming trial 0 and two others still takes, at most."""
-    return 3 * seeds - min(sum(t.repeats == 0 for t in trials), seeds)
+def repeats_due(default_repeats: int, seeds: int) -> int:
+    """Trials that confirming trial 0, repeated so often already, and two others still takes, at most."""
+    return 3 * seeds - min(default_repeats, seeds)
 
 
 def repeats_planned(search: SearchConfig, trials: Sequence[TrialView]) -> int:
@@ -89,7 +89,8 @@ def _trials_left(search: SearchConfig, trials: Sequence[TrialView], elapsed: flo
     begun = [t for t in trials if t.state in OPEN]
     waiting = [t for t in begun if t.state == "waiting"]
     unbegun = max(0, round(search.budget.amount) - len(trials))
-    repeats = min(unbegun, repeats_due(trials, affordable_seeds(search.budget, search.confirm, float)))
+    seeds = affordable_seeds(search.budget, search.confirm, float)
+    repeats = min(unbegun, repeats_due(sum(t.repeats == 0 for t in trials), seeds))
     free = [
         pace.epoch_s * (lengths.left(t) - pace.share_done(t, elapsed)) for t in begun if t.state == "running"
     ]

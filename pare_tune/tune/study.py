@@ -39,7 +39,7 @@ from pare_tune.tune.journal import NAME, changes, open_storage, reopened, repair
 from pare_tune.tune.prior import Ranked
 from pare_tune.tune.pruner import RungPruner
 from pare_tune.tune.sampler import RepeatableTPE
-from pare_tune.tune.snapshot import OPEN, TaskFacts, TrialView, choose
+from pare_tune.tune.snapshot import TaskFacts, TrialView, choose
 from pare_tune.tune.space import BoundSpace
 
 _FAILED = "failed"
@@ -120,6 +120,8 @@ class Study:
         self._orphans = [t.number for t in trials if t.state == TrialState.RUNNING]
         self._num_trials = sum(t.state != TrialState.WAITING for t in trials)
         self._num_epochs = sum(len(t.intermediate_values) for t in trials)
+        self.default_repeats = sum(t.user_attrs.get("repeats") == 0 for t in trials)
+        """Trials so far that repeat trial 0."""
 
     @property
     def optuna(self) -> optuna.Study:
@@ -162,9 +164,9 @@ class Study:
 
         "later" while trials run that may change the order; None when these are confirmed.
         """
-        trials = self.views()
-        if any(t.state in OPEN and t.repeats is None for t in trials):
+        if any("repeats" not in self._frozen(number).user_attrs for number in self._live):
             return "later"
+        trials = self.views()
         leaders = self._leaders(trials)
         default = [0] if trials[0].state == "complete" else []
         begun = {(t.user_attrs.get("repeats"), t.user_attrs.get("seed")) for t in self._trials()}
@@ -175,6 +177,7 @@ class Study:
                 if (number, seed) not in begun:
                     attrs = {"repeats": number, "seed": seed, "draw": index + 1}
                     self._study.enqueue_trial(self._frozen(number).params, user_attrs=attrs)
+                    self.default_repeats += number == 0
                     return self.ask()
         return None
 
