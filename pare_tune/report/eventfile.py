@@ -19,11 +19,12 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 class Writer(SummaryWriter):
     """torch's, which writes when it is flushed."""
 
-    def _get_file_writer(self) -> FileWriter:
-        if self.file_writer is None:
-            self.file_writer = _FileWriter(Path(self.log_dir))
-            self.all_writers = {self.log_dir: self.file_writer}
-        return self.file_writer
+    def _get_file_writer(self) -> Any:
+        own: Any = self  # torch declares its attributes None
+        if own.file_writer is None:
+            own.file_writer = _FileWriter(Path(self.log_dir))
+            own.all_writers = {self.log_dir: own.file_writer}
+        return own.file_writer
 
 
 class _FileWriter(FileWriter):
