@@ -49,6 +49,7 @@ class RungPruner(BasePruner):
     def __init__(self, *, epochs: int, first_rung: float, reduction: int) -> None:
         self.rungs = rungs(epochs, first_rung, reduction)
         self._epochs, self._reduction = epochs, reduction
+        self._at: dict[int, _Rung] = {}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should stop after its last reported epoch."""
@@ -61,13 +62,12 @@ class RungPruner(BasePruner):
             return False
         if math.isnan(trial.intermediate_values[step]):
             return True
-        others = [
-            t
-            for t in study.get_trials(deepcopy=False)
-            if step in t.intermediate_values and t.number != trial.number and "repeats" not in t.user_attrs
-        ]
+        if step not in self._at or self._at[step].study is not study:
+            self._at[step] = _Rung(study, step)
+        others = self._at[step].scores()
+        others.pop(trial.number, None)
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        losses = sign * np.array([t.intermediate_values[step] for t in [*others, trial]])
+        losses = sign * np.array([*others.values(), trial.intermediate_values[step]])
         return not _is_among_best(losses, self._reduction)
 
     def _is_worse_than_the_best(self, study: Study, trial: FrozenTrial, step: int) -> bool:
@@ -85,6 +85,30 @@ class RungPruner(BasePruner):
         if not len(mine) == len(others) > 1:
             return False
         return is_more([sign * value for value in mine], [sign * value for value in others])
+
+
+class _Rung:
+    """The scores of a study's trials at one rung, each trial looked at until it is there or has ended."""
+
+    def __init__(self, study: Study, step: int) -> None:
+        self.study, self._step = study, step
+        self._scores: dict[int, float] = {}
+        self._open: list[int] = []
+        self._seen = 0
+
+    def scores(self) -> dict[int, float]:
+        """By the trials' numbers, without those that repeat one."""
+        trials = self.study.get_trials(deepcopy=False)
+        looked_at = [*self._open, *range(self._seen, len(trials))]
+        self._open, self._seen = [], len(trials)
+        for number in looked_at:
+            trial = trials[number]
+            if self._step in trial.intermediate_values:
+                if "repeats" not in trial.user_attrs:
+                    self._scores[number] = trial.intermediate_values[self._step]
+            elif not trial.state.is_finished():
+                self._open.append(number)
+        return dict(self._scores)
 
 
 def rungs(epochs: int, first_rung: float, reduction: int) -> tuple[int, ...]:
