@@ -16,7 +16,7 @@ from pare_tune.data.files import PARTIAL
 from pare_tune.errors import TrialFailed
 from pare_tune.tasks import get_task
 from pare_tune.tasks.folds import Folds
-from pare_tune.train import loop
+from pare_tune.train import checkpoint, loop
 from pare_tune.train.loop import Context, EpochReport, FitResult
 from pare_tune.train.trial import run_trial
 
@@ -149,8 +149,9 @@ def test_folds_are_trained_one_after_the_other_and_each_goes_on_after_a_kill(
 
 @pytest.mark.parametrize("stop_after", [1, 2, EPOCHS])
 def test_a_killed_trial_repeats_its_curve_and_goes_on_as_if_nothing_had_happened(
-    runner: Runner, tmp_path: Path, stop_after: int
+    runner: Runner, tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoint, "_SHARE", math.inf)  # a checkpoint every epoch
     whole, _ = runner.run(tmp_path / "0000")
     before, result = runner.run(tmp_path / "0008", stop_after=stop_after)
     assert result is None
