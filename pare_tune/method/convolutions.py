@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from typing import Final
 
@@ -133,6 +134,9 @@ class ConvolutionStem(Shares):
     @torch.no_grad()
     def _seen(self, x_BCL: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of each token's steps (B, N, F), and of all (B, 1, F)."""
-        own = [above.unflatten(2, (self.num_tokens, -1)).mean(3) for above in self.above(x_BCL)]
+        device = x_BCL.device.type
+        # Thresholds are those of float32.
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            own = [above.unflatten(2, (self.num_tokens, -1)).mean(3) for above in self.above(x_BCL)]
         own_BNF = torch.cat(own, 1).transpose(1, 2)
         return own_BNF, own_BNF.mean(1, keepdim=True)

@@ -129,6 +129,9 @@ def test_convolutions_tell_frequencies_whose_phase_varies(stem: str, tells: bool
     assert isinstance(embedder, SequenceEmbedder)
     if embedder.stem is not None:
         embedder.stem.fit(x[:TRAIN])
+        with torch.autocast("cpu", torch.bfloat16):
+            half = embedder.stem(x[:2])
+        torch.testing.assert_close(half.float(), embedder.stem(x[:2]), rtol=0.05, atol=0.05)
     told = readable(embedder, x, frequency[:, 0])
     assert told >= 0.8 if tells else told < 0.5, told
 
