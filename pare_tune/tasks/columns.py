@@ -46,6 +46,8 @@ class Column:
     """(R,): numbers, NaN where missing; or names of categories, None where missing."""
     part: str = ""
     """Of dates: which part of them the numbers are."""
+    order: str = ""
+    """Of dates: what tells their days from their months (`own.dates.DateOrder`)."""
 
     @property
     def title(self) -> str:
@@ -136,6 +138,8 @@ class Token:
     gaps: bool = False
     categories: tuple[str, ...] | None = None
     """Those with a slot of their own; None for numbers."""
+    order: str = ""
+    """As `Column` has it; models of earlier versions do not know."""
 
     @classmethod
     def fit(cls, column: Column, train: Indices, *, rare: int = _RARE, most: int = _MOST_SLOTS) -> Token:
@@ -155,11 +159,11 @@ class Token:
         numbers = numbers[~np.isnan(numbers)]
         gaps = 0 < len(numbers) < len(values)
         if not len(numbers) or numbers.min() == numbers.max():
-            return cls(name=column.name, part=column.part, gaps=gaps)
+            return cls(name=column.name, part=column.part, order=column.order, gaps=gaps)
         with np.errstate(over="ignore", invalid="ignore"):  # the gate before the store finds what comes of it
             # Not scikit-learn's scaler: its running sums differ in the last digit from what was recorded.
             mean, std = float(numbers.mean()), float(numbers.std())
-        return cls(name=column.name, part=column.part, mean=mean, std=std, gaps=gaps)
+        return cls(name=column.name, part=column.part, order=column.order, mean=mean, std=std, gaps=gaps)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Token:

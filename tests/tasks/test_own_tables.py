@@ -158,6 +158,27 @@ def test_new_rows_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, 
         prepare(np.zeros((2, 9)), raw, None)
 
 
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y %H:%M", "%Y-%m-%d", "%d %b %Y"])
+def test_a_date_is_read_as_those_of_training_whatever_stands_beside_it(tmp_path: Path, form: str) -> None:
+    dates = pd.date_range("2024-01-01", periods=N, freq="35h").strftime(form)
+    pd.DataFrame({"seen": dates, "label": Y}).to_csv(tmp_path / "t.csv", index=False)
+    raw = raw_of(data_of(tmp_path))
+    whole = prepare(tmp_path / "t.csv", raw, None).x
+    rows = open_new(tmp_path / "t.csv", raw, None)
+    for first, last in ((0, 2), (2, 9), (9, N)):
+        np.testing.assert_array_equal(rows.piece(range(first, last)).x, whole[first:last])
+        pd.DataFrame({"seen": dates[first:last]}).to_csv(tmp_path / "new.csv", index=False)
+        np.testing.assert_array_equal(prepare(tmp_path / "new.csv", raw, None).x, whole[first:last])
+    turned = {"%d/%m/%Y": "01/25/2024", "%m/%d/%Y": "25/01/2024"}.get(form)
+    if turned is not None:
+        (tmp_path / "new.csv").write_text(f"seen\n{turned}\n")
+        order = "day first" if form.startswith("%d") else "month first"
+        with pytest.raises(
+            DataError, match=f"column seen: '{turned}' was {order} in training; write dates as"
+        ):
+            prepare(tmp_path / "new.csv", raw, None)
+
+
 def test_categories_of_new_rows_are_taken_as_they_are_written(tmp_path: Path) -> None:
     codes = ["01", "2", "true", "x"]
     table = pd.DataFrame({"code": [codes[i % 4] for i in range(N)], "label": Y})

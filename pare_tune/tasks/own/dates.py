@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +20,24 @@ _TWO_NUMBERS: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})([T ,]\d.*)
 _NAMED: Final = re.compile(r"(\d{1,2}[ -])?[A-Za-z]{3,9}[ -](\d{1,2},? )?\d{4}([T ,]\d.*)?")
 _CLOCK: Final = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?")
 _COUNTED: Final = re.compile(r"(\D*)(\d+(?:\.\d+)?)(\D*)")
+DateOrder: TypeAlias = Literal["", "told", "day first", "month first"]
+"""What tells days from months. Nothing is known yet: ""; each date itself: "told"."""
 WRITE_DATES: Final = "write dates as 2024-03-01 or 2024-03-01 14:30"
 
 
-def date_parts(values: pd.Series, where: str) -> dict[str, Float64] | None:
+def date_parts(values: pd.Series, where: str, order: DateOrder = "") -> dict[str, Float64] | None:
     """Of dates: days since 1970, month, day of the week (Monday is 0) and hour; of clock times: seconds. NaN for gaps.
+
+    Args:
+        order: of days and months that are numbers, where it is known.
 
     Returns:
         None where the column holds neither.
 
     Raises:
-        DataError: days and months cannot be told apart.
+        DataError: days and months cannot be told apart, or are in another order.
     """
-    dates = read_dates(values, where)
+    dates = read_dates(values, where, order)
     if dates is None:
         seconds = _seconds(values)
         return None if seconds is None else {"seconds": seconds}
@@ -78,11 +83,22 @@ def passes_midnight(values: pd.Series) -> bool:
     return seconds is not None and bool((np.diff(seconds) < -12 * 3600).any())
 
 
-def read_dates(values: pd.Series, where: str) -> pd.Series | None:
+def date_order(values: pd.Series, where: str) -> DateOrder:
+    """How a column of dates or clock times is read, so that one of them alone can be. Raises as `read_dates`."""
+    texts = _texts(values)
+    if texts is None or not texts.dropna().str.fullmatch(_TWO_NUMBERS).all():
+        return "told"
+    return "day first" if _day_first(texts.dropna(), where) else "month first"
+
+
+def read_dates(values: pd.Series, where: str, order: DateOrder = "") -> pd.Series | None:
     """datetime64 without a time zone (those with one in UTC), NaT where missing; None where the column holds no dates.
 
+    Args:
+        order: of days and months that are numbers; they tell it themselves where it is not known.
+
     Raises:
-        DataError: text can be read day first and month first, or both occur.
+        DataError: text can be read day first and month first, or both occur, or the other one than `order`.
     """
     import pandas as pd
 
@@ -99,7 +115,7 @@ def read_dates(values: pd.Series, where: str) -> pd.Series | None:
         form = "mixed"
     elif given.str.fullmatch(_TWO_NUMBERS).all():
         form = "mixed"
-        if not _day_first(given, where):
+        if not _day_first(given, where, order):
             return _parsed(texts, form, dayfirst=False)
     else:
         return None
@@ -115,9 +131,14 @@ def _parsed(texts: pd.Series, form: str, *, dayfirst: bool) -> pd.Series | None:
     return dates if (dates.isna() == texts.isna()).all() else None
 
 
-def _day_first(texts: pd.Series, where: str) -> bool:
+def _day_first(texts: pd.Series, where: str, order: DateOrder = "") -> bool:
     first = texts.str.extract(_TWO_NUMBERS)
     one, two, sign = first[0].astype(int), first[2].astype(int), first[1]
+    if order in ("day first", "month first"):
+        months = two if order == "day first" else one
+        if months.max() > 12:
+            raise DataError(f"{where}: {texts[months > 12].iloc[0]!r} was {order} in training; {WRITE_DATES}")
+        return order == "day first"
     if one.max() > 12 and two.max() > 12:
         raise DataError(f"{where}: some of its dates have the day first, some the month; {WRITE_DATES}")
     if one.max() <= 12 and two.max() <= 12 and not (sign == ".").all():

@@ -131,8 +131,8 @@ def _goes_row_by_row(layout: Layout, at: Mapping[str, Any]) -> bool:
     if layout.modality.is_grid or layout.length is not None or not at["columns"]:
         return False
     is_long = at["id"] is not None and layout.modality in _SEQUENCES
-    # Whether 01/02/2024 is in January or in February may only be seen from other rows.
-    return not is_long and not any(token.part for token in layout.tokens)
+    # A model of earlier versions does not know whether 01/02/2024 is in January: only other rows may tell.
+    return not is_long and not any(token.part and not token.order for token in layout.tokens)
 
 
 class _Rows(NewSamples):
@@ -162,7 +162,7 @@ class _Rows(NewSamples):
 
 
 class _AllRows(NewSamples):
-    """Of a table that is read as a whole: one that holds dates, or lies in memory."""
+    """Of a table that lies in memory, or is read as a whole: one with dates, for a model of earlier versions."""
 
     def __init__(self, table: Table, layout: Layout, id_column: str | None) -> None:
         self._tokens = layout.tokens

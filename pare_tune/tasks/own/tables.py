@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,14 @@ from pare_tune.data.frames import ROW_NUMBERS, read_frame
 from pare_tune.data.images import ImageFiles, is_image
 from pare_tune.errors import DataError
 from pare_tune.tasks.columns import Column, Float32, Float64, Token, encode, names_of, read_column
-from pare_tune.tasks.own.dates import WRITE_DATES, date_parts, passes_midnight, time_order
+from pare_tune.tasks.own.dates import (
+    WRITE_DATES,
+    DateOrder,
+    date_order,
+    date_parts,
+    passes_midnight,
+    time_order,
+)
 from pare_tune.tasks.own.images import open_images
 from pare_tune.tasks.own.samples import Array, Each, Rows, Samples, Whole, listed
 from pare_tune.tasks.own.spec import At
@@ -189,7 +196,8 @@ def _as_trained(table: Table, token: Token) -> Column:
         return Column(token.name, numbers(table, token.name, may_be_empty=True))
     if values.isna().all():
         return Column(token.name, np.full(len(values), np.nan), token.part)
-    parts = date_parts(values, f"{table.path}: column {token.name}") or {}
+    where = f"{table.path}: column {token.name}"
+    parts = date_parts(values, where, cast("DateOrder", token.order)) or {}
     if token.part not in parts:
         cell = values.dropna().iloc[0]
         raise DataError(
@@ -212,9 +220,10 @@ def _features(table: Table, name: str) -> list[Column]:
     parts = date_parts(values, f"{table.path}: column {name}")
     if parts is None:
         return [read_column(values, table.path, may_parse=not isinstance(values.dtype, pd.CategoricalDtype))]
+    order = date_order(values, f"{table.path}: column {name}")
     first, *others = parts
     differ = [part for part in others if len(np.unique(parts[part][~np.isnan(parts[part])])) > 1]
-    return [Column(name, parts[part], part) for part in (first, *differ)]
+    return [Column(name, parts[part], part, order) for part in (first, *differ)]
 
 
 def _images_or_lists(table: Table, names: Sequence[str], where: str, *, grey: bool | None) -> Samples | None:
