@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,22 +14,9 @@ from pare_tune.cli import main
 from pare_tune.config import default_trial
 from pare_tune.tasks import get_task
 
-CODE = "from pare_tune.cli import main; main()"
-
-
-def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
 
 class Call:
-    """The same in this process, which has torch loaded already."""
+    """The command line in this process, which has torch loaded already."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cwd: Path
@@ -228,39 +213,6 @@ def test_solved_data_come_at_the_size_of_the_release(
     )
     call.refused("data", "prepare", "advection", "--full", "--data", "copy", parts=["--full", "--data"])
     assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.ray
-def test_search_train_predict(call: Call, tmp_path: Path) -> None:
-    """The whole path as README shows it, on the smallest real task: what needs Ray in processes of their own."""
-    short = ["--set", "train.epochs=2", "--max-concurrent", "1"]
-    search = run("--task", "wdbc", "--budget", "2", *short, cwd=tmp_path)
-    assert search.returncode == 0, search.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    best = f"runs/{folder.name}/best.yaml"
-    assert f"pare-tune train {best}" in search.stdout
-    for name in (
-        "run.yaml",
-        "space.yaml",
-        "study.journal",
-        "trials.parquet",
-        "curves.parquet",
-        "report.html",
-    ):
-        assert (folder / name).stat().st_size > 0
-    trained = run("train", best, "--num-workers", "2", "--json", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr
-    result = json.loads(trained.stdout.splitlines()[-1])
-    assert result["workers"] == 2
-    call.refused("train", best, parts=["already holds a trained model"])
-    np.save(tmp_path / "inputs.npy", np.zeros((5, 1, 30), np.float32))
-    assert call("predict", folder / "final", "inputs.npy", "-o", "out.npy")[0] == 0
-    assert np.load(tmp_path / "out.npy").shape == (5, 2)
-    options = ("-o", "out.csv", "--probabilities")
-    assert call("predict", folder / "final", "inputs.npy", *options)[0] == 0
-    rows = (tmp_path / "out.csv").read_text().splitlines()
-    assert rows[0] == "class,probability:0,probability:1"
-    assert len(rows) == 6
 
 
 def test_predictions_of_another_kind_of_file_are_refused_before_any_work(call: Call) -> None:
